@@ -1,0 +1,105 @@
+//! The change log as a reader sees it.
+
+/// One row of the change log: a committed change, or a requested invalidation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Orders changes against snapshots: the id of the transaction in PostgreSQL, the number of the change in SQLite.
+    pub id: u64,
+    /// What it touches.
+    pub subject: Subject,
+}
+
+/// What a change touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A product was written.
+    Put {
+        /// Its id.
+        key: String,
+        /// The version that it has now.
+        version: i64,
+        /// The categories and tags that it had or has.
+        terms: Vec<Term>,
+    },
+    /// A product was deleted.
+    Delete {
+        /// Its id.
+        key: String,
+        /// A version above every one that it had.
+        version: i64,
+        /// The categories and tags that it had.
+        terms: Vec<Term>,
+    },
+    /// Copies of one key are to be dropped.
+    Key(String),
+    /// Copies of everything with a tag are to be dropped.
+    Tag(String),
+    /// Copies of every key that matches a glob are to be dropped.
+    Pattern(String),
+    /// Every copy is to be dropped.
+    All,
+}
+
+/// What a list can depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Term {
+    /// A category.
+    Category(String),
+    /// A tag.
+    Tag(String),
+}
+
+/// Which changes a statement could see.
+///
+/// Change `id` was seen if it is below `xmax` and not one of `in_progress`. SQLite has one writer: there `xmin` and `xmax`
+/// are both one more than the highest number seen and nothing is in progress.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// Its horizon: every change below it was seen.
+    pub xmin: u64,
+    /// No change at or above it was seen.
+    pub xmax: u64,
+    /// Changes from `xmin` to `xmax` that were not seen, in rising order.
+    pub in_progress: Vec<u64>,
+}
+
+impl Snapshot {
+    /// Whether a change was seen.
+    pub fn sees(&self, id: u64) -> bool {
+        id < self.xmin || (id < self.xmax && self.in_progress.binary_search(&id).is_err())
+    }
+}
+
+/// Which life of the database this is. After a crash that may have lost commits, a promotion or a restore it is another,
+/// and change ids and versions of before mean nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Incarnation(pub u64);
+
+/// Under what a load read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadPoint {
+    /// What it could see.
+    pub snapshot: Snapshot,
+    /// Of which database; `None` when that could not be told, as on a standby: what was read may be served, not kept.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// What one look at the change log found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pass {
+    /// What it could see.
+    pub snapshot: Snapshot,
+    /// Of which database.
+    pub incarnation: Incarnation,
+    /// What has been committed since the pass before.
+    pub changes: PassChanges,
+}
+
+/// The changes between two passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PassChanges {
+    /// All of them.
+    Complete(Vec<Change>),
+    /// More than can be told one by one, or some are gone: anything may have changed.
+    Anything,
+}

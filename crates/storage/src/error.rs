@@ -1,0 +1,32 @@
+//! What can go wrong below the repository.
+
+/// Why a repository could not do what it was asked.
+///
+/// Its text is for logs: it may quote the driver and never reaches a client.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The database cannot be reached, refuses the connection, is starting up or shutting down, or is a standby.
+    #[error("database unavailable: {0}")]
+    Unavailable(#[source] BoxError),
+    /// A statement, or the wait for a connection, took longer than allowed.
+    #[error("database timed out: {0}")]
+    Timeout(#[source] BoxError),
+    /// The commit was sent and its outcome is not known: the write may or may not have happened.
+    #[error("outcome of the commit unknown: {0}")]
+    UnknownOutcome(#[source] BoxError),
+    /// The transaction lost against another one again and again.
+    #[error("transaction conflict: {0}")]
+    Conflict(#[source] BoxError),
+    /// The database URL is wrong.
+    #[error("invalid database url: {0}")]
+    Url(String),
+    /// The database holds something that this release cannot work with.
+    #[error("{0}")]
+    Schema(String),
+    /// Anything else the database said.
+    #[error("database error: {0}")]
+    Database(#[source] BoxError),
+}
+
+/// An error of a driver.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

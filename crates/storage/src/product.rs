@@ -1,0 +1,91 @@
+//! A product as the database holds it.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+/// Everything of a product that a writer decides.
+///
+/// The caller has checked the fields against the contract; the schema checks again what it can.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProductData {
+    /// What shoppers see.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// The price, if there is one.
+    pub price: Option<Money>,
+    /// Categories in the writer's order, none twice.
+    pub categories: Vec<String>,
+    /// Tags in the writer's order, none twice.
+    pub tags: Vec<String>,
+    /// Attributes by name.
+    pub attributes: BTreeMap<String, String>,
+    /// Where a picture is.
+    pub image_url: String,
+    /// Whether it can be bought now.
+    pub in_stock: bool,
+}
+
+/// An exact amount of money, never negative.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Money {
+    /// Three capital letters of ISO 4217.
+    pub currency: String,
+    /// Whole units, 0 or more.
+    pub units: i64,
+    /// Billionths of a unit, 0 to 999,999,999.
+    pub nanos: i32,
+}
+
+/// A stored product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Product {
+    /// The primary key.
+    pub id: String,
+    /// What the writer decided.
+    pub data: ProductData,
+    /// When it was created, to the microsecond.
+    pub create_time: SystemTime,
+    /// When it last changed, to the microsecond.
+    pub update_time: SystemTime,
+    /// Drawn by a trigger at every change: for one row strictly increasing while it lives, never used again.
+    pub version: i64,
+}
+
+/// The fields that an update may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one flag for each field that a mask can name"
+)]
+pub struct ProductMask {
+    /// `name`
+    pub name: bool,
+    /// `description`
+    pub description: bool,
+    /// `price`
+    pub price: bool,
+    /// `categories`
+    pub categories: bool,
+    /// `tags`
+    pub tags: bool,
+    /// `attributes`
+    pub attributes: bool,
+    /// `image_url`
+    pub image_url: bool,
+    /// `in_stock`
+    pub in_stock: bool,
+}
+
+impl ProductMask {
+    /// Every field.
+    pub const ALL: Self = Self {
+        name: true,
+        description: true,
+        price: true,
+        categories: true,
+        tags: true,
+        attributes: true,
+        image_url: true,
+        in_stock: true,
+    };
+}

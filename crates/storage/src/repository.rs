@@ -1,0 +1,195 @@
+//! What every database must offer.
+
+use std::{future::Future, time::Duration};
+
+use crate::{
+    Change, Filter, Incarnation, ListPage, ListQuery, Pass, Product, ProductData, ProductMask, ReadPoint, SearchPage,
+    SearchQuery, Snapshot, StorageError,
+};
+
+/// Something read, and under what.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded<T> {
+    /// What was read.
+    pub value: T,
+    /// Under what.
+    pub point: ReadPoint,
+}
+
+/// Something written and committed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Committed<T> {
+    /// What the write returns.
+    pub value: T,
+    /// What it changed, for learning. Empty after a dry run, a replay, and a write that changed nothing.
+    pub changes: Vec<Change>,
+    /// The commit: whoever sees a change of this id sees this write. `None` after a dry run.
+    pub commit: Option<Commit>,
+}
+
+/// Names a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// Of which database.
+    pub incarnation: Incarnation,
+    /// Whoever sees a change of this id sees the commit.
+    pub id: u64,
+}
+
+/// How a write is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WriteOptions {
+    /// Makes a repeated call safe: within a day, a call with the same id returns what the first one returned.
+    pub request_id: Option<String>,
+    /// Checks everything and changes nothing.
+    pub validate_only: bool,
+}
+
+/// How a creation ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Creation {
+    /// The product is there now, as the first call with this request id left it.
+    Created(Product),
+    /// There was one of that id.
+    Exists,
+    /// The request id was used before, for a call that asked for something else.
+    RequestIdReused,
+}
+
+/// What an update asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Update {
+    /// The product.
+    pub id: String,
+    /// New values for the fields of the mask.
+    pub data: ProductData,
+    /// The fields to change.
+    pub mask: ProductMask,
+    /// The version that the product must still have.
+    pub version: Option<i64>,
+    /// Creates the product when there is none (with the fields of the mask; the others are empty).
+    pub allow_missing: bool,
+}
+
+/// How an update ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Updating {
+    /// The product as it is now, or as the first call with this request id left it.
+    Updated(Product),
+    /// There is none of that id.
+    Missing,
+    /// It has another version.
+    VersionDiffers,
+    /// The request id was used before, for a call that asked for something else.
+    RequestIdReused,
+}
+
+/// How a deletion ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// It was there and is gone.
+    Deleted,
+    /// There is none of that id.
+    Missing,
+    /// It has another version.
+    VersionDiffers,
+}
+
+/// What an import did with one product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Imported {
+    /// It did not exist before.
+    Created,
+    /// It was replaced.
+    Updated,
+    /// It was already stored exactly so; nothing was written.
+    Unchanged,
+}
+
+/// Facts about a repository for logs and tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// `PostgreSQL` or `SQLite`.
+    pub name: &'static str,
+    /// The version that the database reports.
+    pub version: String,
+}
+
+/// Products, their change log and nothing else.
+///
+/// Every read is one statement on the primary, so that its value and its [`ReadPoint`] belong together. Every write is one
+/// transaction; it returns only after a commit that the database acknowledged.
+pub trait ProductRepository: Send + Sync + 'static {
+    /// Returns the products among `ids` (at most 1,000, none twice), in any order.
+    fn get(&self, ids: &[String]) -> impl Future<Output = Result<Loaded<Vec<Product>>, StorageError>> + Send;
+
+    /// Returns one page of a list.
+    fn list(&self, query: &ListQuery) -> impl Future<Output = Result<Loaded<ListPage>, StorageError>> + Send;
+
+    /// Returns one page of a search.
+    fn search(&self, query: &SearchQuery) -> impl Future<Output = Result<Loaded<SearchPage>, StorageError>> + Send;
+
+    /// Returns up to `limit` whole products in the order of their ids, after `after`: for exports, outside any cache.
+    fn scan(
+        &self,
+        filter: &Filter,
+        after: Option<&str>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Product>, StorageError>> + Send;
+
+    /// Creates a product.
+    fn create(
+        &self,
+        id: &str,
+        data: &ProductData,
+        options: &WriteOptions,
+    ) -> impl Future<Output = Result<Committed<Creation>, StorageError>> + Send;
+
+    /// Changes a product. The version is checked by the statement that writes.
+    fn update(
+        &self,
+        update: &Update,
+        options: &WriteOptions,
+    ) -> impl Future<Output = Result<Committed<Updating>, StorageError>> + Send;
+
+    /// Deletes a product. The version is checked by the statement that writes.
+    fn delete(
+        &self,
+        id: &str,
+        version: Option<i64>,
+    ) -> impl Future<Output = Result<Committed<Deletion>, StorageError>> + Send;
+
+    /// Creates or replaces up to 1,000 products, no id twice, in one transaction. The result is in the order of the input.
+    fn import(
+        &self,
+        products: &[(String, ProductData)],
+    ) -> impl Future<Output = Result<Committed<Vec<Imported>>, StorageError>> + Send;
+
+    /// Whether there is no product at all.
+    fn is_empty(&self) -> impl Future<Output = Result<bool, StorageError>> + Send;
+
+    /// Looks at the change log: what has been committed since the snapshot `since` of incarnation `of`.
+    ///
+    /// Without `since`, or when `of` is no longer the incarnation, nothing is told but the snapshot
+    /// ([`PassChanges::Anything`]). More than `limit` changes are [`PassChanges::Anything`] too.
+    fn pass(
+        &self,
+        since: Option<(&Snapshot, Incarnation)>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Pass, StorageError>> + Send;
+
+    /// Waits until there may be something new in the change log, at most `at_most`. Wakes too often rather than too rarely;
+    /// a database that cannot tell waits the whole time.
+    fn changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send;
+
+    /// Removes what the change log and the remembered request ids no longer need: changes that every snapshot taken within
+    /// `retention` (measured on this process's monotonic clock) has seen, and request ids older than a day. Returns how many
+    /// rows went. Called every few minutes.
+    fn prune(&self, retention: Duration) -> impl Future<Output = Result<u64, StorageError>> + Send;
+
+    /// What is behind this.
+    fn backend(&self) -> &Backend;
+
+    /// Closes every connection; waits for statements under way, at most 5 seconds.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}

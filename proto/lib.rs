@@ -1,0 +1,41 @@
+//! The contract of Larder: messages, clients and services generated from `proto/`, and the descriptor set.
+//!
+//! [`catalog`] holds the plain messages and the client. [`serving`] holds what the server uses: the same messages on the
+//! wire, in which a product may be bytes that were encoded before ([`Product`]).
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::pedantic,
+    reason = "most of this crate is generated; the documentation stands in the .proto files"
+)]
+
+pub mod codec;
+mod product;
+
+pub use larder::catalog::v1 as catalog;
+pub use product::Product;
+
+/// Google's published types.
+pub mod google {
+    /// `google.type`.
+    pub mod r#type {
+        include!(concat!(env!("OUT_DIR"), "/plain/google.r#type.rs"));
+    }
+}
+
+mod larder {
+    pub mod catalog {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/plain/larder.catalog.v1.rs"));
+        }
+    }
+}
+
+/// The server's side of `larder.catalog.v1`.
+pub mod serving {
+    include!(concat!(env!("OUT_DIR"), "/serving/larder.catalog.v1.rs"));
+}
+
+/// The contract with everything it imports, as an encoded `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/larder.binpb"));
