@@ -21,14 +21,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&serving)?;
     tonic_prost_build::configure()
         .build_server(false)
+        .build_transport(false)
         .btree_map(".")
         .out_dir(plain)
         .compile_fds(descriptors.clone())?;
     tonic_prost_build::configure()
         .build_client(false)
+        .build_transport(false)
         .btree_map(".")
         .extern_path(".larder.catalog.v1.Product", "crate::Product")
-        .extern_path(".google.type", "crate::google::r#type")
+        .extern_path(".google.type", "crate::google_type")
         .codec_path("crate::codec::Codec")
         .out_dir(serving)
         .compile_fds(descriptors)?;

@@ -13,6 +13,7 @@
 pub mod codec;
 mod product;
 
+pub use google::r#type as google_type;
 pub use larder::catalog::v1 as catalog;
 pub use product::Product;
 
