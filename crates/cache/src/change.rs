@@ -1,0 +1,61 @@
+//! Changes, as the cache learns them.
+
+/// A committed change or a requested invalidation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Orders changes against snapshots.
+    pub id: u64,
+    /// What it touches.
+    pub subject: Subject,
+}
+
+/// What a change touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// The entry of a key, and every list that depends on one of the terms or on any change at all.
+    Entry {
+        /// The entry's key.
+        key: String,
+        /// What lists may depend on.
+        terms: Vec<String>,
+    },
+    /// The entry of a key alone.
+    Key(String),
+    /// Every entry with a tag.
+    Tag(String),
+    /// Every entry.
+    All,
+}
+
+/// Which changes a statement could see: change `id` if it is below `xmax` and not one of `in_progress`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// Every change below it was seen.
+    pub xmin: u64,
+    /// No change at or above it was seen.
+    pub xmax: u64,
+    /// Changes in between that were not seen, in rising order.
+    pub in_progress: Vec<u64>,
+}
+
+impl Snapshot {
+    /// Whether a change was seen.
+    pub fn sees(&self, id: u64) -> bool {
+        id < self.xmin || (id < self.xmax && self.in_progress.binary_search(&id).is_err())
+    }
+}
+
+/// Which life of the database this is: change ids of one mean nothing in another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Incarnation(pub u64);
+
+/// What one look at the change log found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pass {
+    /// What it could see.
+    pub snapshot: Snapshot,
+    /// Of which database.
+    pub incarnation: Incarnation,
+    /// What is new since the pass before; `None` when anything may have changed.
+    pub changes: Option<Vec<Change>>,
+}
