@@ -1,0 +1,16 @@
+//! Real servers for tests: started on free ports in directories of their own, stopped whatever happens to the test.
+//!
+//! ```ignore
+//! let server = Postgres::shared().await;
+//! let url = server.create_database().await;
+//! ```
+//!
+//! Everything here panics when something is missing or fails, with a message that says what to do: a test has no use for
+//! an error that it would only unwrap.
+
+mod guardian;
+mod postgres;
+mod temp;
+
+pub use postgres::{Postgres, PostgresOptions};
+pub use temp::{TempDir, free_port};

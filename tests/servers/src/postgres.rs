@@ -1,0 +1,343 @@
+//! PostgreSQL.
+
+use std::{
+    ffi::OsStr,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    guardian::{Guardian, children, signal},
+    temp::{TempDir, free_port},
+};
+
+const USER: &str = "postgres";
+const START_LIMIT: Duration = Duration::from_mins(1);
+
+/// How a server is started.
+#[derive(Debug, Clone, Default)]
+pub struct PostgresOptions {
+    /// Whether commits are flushed to disk. Without it a killed *server* still loses nothing (only a killed machine does).
+    pub fsync: bool,
+    /// Further lines of `postgresql.conf`.
+    pub settings: Vec<(String, String)>,
+}
+
+/// A PostgreSQL server of its own, on 127.0.0.1, with trust authentication. It is stopped when this is dropped, and also
+/// when the test process panics or is killed.
+#[derive(Debug)]
+pub struct Postgres {
+    binaries: PathBuf,
+    root: TempDir,
+    port: u16,
+    guardian: Mutex<Option<Guardian>>,
+}
+
+impl Postgres {
+    /// Returns the server that all tests of this process share; the first call starts it.
+    pub async fn shared() -> Arc<Self> {
+        static SHARED: tokio::sync::OnceCell<Arc<Postgres>> = tokio::sync::OnceCell::const_new();
+        Arc::clone(
+            SHARED
+                .get_or_init(|| async { Arc::new(Self::start(PostgresOptions::default()).await) })
+                .await,
+        )
+    }
+
+    /// Starts a server.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    pub async fn start(options: PostgresOptions) -> Self {
+        blocking(move || Self::start_blocking(&options)).await
+    }
+
+    /// Creates an empty database and returns its URL.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn create_database(&self) -> String {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.psql(USER, &format!("CREATE DATABASE {name}")).await;
+        self.url(&name)
+    }
+
+    /// The URL of a database.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Runs SQL with the real `psql` (stopping at the first error) and returns what it printed, unaligned and without headers.
+    /// `database` is a name or a URL.
+    ///
+    /// # Panics
+    /// When psql reports an error.
+    pub async fn psql(&self, database: &str, sql: &str) -> String {
+        match self.try_psql(database, sql).await {
+            Ok(output) => output,
+            Err(error) => panic!("psql: {error}"),
+        }
+    }
+
+    /// Like [`Postgres::psql`], but returns what psql wrote to its standard error when it failed.
+    ///
+    /// # Panics
+    /// When psql cannot be run.
+    pub async fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
+        let url = if database.contains("://") {
+            database.to_owned()
+        } else {
+            self.url(database)
+        };
+        let program = self.binaries.join("psql");
+        let sql = sql.to_owned();
+        blocking(move || {
+            let mut child = Command::new(program)
+                .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &url, "-f", "-"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("psql to start");
+            let mut stdin = child.stdin.take().expect("a pipe to psql");
+            std::io::Write::write_all(&mut stdin, sql.as_bytes()).expect("psql to read its input");
+            drop(stdin);
+            let output = child.wait_with_output().expect("psql to end");
+            if output.status.success() {
+                Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+            } else {
+                Err(String::from_utf8_lossy(&output.stderr).into_owned())
+            }
+        })
+        .await
+    }
+
+    /// Kills the server and every process of it, as `kill -9` does.
+    pub fn kill(&self) {
+        let Some(guardian) = self.guardian().take() else {
+            return;
+        };
+        if let Some(pid) = self.pid() {
+            let mut pids = vec![pid];
+            pids.extend(children(pid));
+            signal("KILL", &pids);
+            guardian.wait_for_end();
+            // The file of a killed server stays behind with a number that another process may get.
+            let _ = std::fs::remove_file(self.root.join("data/postmaster.pid"));
+        }
+    }
+
+    /// Stops the server cleanly: open transactions are rolled back, everything is written.
+    pub fn stop(&self) {
+        let Some(guardian) = self.guardian().take() else {
+            return;
+        };
+        if let Some(pid) = self.pid() {
+            signal("INT", &[pid]);
+        }
+        guardian.wait_for_end();
+    }
+
+    /// Starts the server again, on the same port with the same data; stops it first when it runs.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn restart(self: &Arc<Self>) {
+        let server = Arc::clone(self);
+        blocking(move || {
+            server.stop();
+            if let Err(log) = server.launch() {
+                panic!("PostgreSQL did not start again:\n{log}");
+            }
+        })
+        .await;
+    }
+
+    fn start_blocking(options: &PostgresOptions) -> Self {
+        let binaries = find_binaries();
+        for attempt in 1..=5 {
+            let server = Self {
+                binaries: binaries.clone(),
+                root: TempDir::new("postgres"),
+                port: free_port(),
+                guardian: Mutex::new(None),
+            };
+            server.initialise(options);
+            match server.launch() {
+                Ok(()) => return server,
+                // Somebody else may have taken the port in between.
+                Err(log) if attempt == 5 => panic!("PostgreSQL did not start:\n{log}"),
+                Err(_) => {}
+            }
+        }
+        unreachable!("the last attempt returns or panics")
+    }
+
+    fn initialise(&self, options: &PostgresOptions) {
+        let root = self.root.path();
+        if is_root() {
+            run(Command::new("chown").arg(USER).arg(root));
+        }
+        let data = root.join("data");
+        let mut command = as_server_user(&[
+            self.binaries.join("initdb").as_os_str(),
+            OsStr::new("--pgdata"),
+            data.as_os_str(),
+        ]);
+        command.extend(
+            [
+                "--no-sync",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--username",
+                USER,
+            ]
+            .map(str::to_owned),
+        );
+        run(Command::new(&command[0]).args(&command[1..]).current_dir("/"));
+
+        let mut settings = format!(
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nmax_connections = 200\n\
+             fsync = {}\nfull_page_writes = {}\nmax_prepared_transactions = 10\nautovacuum_naptime = '1h'\n",
+            self.port,
+            if options.fsync { "on" } else { "off" },
+            if options.fsync { "on" } else { "off" },
+        );
+        for (name, value) in &options.settings {
+            let _ = writeln!(settings, "{name} = '{value}'");
+        }
+        let path = data.join("postgresql.auto.conf");
+        std::fs::write(&path, settings).expect("the server's configuration to be written");
+    }
+
+    /// Starts the server and waits until it takes connections; the error is its log.
+    fn launch(&self) -> Result<(), String> {
+        let (data, log) = (self.root.join("data"), self.root.join("log"));
+        let pid_file = data.join("postmaster.pid");
+        let command = as_server_user(&[
+            self.binaries.join("postgres").as_os_str(),
+            OsStr::new("-D"),
+            data.as_os_str(),
+        ]);
+        let mut slot = self.guardian();
+        let mut guardian = Guardian::start(&pid_file, self.root.path(), &log, &command);
+        let begin = Instant::now();
+        loop {
+            let ready = std::fs::read_to_string(&pid_file)
+                .is_ok_and(|text| text.lines().nth(7).is_some_and(|status| status.trim() == "ready"));
+            if ready {
+                *slot = Some(guardian);
+                return Ok(());
+            }
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let failed = text.contains("FATAL:") && !pid_file.exists();
+            if guardian.has_ended() || failed || begin.elapsed() > START_LIMIT {
+                return Err(text);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn pid(&self) -> Option<u32> {
+        let text = std::fs::read_to_string(self.root.join("data/postmaster.pid")).ok()?;
+        text.lines().next()?.trim().parse().ok()
+    }
+
+    fn guardian(&self) -> MutexGuard<'_, Option<Guardian>> {
+        self.guardian.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// The directory that holds initdb, postgres and psql: where `PATH` has them, else the newest of the usual places.
+fn find_binaries() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    for parent in ["/usr/lib/postgresql", "/usr/local/lib/postgresql"] {
+        let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir(parent)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+            .collect();
+        versions.sort_unstable_by(|a, b| b.cmp(a));
+        places.extend(versions.into_iter().map(|(_, path)| path));
+    }
+    places.extend(["/opt/homebrew/bin", "/usr/local/pgsql/bin", "/usr/pgsql/bin"].map(PathBuf::from));
+    places
+        .into_iter()
+        .find(|place| {
+            ["initdb", "postgres", "psql"]
+                .iter()
+                .all(|name| place.join(name).is_file())
+        })
+        .unwrap_or_else(|| {
+            panic!(
+                "PostgreSQL 15 or later is needed for this test and is neither in PATH nor in /usr/lib/postgresql: \
+                 install it with `apt-get install postgresql` (Debian, Ubuntu), `dnf install postgresql-server` (Fedora) \
+                 or `brew install postgresql` (macOS)"
+            )
+        })
+}
+
+/// The command line that runs a program as somebody who may run PostgreSQL, which refuses to run as root.
+fn as_server_user(command: &[&OsStr]) -> Vec<String> {
+    let command = command.iter().map(|part| part.to_string_lossy().into_owned());
+    let mut line: Vec<String> = Vec::new();
+    if is_root() {
+        if on_path("setpriv") {
+            line.extend(["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", "--"].map(str::to_owned));
+        } else if on_path("runuser") {
+            line.extend(["runuser", "-u", USER, "--"].map(str::to_owned));
+        } else {
+            let script = r#"exec "$0" "$@""#;
+            line.extend(["su", USER, "-s", "/bin/sh", "-c", script, "--"].map(str::to_owned));
+        }
+    }
+    line.extend(command);
+    line
+}
+
+fn is_root() -> bool {
+    static ROOT: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *ROOT.get_or_init(|| {
+        Command::new("id")
+            .arg("-u")
+            .output()
+            .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    })
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|place| Path::new(&place).join(program).is_file())
+}
+
+fn run(command: &mut Command) {
+    let output = command.output();
+    match output {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => panic!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => panic!("{command:?} did not start: {error}"),
+    }
+}
