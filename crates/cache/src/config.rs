@@ -79,10 +79,10 @@ impl Default for Ttl {
 /// Which entry goes when L1 is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Eviction {
-    /// The one unused for longest. The default: on traces of web shops it keeps more hits than TinyLFU.
+    /// The one unused for longest. The default: on traces of web shops it keeps more hits than `TinyLFU`.
     #[default]
     Lru,
-    /// The one used least, by a sketch of frequencies (TinyLFU: Einziger, Friedman, Manes, 2017).
+    /// The one used least, by a sketch of frequencies (`TinyLFU`: Einziger, Friedman, Manes, 2017).
     TinyLfu,
 }
 

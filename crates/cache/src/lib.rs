@@ -1,1 +1,35 @@
-//! x
+//! Copies of what a database holds, and the knowledge that keeps them right.
+//!
+//! The crate knows no product and no database. Whoever uses it
+//! 1. makes a [`Cache`] over a [`Value`],
+//! 2. lets it [follow](Cache::follow) a [`ChangeLog`],
+//! 3. reads through [`Cache::get`] and [`Cache::get_or_load`],
+//! 4. tells it of its own writes by [`Cache::learn`] before it acknowledges them.
+//!
+//! A copy is served if nothing that touches it was learned since before it was read, and everything up to a moment within
+//! the staleness bound has been learned. The idea is that of `TxCache` (Ports et al., "Transactional Consistency and
+//! Automatic Management in an Application Data Cache", OSDI 2010).
+
+mod cache;
+mod change;
+mod clock;
+mod config;
+mod error;
+mod flight;
+mod follower;
+mod jitter;
+mod knowledge;
+mod l1;
+mod read;
+mod stats;
+
+pub use cache::Cache;
+pub use change::{Change, Incarnation, Pass, Snapshot, Subject};
+pub use clock::{Clock, Moment};
+pub use config::{CacheConfig, Eviction, Policy, Ttl};
+pub use error::{LoadError, ReadError};
+pub use follower::ChangeLog;
+pub use knowledge::{ANY, Rule};
+pub use l1::{Entry, Value};
+pub use read::{Found, Freshness, Key, Loaded, ReadOptions, Tier, Token};
+pub use stats::{Counter, Counters, Stats};

@@ -1,0 +1,161 @@
+//! The loop that reads the change log, and the wish for a look at it.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+
+use crate::{Cache, Incarnation, Pass, Snapshot, Value, knowledge::View};
+
+/// Where committed changes are written down.
+pub trait ChangeLog: Send + Sync + 'static {
+    /// What has been committed since the snapshot `since`; without one, or when there are more than `limit` changes, only
+    /// that anything may have changed. The error is for logs.
+    fn pass(
+        &self,
+        since: Option<(&Snapshot, Incarnation)>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Pass, String>> + Send;
+
+    /// Waits until there may be something new, at most `at_most`. May be dropped and called again at any time.
+    fn changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// Looks after a change come no closer than this, so that a flood of changes is read in bulk.
+const MIN_GAP: Duration = Duration::from_millis(10);
+/// The first wait after a look that failed; it doubles up to a quarter of the staleness bound.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(25);
+
+/// Wishes for a look at the change log, and what became of them.
+#[derive(Debug)]
+pub(crate) struct Passes {
+    wished: AtomicU64,
+    wake: Notify,
+    done: watch::Sender<Done>,
+    failing: AtomicBool,
+}
+
+/// Up to which wish looks have been made, and up to which one of them succeeded.
+#[derive(Debug, Clone, Copy, Default)]
+struct Done {
+    tried: u64,
+    succeeded: u64,
+}
+
+impl Passes {
+    pub(crate) fn new() -> Self {
+        Self {
+            wished: AtomicU64::new(0),
+            wake: Notify::new(),
+            done: watch::channel(Done::default()).0,
+            failing: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the last look failed.
+    pub(crate) fn failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a look that begins after this call. Many wishes cost one look. Returns whether it succeeded.
+    pub(crate) async fn one(&self, at_most: Duration) -> bool {
+        let mut done = self.done.subscribe();
+        let wish = self.wished.fetch_add(1, Ordering::SeqCst) + 1;
+        self.wake.notify_one();
+        let waited = timeout(at_most, done.wait_for(|done| done.tried >= wish)).await;
+        matches!(waited, Ok(Ok(done)) if done.succeeded >= wish)
+    }
+}
+
+impl<V: Value> Cache<V> {
+    /// Follows the change log until the future is dropped.
+    ///
+    /// A look is made four times within the staleness bound, when the log says that there may be something new, and when a
+    /// reader asks for one. A look that fails proves nothing, and the next comes after a jittered back-off.
+    pub async fn follow(self, log: Arc<impl ChangeLog>) {
+        let interval = self.config().staleness_bound / 4;
+        let mut back_off = FIRST_BACK_OFF;
+        loop {
+            let began = self.clock().now();
+            if self.pass(&*log).await {
+                back_off = FIRST_BACK_OFF;
+                tokio::select! {
+                    biased;
+                    () = self.passes().wake.notified() => {}
+                    () = async {
+                        log.changed(interval).await;
+                        sleep(MIN_GAP.saturating_sub(self.clock().now().since(began))).await;
+                    } => {}
+                }
+            } else {
+                sleep(self.jitter().part_of(back_off)).await;
+                back_off = (back_off * 2).min(interval.max(FIRST_BACK_OFF));
+            }
+        }
+    }
+
+    /// Looks at the change log once and learns what it finds. Returns whether that succeeded.
+    async fn pass(&self, log: &impl ChangeLog) -> bool {
+        let passes = self.passes();
+        let wishes = passes.wished.load(Ordering::SeqCst);
+        let began = self.clock().now();
+        let last = self.knowledge().view();
+        let since = last.as_deref().map(|view| (&view.snapshot, view.incarnation));
+        let limit = self.config().max_changes_per_pass;
+        let look = timeout(self.config().staleness_bound.max(Duration::from_millis(100)), log.pass(since, limit)).await;
+        let succeeded = match look {
+            Ok(Ok(pass)) => {
+                self.take_in(pass, last.as_deref(), began);
+                true
+            }
+            Ok(Err(error)) => self.report(&error),
+            Err(_) => self.report("timed out"),
+        };
+        if succeeded && passes.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("change log can be read again");
+        }
+        let counters = self.counters();
+        if succeeded { &counters.passes } else { &counters.failed_passes }.one();
+        passes.done.send_modify(|done| {
+            done.tried = wishes;
+            if succeeded {
+                done.succeeded = wishes;
+            }
+        });
+        succeeded
+    }
+
+    /// Learns first, then says up to when everything is learned.
+    fn take_in(&self, pass: Pass, last: Option<&View>, began: crate::Moment) {
+        let same = last.is_some_and(|view| view.incarnation == pass.incarnation);
+        match pass.changes {
+            Some(changes) if same => changes.iter().for_each(|change| self.learn(change)),
+            _ => self.learn_all(),
+        }
+        if let Some(last) = last.filter(|_| !same) {
+            tracing::warn!(
+                before = format_args!("{:016x}", last.incarnation.0),
+                now = format_args!("{:016x}", pass.incarnation.0),
+                "database has another incarnation, every copy is dropped"
+            );
+        }
+        self.knowledge().publish(View { snapshot: pass.snapshot, incarnation: pass.incarnation }, began);
+    }
+
+    /// Logs the first of a row of failures.
+    fn report(&self, error: &str) -> bool {
+        if !self.passes().failing.swap(true, Ordering::Relaxed) {
+            tracing::warn!(error, "change log cannot be read, copies past the staleness bound are served marked stale");
+        }
+        false
+    }
+}

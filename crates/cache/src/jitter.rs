@@ -1,0 +1,47 @@
+//! Chance, for times that must not fall together.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+
+/// A source of chance, seeded by whoever makes it.
+#[derive(Debug)]
+pub(crate) struct Jitter(Mutex<SmallRng>);
+
+impl Jitter {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Mutex::new(SmallRng::seed_from_u64(seed)))
+    }
+
+    /// `time`, shortened by up to `share` of it.
+    pub(crate) fn shorten(&self, time: Duration, share: f64) -> Duration {
+        time.mul_f64(1.0 - share.clamp(0.0, 1.0) * self.unit())
+    }
+
+    /// From half of `time` to the whole.
+    pub(crate) fn part_of(&self, time: Duration) -> Duration {
+        self.shorten(time, 0.5)
+    }
+
+    fn unit(&self) -> f64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_shortened_by_at_most_its_share() {
+        let jitter = Jitter::new(1);
+        let time = Duration::from_secs(100);
+        let times: Vec<_> = (0..1_000).map(|_| jitter.shorten(time, 0.1)).collect();
+        assert!(times.iter().all(|&t| t <= time && t >= Duration::from_secs(90)));
+        assert!(times.iter().max() > times.iter().min());
+        assert_eq!(jitter.shorten(time, 0.0), time);
+    }
+}

@@ -1,0 +1,256 @@
+//! What a replica has learned of changes, and the test that every copy must pass.
+//!
+//! A copy is valid if nothing that touches it was learned since before it was read, and if everything up to a moment within
+//! the staleness bound has been learned. The first is told by counters: one for each *stripe* of keys, and one for the
+//! rules that touch many keys at once. The second is told by the moment at which the last look at the change log began.
+
+use std::{
+    collections::VecDeque,
+    hash::BuildHasher,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use foldhash::fast::RandomState;
+
+use crate::{Change, Incarnation, Moment, Snapshot, Subject};
+
+/// The term of every list that depends on more than one category or tag.
+pub const ANY: &str = "any";
+
+/// Rules remembered one by one; when there are more, they become one that touches everything.
+const MAX_RULES: usize = 1_024;
+
+/// What a replica has learned.
+#[derive(Debug)]
+pub(crate) struct Knowledge {
+    stripes: Box<[AtomicU64]>,
+    hasher: RandomState,
+    rules: Rules,
+    proven: AtomicU64,
+    view: RwLock<Option<Arc<View>>>,
+}
+
+/// The last look at the change log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) incarnation: Incarnation,
+}
+
+/// The keys that share one counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Stripe(u32);
+
+/// What was known of a key before a load looked at anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Captured {
+    pub(crate) stripe: Stripe,
+    pub(crate) generation: u64,
+    pub(crate) rules: u64,
+}
+
+impl Knowledge {
+    /// Knows nothing yet. `entries` is how many copies there may be: with fewer stripes than copies, a change would drop
+    /// copies of other keys with it.
+    pub(crate) fn new(entries: u64) -> Self {
+        let stripes = entries.saturating_mul(4).clamp(1 << 10, 1 << 20).next_power_of_two();
+        Self {
+            stripes: (0..stripes).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::default(),
+            rules: Rules::default(),
+            proven: AtomicU64::new(Moment::NEVER.nanos()),
+            view: RwLock::default(),
+        }
+    }
+
+    /// The stripe of a key or a term.
+    pub(crate) fn stripe(&self, name: &str) -> Stripe {
+        #[expect(clippy::cast_possible_truncation, reason = "there are at most 2^20 stripes")]
+        Stripe((self.hasher.hash_one(name) & (self.stripes.len() as u64 - 1)) as u32)
+    }
+
+    /// What is known of a stripe now. Comes before anything is looked at.
+    pub(crate) fn capture(&self, stripe: Stripe) -> Captured {
+        Captured { stripe, generation: self.generation(stripe), rules: self.rules.counter() }
+    }
+
+    /// Whether nothing that touches the stripe, and no rule, was learned since.
+    pub(crate) fn stands(&self, captured: Captured) -> bool {
+        self.generation(captured.stripe) == captured.generation && self.rules.counter() == captured.rules
+    }
+
+    /// The count of changes learned for a stripe.
+    pub(crate) fn generation(&self, stripe: Stripe) -> u64 {
+        self.stripes[stripe.0 as usize].load(Ordering::Acquire)
+    }
+
+    /// The rules.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Learns a change, except for the removal of the key from L1, which follows. Twice, late or out of order is harmless.
+    pub(crate) fn learn(&self, change: &Change) {
+        match &change.subject {
+            Subject::Entry { key, terms } => {
+                self.age(key);
+                self.age(ANY);
+                for term in terms {
+                    self.age(term);
+                }
+            }
+            Subject::Key(key) => self.age(key),
+            Subject::Tag(tag) => self.rules.add(Rule::Tag(tag.as_str().into())),
+            Subject::All => self.rules.add(Rule::All),
+        }
+    }
+
+    /// Everything up to `view` has been learned, by a look at the change log that began at `began`.
+    pub(crate) fn publish(&self, view: View, began: Moment) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));
+        self.proven.store(began.nanos(), Ordering::Release);
+    }
+
+    /// The last look at the change log; `None` before the first.
+    pub(crate) fn view(&self) -> Option<Arc<View>> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When the last look at the change log began. A reader reads this first: what is compared later is then no older.
+    pub(crate) fn proven(&self) -> Moment {
+        Moment::from_nanos(self.proven.load(Ordering::Acquire))
+    }
+
+    fn age(&self, name: &str) {
+        self.stripes[self.stripe(name).0 as usize].fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Whether `proven` is within `bound` of `now`.
+pub(crate) fn within(bound: Duration, proven: Moment, now: Moment) -> bool {
+    proven != Moment::NEVER && now.since(proven) <= bound
+}
+
+/// Something that touches many entries at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    /// Every entry with this tag, and every list.
+    Tag(Box<str>),
+    /// Every entry.
+    All,
+}
+
+/// The rules, in the order in which they were learned.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    counter: AtomicU64,
+    recent: Mutex<Recent>,
+}
+
+/// The rules from number `first` on; what is older is forgotten and counts as a rule for everything.
+#[derive(Debug, Default)]
+struct Recent {
+    first: u64,
+    rules: VecDeque<Rule>,
+}
+
+impl Rules {
+    /// How many there have been.
+    pub(crate) fn counter(&self) -> u64 {
+        self.counter.load(Ordering::Acquire)
+    }
+
+    /// Whether a rule later than the first `seen` touches something. Also returns the counter read before any was matched.
+    pub(crate) fn touched(&self, seen: u64, touches: impl Fn(&Rule) -> bool) -> (bool, u64) {
+        let recent = self.lock();
+        let counter = self.counter();
+        if seen < recent.first {
+            return (true, counter);
+        }
+        let skip = usize::try_from(seen - recent.first).unwrap_or(usize::MAX);
+        (recent.rules.iter().skip(skip).any(touches), counter)
+    }
+
+    fn add(&self, rule: Rule) {
+        let mut recent = self.lock();
+        let counter = self.counter.load(Ordering::Acquire) + 1;
+        if rule == Rule::All || recent.rules.len() == MAX_RULES {
+            recent.rules.clear();
+            recent.first = counter;
+        } else {
+            recent.rules.push_back(rule);
+        }
+        self.counter.store(counter, Ordering::SeqCst);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: u64, key: &str, terms: &[&str]) -> Change {
+        let terms = terms.iter().map(|&term| term.to_owned()).collect();
+        Change { id, subject: Subject::Entry { key: key.to_owned(), terms } }
+    }
+
+    #[test]
+    fn a_change_ages_its_key_its_terms_and_any() {
+        let knowledge = Knowledge::new(1_000);
+        let names = ["product:a", "category:x", "tag:y", ANY, "product:b", "category:z"];
+        let before: Vec<_> = names.iter().map(|name| knowledge.capture(knowledge.stripe(name))).collect();
+        knowledge.learn(&entry(1, "product:a", &["category:x", "tag:y"]));
+        let stands: Vec<_> = before.iter().map(|&captured| knowledge.stands(captured)).collect();
+        assert_eq!(stands, [false, false, false, false, true, true]);
+    }
+
+    #[test]
+    fn rules_are_matched_from_where_an_entry_stands() {
+        let rules = Rules::default();
+        rules.add(Rule::Tag("old".into()));
+        let seen = rules.counter();
+        rules.add(Rule::Tag("new".into()));
+        let tagged = |tag: &'static str| move |rule: &Rule| matches!(rule, Rule::Tag(t) if &**t == tag);
+        assert_eq!(rules.touched(seen, tagged("old")), (false, 2));
+        assert_eq!(rules.touched(seen, tagged("new")), (true, 2));
+        assert_eq!(rules.touched(0, tagged("old")), (true, 2));
+    }
+
+    #[test]
+    fn forgotten_rules_touch_everything() {
+        let rules = Rules::default();
+        let seen = rules.counter();
+        for n in 0..=MAX_RULES {
+            rules.add(Rule::Tag(n.to_string().into()));
+        }
+        assert!(rules.touched(seen, |_| false).0, "what is older than the memory is touched");
+        let seen = rules.counter();
+        assert!(!rules.touched(seen, |_| true).0, "what is newer than every rule is not");
+    }
+
+    #[test]
+    fn all_touches_what_was_there_and_nothing_later() {
+        let rules = Rules::default();
+        rules.add(Rule::Tag("t".into()));
+        let seen = rules.counter();
+        rules.add(Rule::All);
+        assert!(rules.touched(seen, |_| false).0);
+        assert!(!rules.touched(rules.counter(), |_| true).0);
+    }
+
+    #[test]
+    fn proof_lasts_for_the_bound() {
+        let bound = Duration::from_secs(1);
+        let began = Moment::from_nanos(5);
+        assert!(within(bound, began, began.plus(bound)));
+        assert!(!within(bound, began, began.plus(bound + Duration::from_nanos(1))));
+        assert!(!within(bound, Moment::NEVER, Moment::from_nanos(1)));
+    }
+}

@@ -1,0 +1,194 @@
+//! L1: copies in the memory of this process.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use foldhash::fast::RandomState;
+use moka::{
+    notification::RemovalCause,
+    ops::compute::Op,
+    policy::EvictionPolicy,
+    sync::{Cache as Moka, CacheBuilder},
+};
+
+use crate::{
+    CacheConfig, Counters, Eviction, Moment,
+    knowledge::{Captured, Knowledge, Rule, Stripe},
+};
+
+/// What the cache must know of a value.
+pub trait Value: Send + Sync + 'static {
+    /// The bytes it takes.
+    fn bytes(&self) -> usize;
+
+    /// Whether dropping everything with this tag drops it. What cannot tell says yes.
+    fn tagged(&self, tag: &str) -> bool;
+}
+
+/// A copy in L1: a value, or the fact that there is none.
+#[derive(Debug)]
+pub struct Entry<V> {
+    /// The value; `None` stands for "not found".
+    pub value: Option<V>,
+    /// When the load that read it began.
+    pub began: Moment,
+    /// When it expires.
+    pub deadline: Moment,
+    stripe: Stripe,
+    generation: u64,
+    rules: AtomicU64,
+}
+
+impl<V: Value> Entry<V> {
+    /// A copy read by a load that began at `began`, after `captured` was.
+    pub(crate) fn new(value: Option<V>, captured: Captured, began: Moment, ttl: Duration) -> Self {
+        Self {
+            value,
+            began,
+            deadline: began.plus(ttl),
+            stripe: captured.stripe,
+            generation: captured.generation,
+            rules: AtomicU64::new(captured.rules),
+        }
+    }
+
+    /// Whether nothing that touches it was learned since before it was read.
+    pub(crate) fn stands(&self, knowledge: &Knowledge) -> bool {
+        knowledge.generation(self.stripe) == self.generation
+            && (self.rules.load(Ordering::Relaxed) == knowledge.rules().counter() || self.passes_rules(knowledge))
+    }
+
+    /// Matches the rules learned since, once.
+    #[cold]
+    fn passes_rules(&self, knowledge: &Knowledge) -> bool {
+        let seen = self.rules.load(Ordering::Relaxed);
+        let (touched, counter) = knowledge.rules().touched(seen, |rule| match rule {
+            Rule::Tag(tag) => self.value.as_ref().is_some_and(|value| value.tagged(tag)),
+            Rule::All => true,
+        });
+        if !touched {
+            self.rules.fetch_max(counter, Ordering::Relaxed);
+        }
+        !touched
+    }
+
+    fn weight(&self, key: &str) -> usize {
+        key.len() + self.value.as_ref().map_or(0, Value::bytes)
+    }
+}
+
+/// Entries by key, in two stores: what exists, and what does not, so that a flood of reads of absent keys evicts nothing.
+pub(crate) struct L1<V> {
+    found: Store<V>,
+    not_found: Store<V>,
+}
+
+type Builder<V> = CacheBuilder<Box<str>, Arc<Entry<V>>, Moka<Box<str>, Arc<Entry<V>>>>;
+type Store<V> = Moka<Box<str>, Arc<Entry<V>>, RandomState>;
+
+impl<V: Value> L1<V> {
+    pub(crate) fn new(config: &CacheConfig, counters: &Arc<Counters>) -> Self {
+        let least = config.l1_bytes / config.l1_entries.max(1);
+        let policy = match config.eviction {
+            Eviction::Lru => EvictionPolicy::lru(),
+            Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
+        };
+        let longest = config.ttl.item.max(config.ttl.list).max(config.ttl.search);
+        let found = Moka::builder()
+            .max_capacity(config.l1_bytes)
+            .weigher(move |key, entry: &Arc<Entry<V>>| {
+                u32::try_from((entry.weight(key) as u64).max(least)).unwrap_or(u32::MAX)
+            })
+            .eviction_policy(policy);
+        let not_found = Moka::builder().max_capacity(config.not_found_entries).eviction_policy(EvictionPolicy::lru());
+        Self {
+            found: finish(found, longest, config.max_stale, counters),
+            not_found: finish(not_found, config.ttl.not_found, config.max_stale, counters),
+        }
+    }
+
+    /// The entry of a key, valid or not.
+    pub(crate) fn get(&self, key: &str) -> Option<Arc<Entry<V>>> {
+        self.found.get(key).or_else(|| self.not_found.get(key))
+    }
+
+    /// Stores an entry, unless something that touches it was learned since `captured`: checked under the key's lock, so
+    /// that of two fills the one that knows more stays.
+    pub(crate) fn store(&self, key: &str, entry: &Arc<Entry<V>>, captured: Captured, knowledge: &Knowledge) -> bool {
+        let (store, other) = match entry.value {
+            Some(_) => (&self.found, &self.not_found),
+            None => (&self.not_found, &self.found),
+        };
+        let mut stored = false;
+        store.entry(key.into()).and_compute_with(|_| {
+            stored = knowledge.stands(captured);
+            if stored { Op::Put(Arc::clone(entry)) } else { Op::Nop }
+        });
+        if stored {
+            other.invalidate(key);
+        }
+        stored
+    }
+
+    /// Removes a key.
+    pub(crate) fn remove(&self, key: &str) -> bool {
+        let found = self.found.remove(key).is_some();
+        self.not_found.remove(key).is_some() || found
+    }
+
+    /// Removes an entry that was found to be invalid, unless another has taken its place.
+    pub(crate) fn discard(&self, key: &str, entry: &Arc<Entry<V>>) {
+        let store = if entry.value.is_some() { &self.found } else { &self.not_found };
+        store.entry(key.into()).and_compute_with(|present| match present {
+            Some(present) if Arc::ptr_eq(present.value(), entry) => Op::Remove,
+            _ => Op::Nop,
+        });
+    }
+
+    /// Removes every entry.
+    pub(crate) fn clear(&self) {
+        self.found.invalidate_all();
+        self.not_found.invalidate_all();
+    }
+
+    /// Removes the entries whose time has passed; returns how many.
+    pub(crate) fn purge(&self, now: Moment) -> u64 {
+        let mut purged = 0;
+        for store in [&self.found, &self.not_found] {
+            for (key, entry) in store {
+                if entry.deadline <= now {
+                    self.discard(&key, &entry);
+                    purged += 1;
+                }
+            }
+            store.run_pending_tasks();
+        }
+        purged
+    }
+
+    /// How many entries there are, and their weight in bytes.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        self.found.run_pending_tasks();
+        self.not_found.run_pending_tasks();
+        (self.found.entry_count() + self.not_found.entry_count(), self.found.weighted_size())
+    }
+}
+
+/// Gives a store what both have in common. moka's own time to live only frees memory: whether an entry may be served is
+/// decided by the entry's deadline, and one past it may still be of use while the database is away.
+fn finish<V: Value>(builder: Builder<V>, ttl: Duration, max_stale: Duration, counters: &Arc<Counters>) -> Store<V> {
+    let counters = Arc::clone(counters);
+    builder
+        .time_to_live(ttl + max_stale)
+        .eviction_listener(move |_, _, cause| match cause {
+            RemovalCause::Size => counters.evicted.one(),
+            RemovalCause::Expired => counters.freed.one(),
+            RemovalCause::Explicit | RemovalCause::Replaced => {}
+        })
+        .build_with_hasher(RandomState::default())
+}
