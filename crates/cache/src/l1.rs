@@ -99,7 +99,7 @@ impl<V: Value> L1<V> {
             Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
         };
         let longest = config.ttl.item.max(config.ttl.list).max(config.ttl.search);
-        let found = Moka::builder()
+        let found: Builder<V> = Moka::builder()
             .max_capacity(config.l1_bytes)
             .weigher(move |key, entry: &Arc<Entry<V>>| {
                 u32::try_from((entry.weight(key) as u64).max(least)).unwrap_or(u32::MAX)
