@@ -92,6 +92,7 @@ type Builder<V> = CacheBuilder<Box<str>, Arc<Entry<V>>, Moka<Box<str>, Arc<Entry
 type Store<V> = Moka<Box<str>, Arc<Entry<V>>, RandomState>;
 
 impl<V: Value> L1<V> {
+    #[expect(clippy::borrowed_box, reason = "the shape that moka asks for")]
     pub(crate) fn new(config: &CacheConfig, counters: &Arc<Counters>) -> Self {
         let least = config.l1_bytes / config.l1_entries.max(1);
         let policy = match config.eviction {
@@ -99,9 +100,9 @@ impl<V: Value> L1<V> {
             Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
         };
         let longest = config.ttl.item.max(config.ttl.list).max(config.ttl.search);
-        let found: Builder<V> = Moka::builder()
+        let found = Moka::builder()
             .max_capacity(config.l1_bytes)
-            .weigher(move |key, entry: &Arc<Entry<V>>| {
+            .weigher(move |key: &Box<str>, entry: &Arc<Entry<V>>| {
                 u32::try_from((entry.weight(key) as u64).max(least)).unwrap_or(u32::MAX)
             })
             .eviction_policy(policy);
