@@ -1,0 +1,81 @@
+# What there is to do here; `make` alone lists it. ARGS="..." goes to the program that a target runs.
+
+CARGO ?= cargo
+# Where the example calls go; the server listens there.
+ADDRESS := $(if $(LARDER_LISTEN),$(LARDER_LISTEN),127.0.0.1:50051)
+# How `make run` builds.
+RUN_PROFILE ?= release
+# CI builds what Cargo.lock says or nothing.
+LOCKED := $(if $(CI),--locked)
+# A fresh install of Rust may not be on the PATH of this shell yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help run test bench descriptor-set fmt fmt-check lint deny buf-lint buf-breaking tools ci clean rust
+
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+define EXAMPLES
+
+Larder will answer on $(ADDRESS) in a moment, from a SQLite file with a sample catalogue. Try, in another terminal:
+
+  grpcurl -plaintext $(ADDRESS) list
+  grpcurl -plaintext -d '{"page_size": 3}' $(ADDRESS) larder.catalog.v1.ProductCatalog/ListProducts
+  grpcurl -plaintext -d '{"query": "coffee", "page_size": 3}' $(ADDRESS) larder.catalog.v1.ProductCatalog/SearchProducts
+  grpcurl -plaintext -d '{"id": "SAMPLE"}' $(ADDRESS) larder.catalog.v1.ProductCatalog/GetProduct
+  grpcurl -plaintext -d '{"product": {"id": "my-first", "name": "My first product", "price": {"currency_code": "EUR", "units": 12}}}' $(ADDRESS) larder.catalog.v1.ProductCatalog/CreateProduct
+  grpcurl -plaintext -d '{"product": {"id": "my-first", "in_stock": true}, "update_mask": "inStock"}' $(ADDRESS) larder.catalog.v1.ProductCatalog/UpdateProduct
+
+Ctrl-C stops it.
+
+endef
+export EXAMPLES
+
+run: rust ## Build and start Larder on the embedded default, with a sample catalogue
+	@echo 'Building (about 3 minutes the first time, seconds after that) ...'
+	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) --bin larder
+	@printf '%s\n' "$$EXAMPLES"
+	@exec $(CARGO) run $(LOCKED) --quiet --profile $(RUN_PROFILE) --bin larder -- serve $(ARGS)
+
+test: rust ## Install what the tests need, and run all of them
+	@.ci/tools install test
+	@eval "$$(.ci/tools env)" && exec $(CARGO) test $(LOCKED) --workspace --no-fail-fast $(ARGS)
+
+bench: rust ## Measure Larder beside a bare tonic server
+	@$(CARGO) run $(LOCKED) --release -p larder-bench -- $(ARGS)
+
+descriptor-set: rust ## Write the contract, as an encoded FileDescriptorSet, to larder.binpb
+	@$(CARGO) run $(LOCKED) --quiet --bin larder -- descriptor-set --output larder.binpb
+
+fmt: rust ## Format the code
+	@$(CARGO) fmt --all
+
+fmt-check: rust ## Check that the code is formatted
+	@$(CARGO) fmt --all --check
+
+lint: rust ## Run clippy; a warning is an error
+	@$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+
+deny: rust ## Check licences, banned crates, sources and advisories of the dependencies
+	@.ci/deny
+
+buf-lint: ## Check the style of the contract
+	@.ci/tools install buf
+	@"$$(.ci/tools path buf)" lint
+
+buf-breaking: ## Check that the contract breaks no client of the newest release
+	@.ci/buf-breaking
+
+tools: rust ## Install what testing and checking need (PostgreSQL, sqlite3, grpcurl, buf, cargo-deny)
+	@.ci/tools install all
+
+ci: ## Run everything that CI runs
+	@.ci/run
+
+clean: ## Remove what was built
+	@$(CARGO) clean
+	@rm -f larder.binpb
+
+rust:
+	@command -v $(CARGO) >/dev/null 2>&1 || { echo 'Rust is missing: install it from https://rustup.rs'; exit 1; }
+	@command -v cc >/dev/null 2>&1 || { echo 'A C compiler (cc) is missing: install gcc or clang'; exit 1; }
