@@ -1,0 +1,60 @@
+//! Rules between settings.
+
+use std::time::Duration;
+
+use super::{Config, Invalid, value::show_duration};
+
+/// A rule that the values of two settings break.
+pub(super) struct Broken {
+    /// The setting to change, first, and the other one.
+    pub(super) keys: [&'static str; 2],
+    /// The rule and how to keep it.
+    pub(super) invalid: Invalid,
+}
+
+/// Finds the rules that a configuration breaks.
+pub(super) fn check(config: &Config) -> Vec<Broken> {
+    let cache = &config.cache;
+    let deadlines = &config.server.deadlines;
+    let mut broken = Vec::new();
+    let mut at_most = |low: (&'static str, Duration), high: (&'static str, Duration), raise: bool, why: &str| {
+        if low.1 > high.1 {
+            let (change, verb, limit) = if raise { (high, "at least", low) } else { (low, "at most", high) };
+            broken.push(Broken {
+                keys: [change.0, limit.0],
+                invalid: Invalid::new(
+                    format!("it must be {verb} {} ({})", limit.0, show_duration(limit.1)),
+                    format!("{why}: change one of the two"),
+                ),
+            });
+        }
+    };
+    at_most(
+        ("staleness-bound", cache.staleness_bound),
+        ("max-stale", cache.max_stale),
+        true,
+        "copies within the bound are served in any case",
+    );
+    for ttl in [
+        ("ttl-item", cache.ttl.item),
+        ("ttl-list", cache.ttl.list),
+        ("ttl-search", cache.ttl.search),
+        ("ttl-not-found", cache.ttl.not_found),
+    ] {
+        let retention = ("change-retention", config.server.change_retention);
+        at_most(ttl, retention, false, "a copy may not outlive the changes that it is checked against");
+    }
+    at_most(
+        ("staleness-bound", cache.staleness_bound),
+        ("change-retention", config.server.change_retention),
+        false,
+        "changes may not be forgotten before they are read",
+    );
+    at_most(
+        ("default-deadline", deadlines.request_default),
+        ("max-deadline", deadlines.request_max),
+        false,
+        "no request may have a later deadline",
+    );
+    broken
+}

@@ -1,0 +1,147 @@
+//! The TOML file with settings.
+
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    error::{ConfigError, Origin},
+    suggest,
+    table::setting,
+};
+
+/// A key of the file, with its value as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The name of a setting.
+    pub(super) key: &'static str,
+    /// Its value.
+    pub(super) text: String,
+    /// The line, counted from 1.
+    pub(super) line: usize,
+}
+
+/// Reads a file. Keys may be nested: `bytes` in the table `l1` is `l1-bytes`.
+pub(super) fn read(path: &Path, origin: &Origin) -> (Vec<Entry>, Vec<ConfigError>) {
+    match std::fs::read(path) {
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => parse(path, &text),
+            Err(_) => (Vec::new(), vec![unreadable(path, origin, "is not UTF-8 text")]),
+        },
+        Err(error) => (Vec::new(), vec![unreadable(path, origin, &format!("cannot be read: {error}"))]),
+    }
+}
+
+fn unreadable(path: &Path, origin: &Origin, why: &str) -> ConfigError {
+    ConfigError {
+        name: "config".to_owned(),
+        origin: origin.clone(),
+        value: Some(path.display().to_string()),
+        reason: format!("the file {why}"),
+        hint: "name a TOML file; `larder config --example` prints one".to_owned(),
+    }
+}
+
+fn parse(path: &Path, text: &str) -> (Vec<Entry>, Vec<ConfigError>) {
+    let (table, syntax) = DeTable::parse_recoverable(text);
+    let mut reader = Reader { path, text, entries: Vec::new(), errors: Vec::new() };
+    for error in &syntax {
+        let at = error.span().map_or(0, |span| span.start);
+        let reason = error.message().replace('\n', ", ");
+        reader.error("config", at, None, reason, "the file must be TOML: name = \"value\", one a line");
+    }
+    // One mistake can lead the parser from one error to the next: the first of a line tells enough.
+    let line = |error: &ConfigError| match error.origin {
+        Origin::File { line, .. } => line,
+        _ => 0,
+    };
+    reader.errors.sort_by_key(line);
+    reader.errors.dedup_by_key(|error| line(error));
+    // What a broken file says otherwise cannot be trusted to be what was meant.
+    if syntax.is_empty() {
+        reader.table("", table.get_ref());
+    }
+    (reader.entries, reader.errors)
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    entries: Vec<Entry>,
+    errors: Vec<ConfigError>,
+}
+
+impl Reader<'_> {
+    fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let at = key.span().start;
+            let name = match prefix {
+                "" => key.get_ref().to_string(),
+                _ => format!("{prefix}-{}", key.get_ref()),
+            };
+            let text = match value.get_ref() {
+                DeValue::Table(table) => {
+                    self.table(&name, table);
+                    continue;
+                }
+                DeValue::String(text) => text.to_string(),
+                DeValue::Boolean(value) => value.to_string(),
+                DeValue::Float(value) => value.as_str().to_owned(),
+                DeValue::Integer(value) => match i64::from_str_radix(value.as_str(), value.radix()) {
+                    Ok(value) => value.to_string(),
+                    Err(_) => value.as_str().to_owned(),
+                },
+                DeValue::Array(_) | DeValue::Datetime(_) => {
+                    let kind = value.get_ref().type_str();
+                    let reason = format!("it is of the TOML type {kind}");
+                    self.error(&name, at, None, reason, "write a text, a number, true or false");
+                    continue;
+                }
+            };
+            self.entry(&name, text, at);
+        }
+    }
+
+    fn entry(&mut self, name: &str, text: String, at: usize) {
+        let line = line(self.text, at);
+        match setting(name).filter(|setting| setting.in_file()) {
+            None => {
+                let (reason, hint) = unknown(name);
+                self.error(name, at, None, reason, &hint);
+            }
+            Some(setting) => match self.entries.iter().find(|entry| entry.key == setting.key) {
+                Some(first) => {
+                    let reason = format!("it stands in line {} already", first.line);
+                    self.error(name, at, None, reason, "keep one of the two");
+                }
+                None => self.entries.push(Entry { key: setting.key, text, line }),
+            },
+        }
+    }
+
+    fn error(&mut self, name: &str, at: usize, value: Option<String>, reason: impl Into<String>, hint: &str) {
+        self.errors.push(ConfigError {
+            name: name.to_owned(),
+            origin: Origin::File { path: self.path.to_owned(), line: line(self.text, at) },
+            value,
+            reason: reason.into(),
+            hint: hint.to_owned(),
+        });
+    }
+}
+
+fn unknown(name: &str) -> (&'static str, String) {
+    if name.starts_with("redis") {
+        return (super::NO_REDIS, super::NO_REDIS_HINT.to_owned());
+    }
+    let keys = super::settings().filter(|setting| setting.in_file());
+    let hint = match suggest::nearest(name, keys.map(|setting| setting.key)) {
+        Some(key) => format!("did you mean {key}?"),
+        None => "`larder config --example` prints every setting".to_owned(),
+    };
+    ("no setting has this name", hint)
+}
+
+fn line(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}

@@ -1,0 +1,71 @@
+//! The configuration: flags over the environment over a TOML file over defaults.
+//!
+//! One [table](settings) says everything about each setting. [`resolve`] reads all of them and reports everything that is
+//! wrong at once, before anything is opened. The typed results stand with what they configure: the server's in
+//! [`ServerConfig`], the others in the crates of storage and cache.
+
+mod check;
+mod error;
+mod file;
+mod mask;
+mod render;
+mod resolve;
+mod server;
+mod setting;
+mod suggest;
+mod table;
+pub mod value;
+
+#[cfg(test)]
+mod tests;
+
+use larder_cache::CacheConfig;
+use larder_storage::StorageConfig;
+
+use resolve::{NO_REDIS, NO_REDIS_HINT};
+
+pub use error::{ConfigError, ConfigErrors, Origin};
+pub use render::{effective_json, effective_text, example, markdown};
+pub use resolve::{Effective, Purpose, Resolved, Sources, resolve};
+pub use server::{Connections, Deadlines, Limits, LogConfig, LogFormat, ServerConfig};
+pub use setting::{Default as DefaultValue, Machine, Scope, Secret, Setting};
+pub use table::{SECTIONS, Section, setting, settings};
+pub use value::Invalid;
+
+/// Everything that an operator decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// About the server itself.
+    pub server: ServerConfig,
+    /// About the database.
+    pub storage: StorageConfig,
+    /// About the cache.
+    pub cache: CacheConfig,
+    /// About the commands that call a server.
+    pub client: ClientConfig,
+}
+
+impl Default for Config {
+    /// The defaults that depend on nothing; the database is not named yet.
+    fn default() -> Self {
+        Self {
+            server: ServerConfig::default(),
+            storage: StorageConfig::new(""),
+            cache: CacheConfig::default(),
+            client: ClientConfig::default(),
+        }
+    }
+}
+
+/// What a user decides about the commands that call a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// The server.
+    pub address: http::Uri,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self { address: http::Uri::from_static("http://127.0.0.1:50051") }
+    }
+}

@@ -1,0 +1,306 @@
+//! From the sources to the configuration.
+
+use std::{
+    collections::HashSet,
+    ffi::{OsStr, OsString},
+    io::IsTerminal as _,
+    path::PathBuf,
+};
+
+use super::{
+    Config, ConfigError, ConfigErrors, Origin,
+    check::check,
+    file,
+    setting::{Default, Known, Machine, Scope, Setting},
+    settings, suggest,
+    table::setting,
+};
+
+/// Why Redis is refused.
+pub(super) const NO_REDIS: &str = "this release has no Redis tier yet";
+/// What to do about it.
+pub(super) const NO_REDIS_HINT: &str = "leave it out: each replica then caches in its own memory, coherently";
+
+/// Where settings come from.
+#[derive(Debug, Clone, std::default::Default)]
+pub struct Sources {
+    /// Flags that were given, by the keys of their settings.
+    pub flags: Vec<(&'static str, String)>,
+    /// The environment. An empty variable counts as none.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The machine.
+    pub machine: Machine,
+}
+
+impl Sources {
+    /// The flags given, and this process's environment and machine.
+    pub fn of_process(flags: Vec<(&'static str, String)>) -> Self {
+        let environment: Vec<_> = std::env::vars_os().collect();
+        let find = |name: &str| environment.iter().find(|(key, value)| key == name && !value.is_empty());
+        let xdg = find("XDG_DATA_HOME").map(|(_, value)| PathBuf::from(value));
+        let machine = Machine {
+            data_dir: platform_data_dir(xdg, std::env::home_dir()),
+            terminal: std::io::stderr().is_terminal(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        Self { flags, environment, machine }
+    }
+}
+
+/// What a setting is, and who said so.
+#[derive(Debug, Clone)]
+pub struct Effective {
+    /// The setting.
+    pub setting: &'static Setting,
+    /// Its text; `None` when it has no value.
+    pub text: Option<String>,
+    /// Who said so.
+    pub origin: Origin,
+}
+
+/// A configuration without errors.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The configuration.
+    pub config: Config,
+    /// Each setting with the origin of its value, in the order of the table.
+    pub effective: Vec<Effective>,
+    /// What somebody may have got wrong although it breaks nothing.
+    pub warnings: Vec<String>,
+}
+
+/// Who needs a configuration, and so which parts of it must be right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The server.
+    Serve,
+    /// A command that opens the database itself.
+    Direct,
+    /// A command that calls a server.
+    Call,
+}
+
+impl Purpose {
+    /// Whether a setting matters to it.
+    pub fn needs(self, scope: Scope) -> bool {
+        match (self, scope) {
+            (Self::Serve, _) | (_, Scope::File) => true,
+            (Self::Direct, scope) => scope == Scope::Database,
+            (Self::Call, scope) => scope == Scope::Client,
+        }
+    }
+}
+
+/// Makes the configuration from its sources: flags over the environment over the file over defaults. Reports everything that
+/// is wrong with what the purpose needs.
+pub fn resolve(sources: &Sources, purpose: Purpose) -> Result<Resolved, ConfigErrors> {
+    let mut resolver = Resolver {
+        sources,
+        config: Config::default(),
+        effective: Vec::new(),
+        errors: Vec::new(),
+        failed: HashSet::new(),
+    };
+    let entries = resolver.read_file(purpose);
+    for setting in settings().filter(|setting| purpose.needs(setting.scope)) {
+        resolver.resolve(setting, entries.as_ref());
+    }
+    let mut warnings = Vec::new();
+    if purpose == Purpose::Serve {
+        resolver.check();
+        resolver.refuse_redis();
+        warnings = unknown_variables(sources);
+    }
+    if resolver.errors.is_empty() {
+        Ok(Resolved { config: resolver.config, effective: resolver.effective, warnings })
+    } else {
+        Err(ConfigErrors(resolver.errors))
+    }
+}
+
+struct Resolver<'a> {
+    sources: &'a Sources,
+    config: Config,
+    effective: Vec<Effective>,
+    errors: Vec<ConfigError>,
+    failed: HashSet<&'static str>,
+}
+
+struct FileEntries {
+    path: PathBuf,
+    entries: Vec<file::Entry>,
+}
+
+impl Resolver<'_> {
+    fn read_file(&mut self, purpose: Purpose) -> Option<FileEntries> {
+        let setting = setting("config")?;
+        let (text, origin) = self.given(setting, None)?;
+        let path = PathBuf::from(&text);
+        let (entries, errors) = file::read(&path, &origin);
+        // A command that calls a server does not judge the server's settings; but a file that cannot be read is an error.
+        self.errors.extend(errors.into_iter().filter(|error| purpose == Purpose::Serve || error.name == setting.key));
+        Some(FileEntries { path, entries })
+    }
+
+    fn resolve(&mut self, setting: &'static Setting, file: Option<&FileEntries>) {
+        let Some((text, origin)) = self.given(setting, file).or_else(|| self.default(setting)) else {
+            if !self.failed.contains(setting.key) {
+                self.effective.push(Effective { setting, text: None, origin: Origin::Default });
+            }
+            return;
+        };
+        match (setting.set)(&mut self.config, &text) {
+            Ok(()) => self.effective.push(Effective { setting, text: Some(text), origin }),
+            Err(invalid) => {
+                self.failed.insert(setting.key);
+                self.errors.push(ConfigError {
+                    name: setting.key.to_owned(),
+                    origin,
+                    value: Some(setting.secret.show(&text)),
+                    reason: invalid.reason,
+                    hint: invalid.hint,
+                });
+            }
+        }
+    }
+
+    /// What flags, environment or file say.
+    fn given(&mut self, setting: &'static Setting, file: Option<&FileEntries>) -> Option<(String, Origin)> {
+        if let Some((key, text)) = self.sources.flags.iter().find(|(key, _)| *key == setting.key) {
+            return Some((text.clone(), Origin::Flag(key)));
+        }
+        if let Some(value) = variable(self.sources, setting.env) {
+            let origin = Origin::Environment(setting.env.to_owned());
+            let Some(text) = value.to_str() else {
+                self.failed.insert(setting.key);
+                self.errors.push(ConfigError {
+                    name: setting.key.to_owned(),
+                    origin,
+                    value: None,
+                    reason: "not UTF-8 text".to_owned(),
+                    hint: "write it in UTF-8".to_owned(),
+                });
+                return None;
+            };
+            return Some((text.to_owned(), origin));
+        }
+        let file = file?;
+        let entry = file.entries.iter().find(|entry| entry.key == setting.key)?;
+        let origin = Origin::File { path: file.path.clone(), line: entry.line };
+        Some((entry.text.clone(), origin))
+    }
+
+    fn default(&mut self, setting: &'static Setting) -> Option<(String, Origin)> {
+        if self.failed.contains(setting.key) {
+            return None;
+        }
+        let text = match setting.default {
+            Default::Text(text) => text.to_owned(),
+            Default::Computed { compute, .. } => {
+                let url = self.effective.iter().find(|effective| effective.setting.key == "database-url");
+                let known = Known {
+                    config: &self.config,
+                    own_database: url.is_some_and(|url| url.origin == Origin::Default),
+                    machine: &self.sources.machine,
+                };
+                match compute(&known) {
+                    Ok(text) => text?,
+                    Err(invalid) => {
+                        // Without a data directory that was named but is wrong, there is one error, not two.
+                        if !self.failed.contains("data-dir") {
+                            self.errors.push(ConfigError {
+                                name: setting.key.to_owned(),
+                                origin: Origin::Default,
+                                value: None,
+                                reason: invalid.reason,
+                                hint: invalid.hint,
+                            });
+                        }
+                        self.failed.insert(setting.key);
+                        return None;
+                    }
+                }
+            }
+        };
+        Some((text, Origin::Default))
+    }
+
+    fn check(&mut self) {
+        for broken in check(&self.config) {
+            if broken.keys.iter().any(|key| self.failed.contains(key)) {
+                continue;
+            }
+            let [key, other] = broken.keys;
+            // Who only changed one of two settings looks for it under that one's name.
+            let find = |key| self.effective.iter().find(|effective| effective.setting.key == key);
+            let Some(effective) = find(key) else { continue };
+            let changed = find(other).filter(|other| other.origin != Origin::Default);
+            let hint = match changed {
+                Some(other) => format!("{} ({} is from {})", broken.invalid.hint, other.setting.key, other.origin),
+                None => broken.invalid.hint,
+            };
+            self.errors.push(ConfigError {
+                name: key.to_owned(),
+                origin: effective.origin.clone(),
+                value: effective.text.clone(),
+                reason: broken.invalid.reason,
+                hint,
+            });
+        }
+    }
+
+    fn refuse_redis(&mut self) {
+        for name in ["REDIS_URL", "REDIS_HOST"] {
+            if variable(self.sources, name).is_some() {
+                self.errors.push(ConfigError {
+                    name: name.to_owned(),
+                    origin: Origin::Environment(name.to_owned()),
+                    value: None,
+                    reason: NO_REDIS.to_owned(),
+                    hint: NO_REDIS_HINT.to_owned(),
+                });
+            }
+        }
+    }
+}
+
+fn variable<'a>(sources: &'a Sources, name: &str) -> Option<&'a OsStr> {
+    let (_, value) = sources.environment.iter().find(|(key, _)| key == name)?;
+    (!value.is_empty()).then_some(value.as_os_str())
+}
+
+/// Warns of variables that look like settings and are none.
+fn unknown_variables(sources: &Sources) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (name, value) in &sources.environment {
+        let Some(name) = name.to_str() else { continue };
+        // Kubernetes sets these by itself for a service of the name `larder`.
+        let of_kubernetes =
+            name == "LARDER_PORT" || name.starts_with("LARDER_PORT_") || name.starts_with("LARDER_SERVICE_");
+        let known = settings().any(|setting| setting.env == name);
+        if !name.starts_with("LARDER_") || value.is_empty() || of_kubernetes || known {
+            continue;
+        }
+        let later = ["LARDER_ADMIN_LISTEN", "LARDER_ADMIN_ADDRESS", "LARDER_HTTP_LISTEN"].contains(&name);
+        let hint = match suggest::nearest(name, settings().map(|setting| setting.env)) {
+            _ if later => "this release does not have it yet".to_owned(),
+            Some(near) => format!("did you mean {near}?"),
+            None => "`larder config --markdown` lists every setting".to_owned(),
+        };
+        warnings.push(format!("{name} (environment {name}) is no setting of this release and has no effect; {hint}"));
+    }
+    warnings.sort();
+    warnings
+}
+
+fn platform_data_dir(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+    let home = home.filter(|home| home.is_absolute());
+    if cfg!(target_os = "macos") {
+        return Some(home?.join("Library").join("Application Support"));
+    }
+    // The XDG Base Directory Specification: a relative path is to be ignored.
+    if let Some(xdg) = xdg.filter(|xdg| xdg.is_absolute()) {
+        return Some(xdg);
+    }
+    Some(home?.join(".local").join("share"))
+}

@@ -1,0 +1,29 @@
+//! Settings of the commands, and the one that names the file.
+
+use super::super::{
+    setting::{Scope, Setting},
+    value,
+};
+
+pub(super) const FILE: &[Setting] = &[Setting::new(
+    "config",
+    "LARDER_CONFIG",
+    "none",
+    "PATH",
+    "A TOML file with settings under these names. Flags go over the environment, the environment over the file.",
+    |_, _| Ok(()),
+)
+.scope(Scope::File)];
+
+pub(super) const CLIENT: &[Setting] = &[Setting::new(
+    "address",
+    "LARDER_ADDRESS",
+    "http://127.0.0.1:50051",
+    "URL",
+    "The server that get, list, search, import, export and health call.",
+    |config, text| {
+        config.client.address = value::url(text)?;
+        Ok(())
+    },
+)
+.scope(Scope::Client)];

@@ -1,0 +1,40 @@
+//! The table of all settings, from which everything about them is made.
+
+mod cache;
+mod client;
+mod database;
+mod server;
+
+use super::Setting;
+
+/// Settings that belong together.
+#[derive(Debug, Clone, Copy)]
+pub struct Section {
+    /// What they have in common.
+    pub title: &'static str,
+    /// The settings, in the order in which they are read: a computed default may depend on those before it.
+    pub settings: &'static [Setting],
+}
+
+/// Every setting of this release.
+pub const SECTIONS: &[Section] = &[
+    Section { title: "The file with the settings", settings: client::FILE },
+    Section { title: "Server", settings: server::SERVER },
+    Section { title: "Database", settings: database::DATABASE },
+    Section { title: "Freshness", settings: cache::FRESHNESS },
+    Section { title: "Cache in memory", settings: cache::MEMORY },
+    Section { title: "Limits", settings: server::LIMITS },
+    Section { title: "Deadlines and connections", settings: server::TIMES },
+    Section { title: "Logs", settings: server::LOGS },
+    Section { title: "Commands that call a server", settings: client::CLIENT },
+];
+
+/// Every setting of this release, in order.
+pub fn settings() -> impl Iterator<Item = &'static Setting> {
+    SECTIONS.iter().flat_map(|section| section.settings)
+}
+
+/// The setting of a key.
+pub fn setting(key: &str) -> Option<&'static Setting> {
+    settings().find(|setting| setting.key == key)
+}

@@ -1,0 +1,289 @@
+//! The configuration as a whole.
+
+use std::{ffi::OsString, io::Write as _, path::PathBuf, time::Duration};
+
+use super::*;
+
+fn machine() -> Machine {
+    Machine { data_dir: Some(PathBuf::from("/home/me/.local/share")), terminal: false, cores: 3 }
+}
+
+fn sources(environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Sources {
+    Sources {
+        flags: flags.iter().map(|(key, text)| (*key, (*text).to_owned())).collect(),
+        environment: environment.iter().map(|(key, text)| (key.into(), text.into())).collect(),
+        machine: machine(),
+    }
+}
+
+fn errors(sources: &Sources) -> Vec<ConfigError> {
+    resolve(sources, Purpose::Serve).expect_err("there should be errors").0
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn path(file: &tempfile::NamedTempFile) -> &str {
+    file.path().to_str().unwrap()
+}
+
+fn origin<'a>(resolved: &'a Resolved, key: &str) -> &'a Origin {
+    &resolved.effective.iter().find(|one| one.setting.key == key).unwrap().origin
+}
+
+#[test]
+fn the_documented_defaults_are_those_of_the_crates() {
+    let resolved = resolve(&sources(&[], &[]), Purpose::Serve).unwrap();
+    assert!(resolved.warnings.is_empty());
+    assert_eq!(resolved.effective.len(), settings().count());
+    assert!(resolved.effective.iter().all(|one| one.origin == Origin::Default));
+
+    let config = resolved.config;
+    assert_eq!(config.cache, CacheConfig::default());
+    assert_eq!(config.client, ClientConfig::default());
+    assert_eq!(config.storage.url, "sqlite:///home/me/.local/share/larder/larder.db");
+    assert_eq!(
+        config.server,
+        ServerConfig {
+            data_dir: Some(PathBuf::from("/home/me/.local/share/larder")),
+            sample_catalogue: true,
+            workers: 3,
+            ..ServerConfig::default()
+        }
+    );
+    assert_eq!(config.storage, StorageConfig::new(&config.storage.url));
+}
+
+#[test]
+fn names_follow_one_rule_and_are_unique() {
+    let mut keys = Vec::new();
+    for setting in settings() {
+        let variable = setting.key.replace('-', "_").to_ascii_uppercase();
+        if setting.key == "database-url" {
+            assert_eq!(setting.env, variable);
+        } else {
+            assert_eq!(setting.env, format!("LARDER_{variable}"));
+        }
+        assert!(setting.help.ends_with('.') || setting.help.ends_with(')'), "{}", setting.key);
+        assert!(!keys.contains(&setting.key), "{} twice", setting.key);
+        keys.push(setting.key);
+    }
+}
+
+#[test]
+fn flags_go_over_the_environment_over_the_file_over_defaults() {
+    let file = file("listen = \"127.0.0.1:1\"\nworkers = 5\n[l1]\nentries = 7\n");
+    let mut environment = vec![("LARDER_CONFIG", path(&file))];
+    let resolved = resolve(&sources(&environment, &[]), Purpose::Serve).unwrap();
+    assert_eq!(resolved.config.server.listen.port(), 1);
+    assert_eq!(resolved.config.cache.l1_entries, 7);
+    let at = |line| Origin::File { path: file.path().to_owned(), line };
+    assert_eq!(origin(&resolved, "listen"), &at(1));
+    assert_eq!(origin(&resolved, "l1-entries"), &at(4));
+    assert_eq!(origin(&resolved, "l1-bytes"), &Origin::Default);
+
+    environment.push(("LARDER_LISTEN", "127.0.0.1:2"));
+    let resolved = resolve(&sources(&environment, &[]), Purpose::Serve).unwrap();
+    assert_eq!(resolved.config.server.listen.port(), 2);
+    assert_eq!(origin(&resolved, "listen"), &Origin::Environment("LARDER_LISTEN".to_owned()));
+
+    let resolved = resolve(&sources(&environment, &[("listen", "127.0.0.1:3")]), Purpose::Serve).unwrap();
+    assert_eq!(resolved.config.server.listen.port(), 3);
+    assert_eq!(origin(&resolved, "listen"), &Origin::Flag("listen"));
+    assert_eq!(resolved.config.server.workers, 5);
+}
+
+#[test]
+fn an_empty_variable_is_none() {
+    let resolved = resolve(&sources(&[("LARDER_LISTEN", ""), ("REDIS_URL", "")], &[]), Purpose::Serve).unwrap();
+    assert_eq!(origin(&resolved, "listen"), &Origin::Default);
+}
+
+#[test]
+fn every_error_is_reported_at_once() {
+    let file = file("l1-byte = 5\nworkers = 0\nttl.jitter = [1]\nnumber-of-cats = 2\n");
+    let environment = [
+        ("LARDER_CONFIG", path(&file)),
+        ("LARDER_STALENESS_BOUND", "soon"),
+        ("DATABASE_URL", "mysql://root:hunter2@db/x"),
+        ("REDIS_URL", "redis://:hunter2@r"),
+        ("REDIS_HOST", "r"),
+    ];
+    let errors = errors(&sources(&environment, &[("listen", "localhost:1")]));
+    let names: Vec<&str> = errors.iter().map(|error| error.name.as_str()).collect();
+    for name in [
+        "l1-byte",
+        "workers",
+        "ttl-jitter",
+        "number-of-cats",
+        "staleness-bound",
+        "database-url",
+        "REDIS_URL",
+        "REDIS_HOST",
+        "listen",
+    ] {
+        assert!(names.contains(&name), "{name} is missing in {names:?}");
+    }
+    assert_eq!(errors.len(), 9);
+    for error in &errors {
+        assert!(!error.hint.is_empty() && !error.reason.is_empty(), "{error:?}");
+        assert_ne!(error.origin, Origin::Default);
+    }
+    let text = ConfigErrors(errors).to_string();
+    assert!(text.starts_with("9 errors in the configuration\n"), "{text}");
+    assert!(text.contains("did you mean l1-bytes?"), "{text}");
+    assert!(text.contains("(flag --listen)"), "{text}");
+    assert!(text.contains("(environment LARDER_STALENESS_BOUND)"), "{text}");
+    assert!(text.contains(&format!("(file {}:2)", path(&file))), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_or_is_not_toml_is_an_error_beside_others() {
+    let absent = sources(&[("LARDER_WORKERS", "x")], &[("config", "/nonexistent/larder.toml")]);
+    let found = errors(&absent);
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0].name, "config");
+    assert_eq!(found[0].origin, Origin::Flag("config"));
+
+    let file = file("listen = \"127.0.0.1:1\"\nworkers =\nmax-stale = = 3\n");
+    let found = errors(&sources(&[], &[("config", path(&file))]));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(matches!(found[0].origin, Origin::File { line: 2, .. }), "{found:?}");
+
+    // A command that calls a server needs the file, not what is in it for the server.
+    assert!(resolve(&absent, Purpose::Call).is_err());
+    let other = self::file("workers = \"x\"\nnonsense = 1\naddress = \"http://h:1\"\n");
+    let resolved = resolve(&sources(&[], &[("config", path(&other))]), Purpose::Call).unwrap();
+    assert_eq!(resolved.config.client.address, "http://h:1");
+    assert!(resolve(&sources(&[], &[("config", path(&other))]), Purpose::Direct).is_ok());
+}
+
+#[test]
+fn the_same_setting_twice_in_a_file_is_an_error() {
+    let file = file("l1-entries = 5\n[l1]\nentries = 6\n");
+    let found = errors(&sources(&[], &[("config", path(&file))]));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].reason.contains("line"), "{found:?}");
+}
+
+#[test]
+fn a_variable_that_is_not_text_is_an_error() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    let mut sources = sources(&[], &[]);
+    sources.environment.push(("LARDER_LISTEN".into(), OsString::from_vec(vec![0xFF])));
+    let found = errors(&sources);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].name, "listen");
+}
+
+#[test]
+fn unknown_variables_are_warned_of() {
+    let environment = [
+        ("LARDER_L1_ENTRYS", "1"),
+        ("LARDER_ADMIN_LISTEN", "127.0.0.1:1"),
+        ("LARDER_HTTP_LISTEN", "127.0.0.1:1"),
+        ("LARDER_SERVICE_HOST", "10.0.0.1"),
+        ("LARDER_PORT", "tcp://10.0.0.1:50051"),
+        ("LARDER_PORT_50051_TCP", "tcp://10.0.0.1:50051"),
+        ("LARDERS", "x"),
+    ];
+    let warnings = resolve(&sources(&environment, &[]), Purpose::Serve).unwrap().warnings;
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert!(warnings[0].contains("LARDER_ADMIN_LISTEN") && warnings[0].contains("does not have it yet"));
+    assert!(warnings[1].contains("LARDER_HTTP_LISTEN"));
+    assert!(warnings[2].contains("did you mean LARDER_L1_ENTRIES?"), "{warnings:?}");
+}
+
+#[test]
+fn rules_between_settings_are_checked() {
+    let environment = [
+        ("LARDER_STALENESS_BOUND", "10s"),
+        ("LARDER_MAX_STALE", "1s"),
+        ("LARDER_CHANGE_RETENTION", "30s"),
+        ("LARDER_DEFAULT_DEADLINE", "1h"),
+    ];
+    let found = errors(&sources(&environment, &[]));
+    let names: Vec<&str> = found.iter().map(|error| error.name.as_str()).collect();
+    assert_eq!(names, ["max-stale", "ttl-item", "ttl-list", "ttl-search", "default-deadline"]);
+    assert!(found[1].hint.contains("LARDER_CHANGE_RETENTION"), "{found:?}");
+
+    // A setting that is wrong by itself breaks no rule besides.
+    let found = errors(&sources(&[("LARDER_MAX_STALE", "x"), ("LARDER_STALENESS_BOUND", "9m")], &[]));
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn the_sample_catalogue_is_for_the_default_database() {
+    let sample = |environment: &[(&str, &str)]| {
+        let resolved = resolve(&sources(environment, &[]), Purpose::Serve).unwrap();
+        resolved.config.server.sample_catalogue
+    };
+    assert!(sample(&[]));
+    assert!(sample(&[("LARDER_DATA_DIR", "/x")]));
+    assert!(!sample(&[("DATABASE_URL", "postgres://h/d")]));
+    assert!(!sample(&[("DATABASE_URL", "sqlite:///x/y.db")]));
+    assert!(sample(&[("DATABASE_URL", "postgres://h/d"), ("LARDER_SAMPLE_CATALOGUE", "true")]));
+}
+
+#[test]
+fn without_a_home_something_must_be_named() {
+    let mut sources = sources(&[], &[]);
+    sources.machine.data_dir = None;
+    let found = errors(&sources);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].hint.contains("LARDER_DATA_DIR"));
+
+    sources.environment = vec![("DATABASE_URL".into(), "postgres://h/d".into())];
+    let resolved = resolve(&sources, Purpose::Serve).unwrap();
+    assert_eq!(resolved.config.server.data_dir, None);
+
+    sources.environment = vec![("LARDER_DATA_DIR".into(), "/a b/100%?#".into())];
+    let resolved = resolve(&sources, Purpose::Serve).unwrap();
+    assert_eq!(resolved.config.storage.url, "sqlite:///a%20b/100%25%3F%23/larder.db");
+}
+
+#[test]
+fn what_is_in_effect_is_shown_without_secrets() {
+    let environment = [("DATABASE_URL", "postgres://u:hunter2@h/d"), ("LARDER_L1_BYTES", "1GiB")];
+    let resolved = resolve(&sources(&environment, &[]), Purpose::Serve).unwrap();
+    let text = effective_text(&resolved.effective);
+    assert!(text.contains("postgres://u:***@h/d"), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("l1-bytes") && line.ends_with("environment LARDER_L1_BYTES")));
+    let json: serde_json::Value = serde_json::from_str(&effective_json(&resolved.effective)).unwrap();
+    assert_eq!(json["database-url"]["value"], "postgres://u:***@h/d");
+    assert_eq!(json["l1-bytes"]["origin"], "environment LARDER_L1_BYTES");
+    assert_eq!(json["config"]["origin"], "default");
+    assert!(!text.contains("hunter2") && !json.to_string().contains("hunter2"));
+}
+
+#[test]
+fn the_example_file_is_in_sync_and_holds_when_uncommented() {
+    let committed = include_str!("../../../../larder.example.toml");
+    assert_eq!(committed, example(), "make it again: cargo run -- config --example > larder.example.toml");
+    let all: String = committed
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(' ') => setting,
+            _ => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let file = file(&all);
+    let resolved = resolve(&sources(&[], &[("config", path(&file))]), Purpose::Serve).unwrap();
+    let from_file = resolved.effective.iter().filter(|one| matches!(one.origin, Origin::File { .. }));
+    assert_eq!(from_file.count(), settings().filter(|setting| setting.in_file()).count());
+    assert_eq!(resolved.config.cache.ttl.item, Duration::from_mins(10));
+}
+
+#[test]
+fn the_table_of_the_readme_names_every_setting() {
+    let markdown = markdown();
+    for setting in settings() {
+        assert!(markdown.contains(&format!("| `{}` |", setting.env)), "{}", setting.env);
+    }
+}
