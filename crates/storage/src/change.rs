@@ -103,3 +103,12 @@ pub enum PassChanges {
     /// More than can be told one by one, or some are gone: anything may have changed.
     Anything,
 }
+
+/// The terms of a change, each once.
+pub(crate) fn terms(categories: Vec<String>, tags: Vec<String>) -> Vec<Term> {
+    let mut terms: Vec<Term> =
+        categories.into_iter().map(Term::Category).chain(tags.into_iter().map(Term::Tag)).collect();
+    terms.sort_unstable();
+    terms.dedup();
+    terms
+}

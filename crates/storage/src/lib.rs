@@ -1,13 +1,29 @@
 //! The truth: products and their change log, in PostgreSQL or SQLite.
+//!
+//! [`ProductRepository`] says what a database must offer, [`Repository`] is the one that a URL names. Row versions and the change
+//! log are kept by triggers, so that a change typed into a shell of the database counts like any other. The schema is in the
+//! crate's `migrations` directory; its README has the rule that a migration must keep to.
 
+mod any;
 mod change;
+mod config;
+mod driver;
 mod error;
+mod hash;
+mod horizon;
+mod postgres;
 mod product;
 mod query;
 mod repository;
+mod request;
+mod retry;
+mod sqlite;
 
+pub use any::Repository;
 pub use change::{Change, Incarnation, Pass, PassChanges, ReadPoint, Snapshot, Subject, Term};
+pub use config::StorageConfig;
 pub use error::{BoxError, StorageError};
+pub use postgres::PostgresRepository;
 pub use product::{Money, Product, ProductData, ProductMask};
 pub use query::{
     Filter, ListPage, ListPosition, ListQuery, Order, OrderField, PriceRange, SearchPage, SearchQuery, SearchRank,
@@ -16,3 +32,4 @@ pub use query::{
 pub use repository::{
     Backend, Commit, Committed, Creation, Deletion, Imported, Loaded, ProductRepository, Update, Updating, WriteOptions,
 };
+pub use sqlite::SqliteRepository;

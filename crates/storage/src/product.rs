@@ -53,10 +53,7 @@ pub struct Product {
 
 /// The fields that an update may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "one flag for each field that a mask can name"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag for each field that a mask can name")]
 pub struct ProductMask {
     /// `name`
     pub name: bool,
@@ -88,4 +85,36 @@ impl ProductMask {
         image_url: true,
         in_stock: true,
     };
+}
+
+impl ProductMask {
+    /// Returns the fields that the mask names; the others are empty.
+    pub fn apply(self, data: &ProductData) -> ProductData {
+        let mut masked = ProductData::default();
+        if self.name {
+            masked.name.clone_from(&data.name);
+        }
+        if self.description {
+            masked.description.clone_from(&data.description);
+        }
+        if self.price {
+            masked.price.clone_from(&data.price);
+        }
+        if self.categories {
+            masked.categories.clone_from(&data.categories);
+        }
+        if self.tags {
+            masked.tags.clone_from(&data.tags);
+        }
+        if self.attributes {
+            masked.attributes.clone_from(&data.attributes);
+        }
+        if self.image_url {
+            masked.image_url.clone_from(&data.image_url);
+        }
+        if self.in_stock {
+            masked.in_stock = data.in_stock;
+        }
+        masked
+    }
 }

@@ -47,6 +47,7 @@ pub struct WriteOptions {
 
 /// How a creation ended.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "short-lived, and mostly the large one")]
 pub enum Creation {
     /// The product is there now, as the first call with this request id left it.
     Created(Product),
@@ -73,6 +74,7 @@ pub struct Update {
 
 /// How an update ended.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "short-lived, and mostly the large one")]
 pub enum Updating {
     /// The product as it is now, or as the first call with this request id left it.
     Updated(Product),

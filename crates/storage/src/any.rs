@@ -1,0 +1,125 @@
+//! The database that a URL names.
+
+use std::time::Duration;
+
+use crate::{
+    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, ListPage, ListQuery, Loaded, Pass,
+    PostgresRepository, Product, ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot, SqliteRepository,
+    StorageConfig, StorageError, Update, Updating, WriteOptions,
+};
+
+/// A repository over the database that its URL names.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
+pub enum Repository {
+    /// PostgreSQL.
+    Postgres(PostgresRepository),
+    /// SQLite.
+    Sqlite(SqliteRepository),
+}
+
+enum Scheme {
+    Postgres,
+    Sqlite,
+}
+
+impl Repository {
+    /// Connects to the database and brings its schema up to date.
+    pub async fn connect(config: &StorageConfig) -> Result<Self, StorageError> {
+        Ok(match scheme(&config.url)? {
+            Scheme::Postgres => Self::Postgres(PostgresRepository::connect(config).await?),
+            Scheme::Sqlite => Self::Sqlite(SqliteRepository::connect(config).await?),
+        })
+    }
+
+    /// Tells whether a URL could be connected to, without trying.
+    pub fn check_url(url: &str) -> Result<(), StorageError> {
+        match scheme(url)? {
+            Scheme::Postgres => PostgresRepository::check_url(url),
+            Scheme::Sqlite => SqliteRepository::check_url(url),
+        }
+    }
+}
+
+fn scheme(url: &str) -> Result<Scheme, StorageError> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        Ok(Scheme::Postgres)
+    } else if url.starts_with("sqlite:") {
+        Ok(Scheme::Sqlite)
+    } else {
+        // The URL itself may hold a password.
+        Err(StorageError::Url("it begins with none of postgres://, postgresql:// and sqlite:".to_owned()))
+    }
+}
+
+macro_rules! each {
+    ($self:ident, $inner:ident => $call:expr) => {
+        match $self {
+            Repository::Postgres($inner) => $call,
+            Repository::Sqlite($inner) => $call,
+        }
+    };
+}
+
+impl ProductRepository for Repository {
+    async fn get(&self, ids: &[String]) -> Result<Loaded<Vec<Product>>, StorageError> {
+        each!(self, inner => inner.get(ids).await)
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Loaded<ListPage>, StorageError> {
+        each!(self, inner => inner.list(query).await)
+    }
+
+    async fn search(&self, query: &SearchQuery) -> Result<Loaded<SearchPage>, StorageError> {
+        each!(self, inner => inner.search(query).await)
+    }
+
+    async fn scan(&self, filter: &Filter, after: Option<&str>, limit: u32) -> Result<Vec<Product>, StorageError> {
+        each!(self, inner => inner.scan(filter, after, limit).await)
+    }
+
+    async fn create(
+        &self,
+        id: &str,
+        data: &ProductData,
+        options: &WriteOptions,
+    ) -> Result<Committed<Creation>, StorageError> {
+        each!(self, inner => inner.create(id, data, options).await)
+    }
+
+    async fn update(&self, update: &Update, options: &WriteOptions) -> Result<Committed<Updating>, StorageError> {
+        each!(self, inner => inner.update(update, options).await)
+    }
+
+    async fn delete(&self, id: &str, version: Option<i64>) -> Result<Committed<Deletion>, StorageError> {
+        each!(self, inner => inner.delete(id, version).await)
+    }
+
+    async fn import(&self, products: &[(String, ProductData)]) -> Result<Committed<Vec<Imported>>, StorageError> {
+        each!(self, inner => inner.import(products).await)
+    }
+
+    async fn is_empty(&self) -> Result<bool, StorageError> {
+        each!(self, inner => inner.is_empty().await)
+    }
+
+    async fn pass(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, StorageError> {
+        each!(self, inner => inner.pass(since, limit).await)
+    }
+
+    async fn changed(&self, at_most: Duration) {
+        each!(self, inner => inner.changed(at_most).await);
+    }
+
+    async fn prune(&self, retention: Duration) -> Result<u64, StorageError> {
+        each!(self, inner => inner.prune(retention).await)
+    }
+
+    fn backend(&self) -> &Backend {
+        each!(self, inner => inner.backend())
+    }
+
+    async fn close(&self) {
+        each!(self, inner => inner.close().await);
+    }
+}

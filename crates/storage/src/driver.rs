@@ -1,0 +1,102 @@
+//! What the driver's errors mean.
+
+use std::borrow::Cow;
+
+use sqlx::postgres::PgDatabaseError;
+
+use crate::StorageError;
+
+/// Sorts an error of the driver.
+pub(crate) fn sort(error: sqlx::Error) -> StorageError {
+    use sqlx::Error;
+    match &error {
+        Error::PoolTimedOut => StorageError::Timeout(error.into()),
+        Error::PoolClosed | Error::Io(_) | Error::Tls(_) | Error::WorkerCrashed | Error::Protocol(_) => {
+            StorageError::Unavailable(error.into())
+        }
+        Error::Configuration(reason) => StorageError::Url(reason.to_string()),
+        Error::Migrate(reason) => StorageError::Schema(reason.to_string()),
+        Error::Database(reported) => {
+            let code = reported.code().unwrap_or(Cow::Borrowed("")).into_owned();
+            if reported.try_downcast_ref::<PgDatabaseError>().is_some() {
+                sort_postgres(&code, error)
+            } else {
+                sort_sqlite(code.parse().unwrap_or(0), error)
+            }
+        }
+        _ => StorageError::Database(error.into()),
+    }
+}
+
+/// Whether the connection broke under a statement, or was already broken: a statement that only reads may be tried on another.
+pub(crate) fn connection_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(reported) => {
+            reported.code().is_some_and(|code| matches!(&*code, "57P01" | "57P02" | "57P05"))
+        }
+        _ => false,
+    }
+}
+
+/// Sorts an error of a COMMIT in PostgreSQL. An error that the server reports means that the transaction was rolled back, unless it was
+/// ending the connection: then, and when no answer came, the transaction may have been committed.
+pub(crate) fn sort_commit(error: sqlx::Error) -> StorageError {
+    let told = match &error {
+        sqlx::Error::Database(reported) => {
+            reported.code().is_some_and(|code| !code.starts_with("57P") && !code.starts_with("08"))
+        }
+        _ => false,
+    };
+    if told { sort(error) } else { StorageError::UnknownOutcome(error.into()) }
+}
+
+/// Sorts an error of a COMMIT in SQLite. One that was busy or broke a constraint was refused; after any other it is not known what
+/// of it has reached the disk.
+pub(crate) fn sort_sqlite_commit(error: sqlx::Error) -> StorageError {
+    let refused = match &error {
+        sqlx::Error::Database(reported) => reported
+            .code()
+            .and_then(|code| code.parse::<u32>().ok())
+            .is_some_and(|code| matches!(code & 0xff, 5 | 6 | 19)),
+        _ => false,
+    };
+    if refused { sort(error) } else { StorageError::UnknownOutcome(error.into()) }
+}
+
+/// Whether PostgreSQL refused a statement because it is a standby: unlogged tables cannot be read there.
+pub(crate) fn on_standby(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(reported)
+        if reported.code().is_some_and(|code| code == "0A000") && reported.message().contains("during recovery"))
+}
+
+fn sort_postgres(code: &str, error: sqlx::Error) -> StorageError {
+    match code {
+        // query_canceled by statement_timeout, lock_not_available, the idle timeouts
+        "57014" | "55P03" | "25P03" | "25P04" => StorageError::Timeout(error.into()),
+        // serialization_failure, deadlock_detected
+        "40001" | "40P01" => StorageError::Conflict(error.into()),
+        // read_only_sql_transaction: a standby; invalid_catalog_name: no such database (yet)
+        "25006" | "3D000" => StorageError::Unavailable(error.into()),
+        // connection exceptions, refused credentials, insufficient resources, shutdown and start-up
+        _ if ["08", "28", "53", "57P"].iter().any(|class| code.starts_with(class)) => {
+            StorageError::Unavailable(error.into())
+        }
+        _ => StorageError::Database(error.into()),
+    }
+}
+
+fn sort_sqlite(extended: u32, error: sqlx::Error) -> StorageError {
+    /// The snapshot that a transaction began with is no longer the newest.
+    const BUSY_SNAPSHOT: u32 = 517;
+    match (extended, extended & 0xff) {
+        (BUSY_SNAPSHOT, _) => StorageError::Conflict(error.into()),
+        // BUSY, LOCKED, INTERRUPT
+        (_, 5 | 6 | 9) => StorageError::Timeout(error.into()),
+        // READONLY, IOERR, FULL, CANTOPEN, PROTOCOL
+        (_, 8 | 10 | 13 | 14 | 15) => StorageError::Unavailable(error.into()),
+        // CORRUPT, NOTADB
+        (_, 11 | 26) => StorageError::Schema(format!("the SQLite file cannot be read: {error}")),
+        _ => StorageError::Database(error.into()),
+    }
+}

@@ -1,0 +1,209 @@
+//! The change log: looking at it and pruning it.
+
+use std::time::Duration;
+
+use sqlx::{Row, postgres::PgRow};
+use tokio::time::Instant;
+
+use super::{
+    PostgresRepository,
+    point::{self, Life, POINT},
+    row::Xid,
+};
+use crate::{Change, Incarnation, Pass, PassChanges, Snapshot, StorageError, Subject, Term, driver};
+
+/// How many rows one transaction of the pruner removes.
+const BATCH: i64 = 10_000;
+
+impl PostgresRepository {
+    pub(super) async fn look(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, StorageError> {
+        let mut settled = false;
+        loop {
+            let seen = self.look_once(since.map(|(snapshot, _)| snapshot), limit).await?;
+            match seen.life {
+                Life::Standby => return Err(StorageError::Unavailable("the server is a standby".into())),
+                Life::Known(incarnation) => {
+                    let went_back = since.is_some_and(|(last, of)| of == incarnation && seen.snapshot.xmax < last.xmax);
+                    if !went_back {
+                        self.horizons.remember(incarnation, Instant::now(), seen.snapshot.xmin);
+                        return Ok(seen.judge(since, incarnation, limit));
+                    }
+                    if settled {
+                        return Err(StorageError::Unavailable("the database goes back in time".into()));
+                    }
+                    tracing::warn!("transaction ids went back, beginning another incarnation");
+                    self.rename_life(&seen.life_id).await?;
+                }
+                Life::Unnamed if settled => {
+                    return Err(StorageError::Unavailable("the database has no incarnation".into()));
+                }
+                Life::Unnamed => {
+                    let mut connection = self.pool.acquire().await.map_err(driver::sort)?;
+                    point::name_life(&mut connection).await?;
+                }
+            }
+            settled = true;
+        }
+    }
+
+    /// One statement outside any transaction: its snapshot, and the changes that it sees and the last one did not.
+    async fn look_once(&self, since: Option<&Snapshot>, limit: u32) -> Result<Seen, StorageError> {
+        let sql = format!(
+            "SELECT point.snapshot, point.life, life.id::text, w.below, c.xid, c.kind, c.key, c.version, c.categories, c.tags \
+             FROM {POINT} LEFT JOIN public.incarnation life ON true LEFT JOIN public.changes_pruned w ON true \
+             LEFT JOIN LATERAL (SELECT * FROM public.changes \
+                 WHERE $1 AND (xid >= $2 OR xid = ANY($3)) LIMIT $4) c ON true"
+        );
+        let nothing = Snapshot::default();
+        let last = since.unwrap_or(&nothing);
+        let in_progress: Vec<Xid> = last.in_progress.iter().copied().map(Xid).collect();
+        let mut attempts = self.pool.options().get_max_connections() + 1;
+        let rows = loop {
+            let mut connection = self.pool.acquire().await.map_err(driver::sort)?;
+            let result = sqlx::query(sqlx::AssertSqlSafe(sql.as_str()))
+                .bind(since.is_some())
+                .bind(Xid(last.xmax))
+                .bind(&in_progress)
+                .bind(i64::from(limit) + 1)
+                .fetch_all(&mut *connection)
+                .await;
+            match result {
+                Err(error) if attempts > 1 && driver::connection_lost(&error) => {
+                    attempts -= 1;
+                    connection.close_on_drop();
+                }
+                Err(error) if driver::on_standby(&error) => return Err(StorageError::Unavailable(error.into())),
+                result => break result.map_err(driver::sort)?,
+            }
+        };
+        let Some(first) = rows.first() else {
+            return Err(StorageError::Database("a pass returned no row".into()));
+        };
+        let (snapshot, life) = point::read(first)?;
+        let below: Option<Xid> = first.try_get(3).map_err(driver::sort)?;
+        Ok(Seen {
+            snapshot,
+            life,
+            life_id: first.try_get::<Option<String>, _>(2).map_err(driver::sort)?.unwrap_or_default(),
+            pruned_below: below.map_or(0, |Xid(below)| below),
+            changes: changes(&rows, 4)?,
+        })
+    }
+
+    /// Begins another incarnation for every replica at once; the first to notice wins.
+    async fn rename_life(&self, old: &str) -> Result<(), StorageError> {
+        sqlx::query("UPDATE public.incarnation SET id = pg_catalog.gen_random_uuid() WHERE id = $1::text::uuid")
+            .bind(old)
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(driver::sort)
+    }
+
+    pub(super) async fn prune_log(&self, retention: Duration) -> Result<u64, StorageError> {
+        let seen = self.look_once(None, 0).await?;
+        let Life::Known(incarnation) = seen.life else {
+            return Ok(0);
+        };
+        let now = Instant::now();
+        self.horizons.remember(incarnation, now, seen.snapshot.xmin);
+        let mut gone = 0;
+        if let Some(below) = self.horizons.older_than(incarnation, now, retention) {
+            gone += self.prune_below(below).await?;
+        }
+        loop {
+            let done = sqlx::query(
+                "DELETE FROM public.requests WHERE id IN (SELECT id FROM public.requests \
+                 WHERE create_time < pg_catalog.now() - interval '1 day' LIMIT $1)",
+            )
+            .bind(BATCH)
+            .execute(&self.pool)
+            .await
+            .map_err(driver::sort)?;
+            gone += done.rows_affected();
+            if done.rows_affected() < BATCH.unsigned_abs() {
+                return Ok(gone);
+            }
+        }
+    }
+
+    async fn prune_below(&self, below: u64) -> Result<u64, StorageError> {
+        let mut gone = 0;
+        loop {
+            let mut tx = self.begin().await?;
+            sqlx::query("UPDATE public.changes_pruned SET below = $1 WHERE below < $1")
+                .bind(Xid(below))
+                .execute(&mut *tx)
+                .await
+                .map_err(driver::sort)?;
+            let done = sqlx::query(
+                "DELETE FROM public.changes WHERE ctid = ANY(ARRAY(\
+                 SELECT ctid FROM public.changes WHERE xid < $1 LIMIT $2))",
+            )
+            .bind(Xid(below))
+            .bind(BATCH)
+            .execute(&mut *tx)
+            .await
+            .map_err(driver::sort)?;
+            tx.commit().await.map_err(driver::sort_commit)?;
+            gone += done.rows_affected();
+            if done.rows_affected() < BATCH.unsigned_abs() {
+                return Ok(gone);
+            }
+        }
+    }
+}
+
+struct Seen {
+    snapshot: Snapshot,
+    life: Life,
+    life_id: String,
+    pruned_below: u64,
+    changes: Vec<Change>,
+}
+
+impl Seen {
+    fn judge(self, since: Option<(&Snapshot, Incarnation)>, incarnation: Incarnation, limit: u32) -> Pass {
+        let complete = since.is_some_and(|(last, of)| {
+            of == incarnation && self.pruned_below <= last.xmin && self.changes.len() <= limit as usize
+        });
+        Pass {
+            snapshot: self.snapshot,
+            incarnation,
+            changes: if complete { PassChanges::Complete(self.changes) } else { PassChanges::Anything },
+        }
+    }
+}
+
+/// Reads the changes whose columns `xid, kind, key, version, categories, tags` begin at `first`.
+pub(super) fn changes(rows: &[PgRow], first: usize) -> Result<Vec<Change>, StorageError> {
+    let mut changes = Vec::new();
+    for row in rows {
+        if let Some(change) = change(row, first).map_err(driver::sort)? {
+            changes.push(change);
+        }
+    }
+    Ok(changes)
+}
+
+fn change(row: &PgRow, first: usize) -> Result<Option<Change>, sqlx::Error> {
+    let Some(Xid(id)) = row.try_get(first)? else {
+        return Ok(None);
+    };
+    let key: String = row.try_get(first + 2)?;
+    let subject = match row.try_get::<&str, _>(first + 1)? {
+        "put" => Subject::Put { key, version: row.try_get(first + 3)?, terms: terms(row, first + 4)? },
+        "delete" => Subject::Delete { key, version: row.try_get(first + 3)?, terms: terms(row, first + 4)? },
+        "key" => Subject::Key(key),
+        "tag" => Subject::Tag(key),
+        "pattern" => Subject::Pattern(key),
+        // Whatever a later release may log touches no more than everything.
+        _ => Subject::All,
+    };
+    Ok(Some(Change { id, subject }))
+}
+
+fn terms(row: &PgRow, first: usize) -> Result<Vec<Term>, sqlx::Error> {
+    let (categories, tags): (Vec<String>, Vec<String>) = (row.try_get(first)?, row.try_get(first + 1)?);
+    Ok(crate::change::terms(categories, tags))
+}

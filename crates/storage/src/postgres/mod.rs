@@ -1,0 +1,136 @@
+//! PostgreSQL, 15 and later.
+
+mod connect;
+mod import;
+mod listen;
+mod log;
+mod point;
+mod read;
+mod row;
+mod write;
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::{
+    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, ListPage, ListQuery, Loaded, Pass, Product,
+    ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot, StorageConfig, StorageError, Update, Updating,
+    WriteOptions, driver, horizon::Horizons, retry::Retry,
+};
+
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// A repository over PostgreSQL.
+#[derive(Debug)]
+pub struct PostgresRepository {
+    pool: PgPool,
+    listener: listen::Listener,
+    horizons: Horizons,
+    backend: Backend,
+}
+
+impl PostgresRepository {
+    /// Connects and brings the schema up to date.
+    ///
+    /// A standby, a server older than 15 and a database that is not in UTF-8 are errors.
+    pub async fn connect(config: &StorageConfig) -> Result<Self, StorageError> {
+        connect::connect(config).await
+    }
+
+    /// Tells whether a URL could be connected to, without trying.
+    pub fn check_url(url: &str) -> Result<(), StorageError> {
+        connect::parse(url).map(drop)
+    }
+}
+
+impl ProductRepository for PostgresRepository {
+    async fn get(&self, ids: &[String]) -> Result<Loaded<Vec<Product>>, StorageError> {
+        self.get_products(ids).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Loaded<ListPage>, StorageError> {
+        self.list_page(query).await
+    }
+
+    async fn search(&self, query: &SearchQuery) -> Result<Loaded<SearchPage>, StorageError> {
+        self.search_page(query).await
+    }
+
+    async fn scan(&self, filter: &Filter, after: Option<&str>, limit: u32) -> Result<Vec<Product>, StorageError> {
+        self.scan_products(filter, after, limit).await
+    }
+
+    async fn create(
+        &self,
+        id: &str,
+        data: &ProductData,
+        options: &WriteOptions,
+    ) -> Result<Committed<Creation>, StorageError> {
+        let mut retry = Retry::default();
+        loop {
+            match self.try_create(id, data, options).await {
+                Err(error) => retry.after(error).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn update(&self, update: &Update, options: &WriteOptions) -> Result<Committed<Updating>, StorageError> {
+        let mut retry = Retry::default();
+        loop {
+            match self.try_update(update, options).await {
+                Err(error) => retry.after(error).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn delete(&self, id: &str, version: Option<i64>) -> Result<Committed<Deletion>, StorageError> {
+        let mut retry = Retry::default();
+        loop {
+            match self.try_delete(id, version).await {
+                Err(error) => retry.after(error).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn import(&self, products: &[(String, ProductData)]) -> Result<Committed<Vec<Imported>>, StorageError> {
+        let mut retry = Retry::default();
+        loop {
+            match self.try_import(products).await {
+                Err(error) => retry.after(error).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn is_empty(&self) -> Result<bool, StorageError> {
+        sqlx::query_scalar("SELECT NOT EXISTS (SELECT 1 FROM public.products)")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(driver::sort)
+    }
+
+    async fn pass(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, StorageError> {
+        self.look(since, limit).await
+    }
+
+    async fn changed(&self, at_most: Duration) {
+        self.listener.notified(at_most).await;
+    }
+
+    async fn prune(&self, retention: Duration) -> Result<u64, StorageError> {
+        self.prune_log(retention).await
+    }
+
+    fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    async fn close(&self) {
+        self.listener.stop();
+        let _ = tokio::time::timeout(CLOSE_LIMIT, self.pool.close()).await;
+    }
+}

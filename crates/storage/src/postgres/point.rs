@@ -1,0 +1,89 @@
+//! Under what a statement read: its snapshot, and which life of the database that was.
+
+use sqlx::{PgConnection, Row, postgres::PgRow};
+
+use crate::{Incarnation, ReadPoint, Snapshot, StorageError, driver, hash::fnv64};
+
+/// A relation of one row, `point(snapshot, life)`. The life is empty when the unlogged table is, as after a crash.
+pub(super) const POINT: &str = "(SELECT pg_catalog.pg_current_snapshot()::text AS snapshot, coalesce((\
+     SELECT control.system_identifier::text || '/' || this.oid::text || '/' \
+         || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) || '/' || life.id::text \
+     FROM public.incarnation life, pg_catalog.pg_control_system() control, pg_catalog.pg_database this \
+     WHERE this.datname = pg_catalog.current_database()), '') AS life OFFSET 0) AS point";
+
+/// The same on a standby, where unlogged tables cannot be read and no life can be told.
+pub(super) const STANDBY_POINT: &str =
+    "(SELECT pg_catalog.pg_current_snapshot()::text AS snapshot, NULL::text AS life OFFSET 0) AS point";
+
+/// Which life of the database a statement saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// This one.
+    Known(Incarnation),
+    /// A new one that nobody has named yet.
+    Unnamed,
+    /// A standby cannot tell.
+    Standby,
+}
+
+/// Reads the first two columns, which every statement takes from the point.
+pub(super) fn read(row: &PgRow) -> Result<(Snapshot, Life), StorageError> {
+    let snapshot = parse_snapshot(row.try_get::<&str, _>(0).map_err(driver::sort)?)?;
+    let life = match row.try_get::<Option<&str>, _>(1).map_err(driver::sort)? {
+        None => Life::Standby,
+        Some("") => Life::Unnamed,
+        Some(parts) => Life::Known(Incarnation(fnv64(parts.as_bytes()))),
+    };
+    Ok((snapshot, life))
+}
+
+impl Life {
+    /// The point of a load.
+    pub(super) fn point(self, snapshot: Snapshot) -> ReadPoint {
+        let incarnation = match self {
+            Self::Known(incarnation) => Some(incarnation),
+            Self::Unnamed | Self::Standby => None,
+        };
+        ReadPoint { snapshot, incarnation }
+    }
+}
+
+/// Names a new life. Whoever comes second changes nothing.
+pub(super) async fn name_life(connection: &mut PgConnection) -> Result<(), StorageError> {
+    sqlx::query("INSERT INTO public.incarnation DEFAULT VALUES ON CONFLICT DO NOTHING")
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(driver::sort)
+}
+
+/// Parses `xmin:xmax:xip,xip,…`.
+fn parse_snapshot(text: &str) -> Result<Snapshot, StorageError> {
+    let parse = || {
+        let mut parts = text.split(':');
+        let xmin = parts.next()?.parse().ok()?;
+        let xmax = parts.next()?.parse().ok()?;
+        let mut in_progress = Vec::new();
+        for id in parts.next()?.split(',').filter(|id| !id.is_empty()) {
+            in_progress.push(id.parse().ok()?);
+        }
+        in_progress.sort_unstable();
+        Some(Snapshot { xmin, xmax, in_progress })
+    };
+    parse().ok_or_else(|| StorageError::Database(format!("a snapshot that is none: {text}").into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_are_parsed() {
+        let snapshot = parse_snapshot("10:20:10,14,15").unwrap();
+        assert_eq!(snapshot.in_progress, [10, 14, 15]);
+        assert!(snapshot.sees(9) && snapshot.sees(13) && snapshot.sees(19));
+        assert!(!snapshot.sees(10) && !snapshot.sees(14) && !snapshot.sees(20));
+        assert_eq!(parse_snapshot("7:7:").unwrap().in_progress, []);
+        assert!(parse_snapshot("7:x:").is_err());
+    }
+}

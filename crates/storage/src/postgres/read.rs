@@ -1,0 +1,261 @@
+//! Loads: each one statement that returns rows and the point they were read at.
+
+use sqlx::{Postgres, QueryBuilder, Row, postgres::PgRow};
+
+use super::{
+    PostgresRepository,
+    point::{self, Life, POINT, STANDBY_POINT},
+    row::{self, COLUMNS, Micros},
+};
+use crate::{
+    Filter, ListPage, ListPosition, ListQuery, Loaded, Order, OrderField, Product, ReadPoint, SearchPage, SearchQuery,
+    SearchRank, SortValue, StorageError, driver,
+};
+
+type Sql = QueryBuilder<Postgres>;
+
+impl PostgresRepository {
+    pub(super) async fn get_products(&self, ids: &[String]) -> Result<Loaded<Vec<Product>>, StorageError> {
+        let (point, rows) = self
+            .load(|point| {
+                let mut sql = Sql::new(format!(
+                    "SELECT point.snapshot, point.life, {COLUMNS} FROM {point} LEFT JOIN public.products p ON p.id = ANY("
+                ));
+                sql.push_bind(ids).push(")");
+                sql
+            })
+            .await?;
+        let value = present(&rows).map(|row| row::product(row, 2)).collect::<Result<_, _>>()?;
+        Ok(Loaded { value, point })
+    }
+
+    pub(super) async fn list_page(&self, query: &ListQuery) -> Result<Loaded<ListPage>, StorageError> {
+        let (point, rows) = self.load(|point| list_sql(query, point)).await?;
+        let total = match rows.first() {
+            Some(row) if query.count => row.try_get("total").map_err(driver::sort)?,
+            _ => None,
+        };
+        let limit = query.limit as usize;
+        let mut ids = Vec::with_capacity(limit.min(rows.len()));
+        for row in present(&rows).take(limit) {
+            ids.push(row.try_get(2).map_err(driver::sort)?);
+        }
+        let next = match rows.get(limit.wrapping_sub(1)) {
+            Some(last) if rows.len() > limit => Some(position(query.order.field, last).map_err(driver::sort)?),
+            _ => None,
+        };
+        let value = ListPage { ids, next, total };
+        Ok(Loaded { value, point })
+    }
+
+    /// The rank of a product depends on the product and the words alone, so that pages stay consistent while others change.
+    pub(super) async fn search_page(&self, query: &SearchQuery) -> Result<Loaded<SearchPage>, StorageError> {
+        let (point, rows) = self.load(|point| search_sql(query, point)).await?;
+        let limit = query.limit as usize;
+        let mut found: Vec<(SearchRank, String)> = Vec::with_capacity(limit.min(rows.len()));
+        for row in present(&rows).take(limit) {
+            let rank = SearchRank(row.try_get(3).map_err(driver::sort)?);
+            found.push((rank, row.try_get(2).map_err(driver::sort)?));
+        }
+        let next = if rows.len() > limit { found.last().cloned() } else { None };
+        let ids = found.into_iter().map(|(_, id)| id).collect();
+        Ok(Loaded { value: SearchPage { ids, next }, point })
+    }
+
+    pub(super) async fn scan_products(
+        &self,
+        filter: &Filter,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Product>, StorageError> {
+        let build = |_: &'static str| {
+            let mut sql = Sql::new(format!("SELECT {COLUMNS} FROM public.products p WHERE true"));
+            push_filter(&mut sql, filter);
+            if let Some(after) = after {
+                sql.push(" AND p.id > ").push_bind(after);
+            }
+            sql.push(" ORDER BY p.id LIMIT ").push_bind(i64::from(limit));
+            sql
+        };
+        let rows = self.fetch(build, POINT).await.map_err(driver::sort)?;
+        rows.iter().map(|row| row::product(row, 0)).collect()
+    }
+
+    /// Runs a statement whose first two columns are the point. A new life is named first; on a standby the statement is run
+    /// without one.
+    async fn load(
+        &self,
+        build: impl Fn(&'static str) -> Sql + Send + Sync,
+    ) -> Result<(ReadPoint, Vec<PgRow>), StorageError> {
+        let mut named = false;
+        loop {
+            let rows = match self.fetch(&build, POINT).await {
+                Err(error) if driver::on_standby(&error) => self.fetch(&build, STANDBY_POINT).await,
+                result => result,
+            }
+            .map_err(driver::sort)?;
+            let Some(first) = rows.first() else {
+                return Err(StorageError::Database("a load returned no row".into()));
+            };
+            let (snapshot, life) = point::read(first)?;
+            if life == Life::Unnamed && !named {
+                named = true;
+                let mut connection = self.pool.acquire().await.map_err(driver::sort)?;
+                point::name_life(&mut connection).await?;
+                continue;
+            }
+            return Ok((life.point(snapshot), rows));
+        }
+    }
+
+    /// Runs a statement that only reads, again while it only meets connections that were lost.
+    async fn fetch(
+        &self,
+        build: impl Fn(&'static str) -> Sql + Send + Sync,
+        point: &'static str,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let mut attempts = self.pool.options().get_max_connections() + 1;
+        loop {
+            let mut connection = self.pool.acquire().await?;
+            match build(point).build().fetch_all(&mut *connection).await {
+                Err(error) if attempts > 1 && driver::connection_lost(&error) => {
+                    attempts -= 1;
+                    connection.close_on_drop();
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// The rows that hold more than the point.
+fn present(rows: &[PgRow]) -> impl Iterator<Item = &PgRow> {
+    rows.iter().filter(|row| !matches!(row.try_get::<Option<&str>, _>(2), Ok(None)))
+}
+
+fn list_sql(query: &ListQuery, point: &'static str) -> Sql {
+    let columns = columns(query.order.field);
+    let select: Vec<String> = columns.iter().map(|column| format!("p.{column}")).collect();
+    let mut sql = Sql::new("SELECT point.snapshot, point.life, page.*");
+    if query.count {
+        sql.push(", counted.total");
+    }
+    sql.push(format!(
+        " FROM {point} LEFT JOIN LATERAL (SELECT {} FROM public.products p WHERE true",
+        select.join(", ")
+    ));
+    push_filter(&mut sql, &query.filter);
+    if let Some(after) = &query.after {
+        push_after(&mut sql, &columns, after, query.order);
+    }
+    sql.push(order_by(&columns, "p", query.order));
+    sql.push(" LIMIT ").push_bind(i64::from(query.limit) + 1).push(") page ON true");
+    if query.count {
+        sql.push(" LEFT JOIN LATERAL (SELECT count(*) AS total FROM public.products p WHERE true");
+        push_filter(&mut sql, &query.filter);
+        sql.push(") counted ON true");
+    }
+    sql.push(order_by(&columns, "page", query.order));
+    sql
+}
+
+fn search_sql(query: &SearchQuery, point: &'static str) -> Sql {
+    // A word is letters and digits, so that quoting it is enough; every word may go on.
+    let terms: Vec<String> = query.words.iter().map(|word| format!("'{word}':*")).collect();
+    let mut sql = Sql::new(format!(
+        "SELECT point.snapshot, point.life, page.id, page.rank FROM {point} LEFT JOIN LATERAL (\
+         SELECT found.id, found.rank FROM (\
+         SELECT p.id, pg_catalog.ts_rank(p.search, q.q)::float8 AS rank FROM public.products p, \
+         (SELECT pg_catalog.to_tsquery('pg_catalog.simple'::pg_catalog.regconfig, "
+    ));
+    sql.push_bind(terms.join(" & "));
+    sql.push(") AS q) q WHERE p.search @@ q.q");
+    push_filter(&mut sql, &query.filter);
+    sql.push(") found");
+    if let Some((SearchRank(rank), id)) = &query.after {
+        sql.push(" WHERE found.rank < ").push_bind(*rank);
+        sql.push(" OR (found.rank = ").push_bind(*rank);
+        sql.push(" AND found.id > ").push_bind(id.as_str()).push(")");
+    }
+    sql.push(" ORDER BY found.rank DESC, found.id LIMIT ")
+        .push_bind(i64::from(query.limit) + 1)
+        .push(") page ON true ORDER BY page.rank DESC, page.id");
+    sql
+}
+
+/// The id, which every position has, and what the order needs besides.
+fn columns(field: OrderField) -> Vec<&'static str> {
+    match field {
+        OrderField::Id => vec!["id"],
+        OrderField::CreateTime => vec!["id", "create_time"],
+        OrderField::UpdateTime => vec!["id", "update_time"],
+        OrderField::Name => vec!["id", "name"],
+        OrderField::Price => vec!["id", "price_currency", "price_units", "price_nanos"],
+    }
+}
+
+fn order_by(columns: &[&str], relation: &str, order: Order) -> String {
+    let direction = if order.descending { " DESC" } else { "" };
+    let keys: Vec<String> = sorted(columns).map(|column| format!("{relation}.{column}{direction}")).collect();
+    format!(" ORDER BY {}", keys.join(", "))
+}
+
+/// The columns in the order in which they sort: the id last.
+fn sorted<'a>(columns: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    columns[1..].iter().chain(&columns[..1]).copied()
+}
+
+fn push_after(sql: &mut Sql, columns: &[&str], after: &ListPosition, order: Order) {
+    let keys: Vec<String> = sorted(columns).map(|column| format!("p.{column}")).collect();
+    let sign = if order.descending { "<" } else { ">" };
+    sql.push(format!(" AND ({}) {sign} (", keys.join(", ")));
+    match &after.value {
+        SortValue::Id => {}
+        SortValue::Micros(micros) => {
+            sql.push_bind(Micros(*micros)).push(", ");
+        }
+        SortValue::Name(name) => {
+            sql.push_bind(name.as_str()).push(", ");
+        }
+        SortValue::Price { currency, units, nanos } => {
+            sql.push_bind(currency.as_str()).push(", ");
+            sql.push_bind(*units).push(", ");
+            sql.push_bind(*nanos).push(", ");
+        }
+    }
+    sql.push_bind(after.id.as_str()).push(")");
+}
+
+fn push_filter(sql: &mut Sql, filter: &Filter) {
+    if let Some(category) = &filter.category {
+        sql.push(" AND p.categories @> ").push_bind(vec![category.as_str()]);
+    }
+    if let Some(tag) = &filter.tag {
+        sql.push(" AND p.tags @> ").push_bind(vec![tag.as_str()]);
+    }
+    if let Some(in_stock) = filter.in_stock {
+        sql.push(" AND p.in_stock = ").push_bind(in_stock);
+    }
+    if let Some(range) = &filter.price {
+        sql.push(" AND p.price_currency = ").push_bind(range.currency.as_str());
+        for (sign, bound) in [(">=", range.min), ("<=", range.max)] {
+            if let Some((units, nanos)) = bound {
+                sql.push(format!(" AND (p.price_units, p.price_nanos) {sign} ("));
+                sql.push_bind(units).push(", ");
+                sql.push_bind(nanos).push(")");
+            }
+        }
+    }
+}
+
+fn position(field: OrderField, row: &PgRow) -> Result<ListPosition, sqlx::Error> {
+    let value = match field {
+        OrderField::Id => SortValue::Id,
+        OrderField::CreateTime | OrderField::UpdateTime => SortValue::Micros(row.try_get::<Micros, _>(3)?.0),
+        OrderField::Name => SortValue::Name(row.try_get(3)?),
+        OrderField::Price => {
+            SortValue::Price { currency: row.try_get(3)?, units: row.try_get(4)?, nanos: row.try_get(5)? }
+        }
+    };
+    Ok(ListPosition { value, id: row.try_get(2)? })
+}

@@ -1,0 +1,240 @@
+//! The change log: looking at it, waiting for it and pruning it.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::time::Instant;
+
+use super::{
+    SqliteRepository,
+    database::Database,
+    row::{self, number, signed},
+};
+use crate::{Incarnation, Pass, PassChanges, Snapshot, StorageError, driver};
+
+/// How many rows one transaction of the pruner removes.
+const BATCH: i64 = 10_000;
+/// How often the file is looked at while it changes now and then, and when it has not for `QUIET`.
+const POLL: Duration = Duration::from_millis(10);
+const QUIET_POLL: Duration = Duration::from_millis(50);
+const QUIET: Duration = Duration::from_secs(2);
+
+/// The connection that never writes, so that `PRAGMA data_version` tells it of every commit of another one.
+#[derive(Debug)]
+pub(super) struct Follower {
+    connection: Option<SqliteConnection>,
+    last: Option<LastPass>,
+    last_change: Instant,
+}
+
+/// What the last pass saw. `changed` compares with this and not with what it saw itself, so that no change is lost between
+/// the two.
+#[derive(Debug)]
+struct LastPass {
+    data_version: i64,
+    snapshot: Snapshot,
+    incarnation: Incarnation,
+    /// Of the newest change.
+    salt: i64,
+}
+
+impl Follower {
+    pub(super) fn new(connection: SqliteConnection) -> Self {
+        Self { connection: Some(connection), last: None, last_change: Instant::now() }
+    }
+
+    pub(super) async fn close(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            let _ = connection.close().await;
+        }
+    }
+
+    fn connection(&mut self) -> Result<&mut SqliteConnection, StorageError> {
+        self.connection.as_mut().ok_or_else(|| StorageError::Unavailable("the repository is closed".into()))
+    }
+
+    /// Whether anything was committed since the last pass.
+    async fn has_news(&mut self) -> Result<bool, StorageError> {
+        let data_version = data_version(self.connection()?).await?;
+        Ok(self.last.as_ref().is_none_or(|last| last.data_version != data_version))
+    }
+
+    /// One look, in a transaction of its own; `None` when the log is not the one of the last pass.
+    async fn look(
+        &mut self,
+        database: &Database,
+        since: Option<(&Snapshot, Incarnation)>,
+        limit: u32,
+    ) -> Result<Result<Pass, Discontinuity>, StorageError> {
+        let connection =
+            self.connection.as_mut().ok_or_else(|| StorageError::Unavailable("the repository is closed".into()))?;
+        let mut tx = connection.begin().await.map_err(driver::sort)?;
+        // First: what it tells is then never older than what is read.
+        let data_version = data_version(&mut tx).await?;
+        if let (Some(last), Some((snapshot, of))) = (&self.last, since)
+            && last.data_version == data_version
+            && last.incarnation == of
+            && last.snapshot == *snapshot
+        {
+            tx.commit().await.map_err(driver::sort)?;
+            return Ok(Ok(Pass {
+                snapshot: last.snapshot.clone(),
+                incarnation: of,
+                changes: PassChanges::Complete(Vec::new()),
+            }));
+        }
+
+        let last_seen = since.map_or(0, |(snapshot, _)| snapshot.xmax.saturating_sub(1));
+        let (newest, salt, life, below, last_salt): (i64, i64, String, i64, Option<i64>) = sqlx::query_as(
+            "SELECT coalesce((SELECT max(id) FROM changes), 0), \
+             coalesce((SELECT salt FROM changes ORDER BY id DESC LIMIT 1), 0), \
+             (SELECT id FROM incarnation), (SELECT below FROM changes_pruned), (SELECT salt FROM changes WHERE id = ?1)",
+        )
+        .bind(signed(last_seen))
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(driver::sort)?;
+        let incarnation = database.incarnation(&life);
+        let xmax = number(newest) + 1;
+        let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new() };
+
+        let mut changes = PassChanges::Anything;
+        if let Some((last, of)) = since
+            && of == incarnation
+        {
+            let pruned = number(below) > last.xmin;
+            let salt_before = self.last.as_ref().filter(|known| known.snapshot == *last).map(|known| known.salt);
+            let continues = match last_salt {
+                None => pruned && xmax >= last.xmax,
+                Some(found) => salt_before.is_none_or(|salt| salt == found),
+            };
+            if !continues {
+                return Ok(Err(Discontinuity { life }));
+            }
+            if !pruned {
+                let rows = sqlx::query(
+                    "SELECT id, kind, key, categories, tags FROM changes WHERE id >= ?1 ORDER BY id LIMIT ?2",
+                )
+                .bind(signed(last.xmax))
+                .bind(i64::from(limit) + 1)
+                .fetch_all(&mut *tx)
+                .await
+                .map_err(driver::sort)?;
+                if rows.len() <= limit as usize {
+                    changes = PassChanges::Complete(row::changes(&rows)?);
+                }
+            }
+        }
+        tx.commit().await.map_err(driver::sort)?;
+        self.last_change = Instant::now();
+        self.last = Some(LastPass { data_version, snapshot: snapshot.clone(), incarnation, salt });
+        Ok(Ok(Pass { snapshot, incarnation, changes }))
+    }
+}
+
+/// The change log is not the one of the last pass: the file's content was replaced by another state of it.
+struct Discontinuity {
+    life: String,
+}
+
+async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StorageError> {
+    sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await.map_err(driver::sort)
+}
+
+impl SqliteRepository {
+    pub(super) async fn look(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, StorageError> {
+        let mut renamed = false;
+        loop {
+            let database = self.current().await?;
+            let looked = database.follower.lock().await.look(&database, since, limit).await?;
+            match looked {
+                Ok(pass) => {
+                    self.horizons.remember(pass.incarnation, Instant::now(), pass.snapshot.xmin);
+                    return Ok(pass);
+                }
+                Err(_) if renamed => {
+                    return Err(StorageError::Unavailable("the database goes back in time".into()));
+                }
+                Err(Discontinuity { life }) => {
+                    tracing::warn!("the change log is not the one that it was, beginning another incarnation");
+                    renamed = true;
+                    // For every process that has the file open; the first to notice wins.
+                    sqlx::query("UPDATE incarnation SET id = hex(randomblob(16)) WHERE id = ?1")
+                        .bind(life)
+                        .execute(&database.writer)
+                        .await
+                        .map_err(driver::sort)?;
+                }
+            }
+        }
+    }
+
+    pub(super) async fn wait_for_change(&self, at_most: Duration) {
+        let wait = async {
+            loop {
+                let database: Arc<Database> = self.opened();
+                let pause = {
+                    let mut follower = database.follower.lock().await;
+                    match follower.has_news().await {
+                        Ok(true) => return,
+                        Ok(false) if follower.last_change.elapsed() < QUIET => POLL,
+                        Ok(false) | Err(_) => QUIET_POLL,
+                    }
+                };
+                if !self.is_in_place(&database).unwrap_or(true) {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+            }
+        };
+        let _ = tokio::time::timeout(at_most, wait).await;
+    }
+
+    pub(super) async fn prune_log(&self, retention: Duration) -> Result<u64, StorageError> {
+        let database = self.current().await?;
+        let (newest, life): (i64, String) =
+            sqlx::query_as("SELECT coalesce((SELECT max(id) FROM changes), 0), (SELECT id FROM incarnation)")
+                .fetch_one(&database.readers)
+                .await
+                .map_err(driver::sort)?;
+        let (incarnation, now) = (database.incarnation(&life), Instant::now());
+        self.horizons.remember(incarnation, now, number(newest) + 1);
+        let mut gone = 0;
+        if let Some(below) = self.horizons.older_than(incarnation, now, retention) {
+            gone += prune_below(&database, signed(below)).await?;
+        }
+        let forgotten =
+            sqlx::query("DELETE FROM requests WHERE create_time < CAST(strftime('%s', 'now') AS INTEGER) - 86400")
+                .execute(&database.writer)
+                .await
+                .map_err(driver::sort)?;
+        Ok(gone + forgotten.rows_affected())
+    }
+}
+
+/// Removes what is below a number, but never the newest row: by that the log is recognised.
+async fn prune_below(database: &Database, below: i64) -> Result<u64, StorageError> {
+    let mut gone = 0;
+    loop {
+        let mut tx = database.writer.begin_with("BEGIN IMMEDIATE").await.map_err(driver::sort)?;
+        sqlx::query("UPDATE changes_pruned SET below = ?1 WHERE below < ?1")
+            .bind(below)
+            .execute(&mut *tx)
+            .await
+            .map_err(driver::sort)?;
+        let done = sqlx::query(
+            "DELETE FROM changes WHERE id IN (SELECT id FROM changes \
+             WHERE id < ?1 AND id < (SELECT max(id) FROM changes) ORDER BY id LIMIT ?2)",
+        )
+        .bind(below)
+        .bind(BATCH)
+        .execute(&mut *tx)
+        .await
+        .map_err(driver::sort)?;
+        tx.commit().await.map_err(driver::sort_sqlite_commit)?;
+        gone += done.rows_affected();
+        if done.rows_affected() < BATCH.unsigned_abs() {
+            return Ok(gone);
+        }
+    }
+}

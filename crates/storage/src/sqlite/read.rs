@@ -1,0 +1,259 @@
+//! Loads: each one statement that returns rows and the point they were read at.
+
+use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
+
+use super::{
+    SqliteRepository,
+    row::{self, COLUMNS, number},
+};
+use crate::{
+    Filter, ListPage, ListPosition, ListQuery, Loaded, Order, OrderField, Product, ReadPoint, SearchPage, SearchQuery,
+    SearchRank, Snapshot, SortValue, StorageError, driver,
+};
+
+type Sql = QueryBuilder<Sqlite>;
+
+/// A relation of one row, `point(newest, life)`.
+const POINT: &str = "(SELECT coalesce((SELECT max(id) FROM changes), 0) AS newest, \
+     (SELECT id FROM incarnation) AS life) AS point";
+
+impl SqliteRepository {
+    pub(super) async fn get_products(&self, ids: &[String]) -> Result<Loaded<Vec<Product>>, StorageError> {
+        let mut sql =
+            Sql::new(format!("SELECT point.newest, point.life, {COLUMNS} FROM {POINT} LEFT JOIN (json_each("));
+        sql.push_bind(super::write::json(&ids)).push(") j CROSS JOIN products p ON p.id = j.value) ON true");
+        let (point, rows) = self.load(sql).await?;
+        let value = present(&rows).map(|row| row::product(row, 2)).collect::<Result<_, _>>()?;
+        Ok(Loaded { value, point })
+    }
+
+    pub(super) async fn list_page(&self, query: &ListQuery) -> Result<Loaded<ListPage>, StorageError> {
+        let (point, rows) = self.load(list_sql(query)).await?;
+        let total = match rows.first() {
+            Some(row) if query.count => row.try_get("total").map_err(driver::sort)?,
+            _ => None,
+        };
+        let limit = query.limit as usize;
+        let mut ids = Vec::with_capacity(limit.min(rows.len()));
+        for row in present(&rows).take(limit) {
+            ids.push(row.try_get(2).map_err(driver::sort)?);
+        }
+        let next = match rows.get(limit.wrapping_sub(1)) {
+            Some(last) if rows.len() > limit => Some(position(query.order.field, last).map_err(driver::sort)?),
+            _ => None,
+        };
+        let value = ListPage { ids, next, total };
+        Ok(Loaded { value, point })
+    }
+
+    /// A rank (bm25) also depends on how often the words occur in all products. While others are written it drifts a little, so
+    /// that a product close to the end of a page may then be met twice or not at all; without writes the pages are exact.
+    pub(super) async fn search_page(&self, query: &SearchQuery) -> Result<Loaded<SearchPage>, StorageError> {
+        let (point, rows) = self.load(search_sql(query)).await?;
+        let limit = query.limit as usize;
+        let mut found: Vec<(SearchRank, String)> = Vec::with_capacity(limit.min(rows.len()));
+        for row in present(&rows).take(limit) {
+            let rank = SearchRank(row.try_get(3).map_err(driver::sort)?);
+            found.push((rank, row.try_get(2).map_err(driver::sort)?));
+        }
+        let next = if rows.len() > limit { found.last().cloned() } else { None };
+        let ids = found.into_iter().map(|(_, id)| id).collect();
+        Ok(Loaded { value: SearchPage { ids, next }, point })
+    }
+
+    pub(super) async fn scan_products(
+        &self,
+        filter: &Filter,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Product>, StorageError> {
+        let mut sql = Sql::new(format!("SELECT {COLUMNS} FROM "));
+        let id = push_from(&mut sql, filter);
+        push_filter(&mut sql, filter);
+        if let Some(after) = after {
+            sql.push(format!(" AND {id} > ")).push_bind(after);
+        }
+        sql.push(format!(" ORDER BY {id} LIMIT ")).push_bind(i64::from(limit));
+        let rows = self.fetch(&self.opened().readers, sql).await?;
+        rows.iter().map(|row| row::product(row, 0)).collect()
+    }
+
+    /// Runs a statement whose first two columns are the point.
+    async fn load(&self, sql: Sql) -> Result<(ReadPoint, Vec<SqliteRow>), StorageError> {
+        let database = self.opened();
+        let rows = self.fetch(&database.readers, sql).await?;
+        let Some(first) = rows.first() else {
+            return Err(StorageError::Database("a load returned no row".into()));
+        };
+        let xmax = number(first.try_get(0).map_err(driver::sort)?) + 1;
+        let life: &str = first.try_get(1).map_err(driver::sort)?;
+        let point = ReadPoint {
+            snapshot: Snapshot { xmin: xmax, xmax, in_progress: Vec::new() },
+            incarnation: Some(database.incarnation(life)),
+        };
+        Ok((point, rows))
+    }
+
+    /// Reads to the end: a statement left in the middle would hold its snapshot.
+    async fn fetch(&self, readers: &sqlx::SqlitePool, mut sql: Sql) -> Result<Vec<SqliteRow>, StorageError> {
+        let query = sql.build().fetch_all(readers);
+        match tokio::time::timeout(self.place.statement_timeout, query).await {
+            Ok(rows) => rows.map_err(driver::sort),
+            Err(elapsed) => Err(StorageError::Timeout(elapsed.into())),
+        }
+    }
+}
+
+/// The rows that hold more than the point.
+fn present(rows: &[SqliteRow]) -> impl Iterator<Item = &SqliteRow> {
+    rows.iter().filter(|row| !matches!(row.try_get::<Option<&str>, _>(2), Ok(None)))
+}
+
+fn list_sql(query: &ListQuery) -> Sql {
+    let columns = columns(query.order.field);
+    let mut sql = Sql::new("SELECT point.newest, point.life, page.*");
+    if query.count {
+        sql.push(", (SELECT count(*) FROM ");
+        push_from(&mut sql, &query.filter);
+        push_filter(&mut sql, &query.filter);
+        sql.push(") AS total");
+    }
+    // The id is selected, compared and ordered by where the filter's index has it.
+    let id = match (&query.filter.category, &query.filter.tag) {
+        (Some(_), _) => "c.id",
+        (None, Some(_)) => "t.id",
+        (None, None) => "p.id",
+    };
+    let select: Vec<String> = columns.iter().map(|column| format!(", p.{column}")).collect();
+    sql.push(format!(" FROM {POINT} LEFT JOIN (SELECT {id} AS id{} FROM ", select.concat()));
+    push_from(&mut sql, &query.filter);
+    push_filter(&mut sql, &query.filter);
+    if let Some(after) = &query.after {
+        push_after(&mut sql, columns, id, after, query.order);
+    }
+    sql.push(order_by(columns, "p.", id, query.order));
+    sql.push(" LIMIT ").push_bind(i64::from(query.limit) + 1).push(") page ON true");
+    sql.push(order_by(columns, "page.", "page.id", query.order));
+    sql
+}
+
+fn search_sql(query: &SearchQuery) -> Sql {
+    // A word is letters and digits, so that quoting it is enough; every word may go on.
+    let terms: Vec<String> = query.words.iter().map(|word| format!("\"{word}\"*")).collect();
+    let mut sql = Sql::new(format!(
+        "SELECT point.newest, point.life, page.id, page.rank FROM {POINT} LEFT JOIN (\
+         SELECT found.id, found.rank FROM (\
+         SELECT p.id AS id, -bm25(product_words, 10.0, 4.0, 1.0) AS rank \
+         FROM product_words w CROSS JOIN "
+    ));
+    push_from(&mut sql, &query.filter);
+    push_filter(&mut sql, &query.filter);
+    sql.push(" AND p.number = w.rowid AND product_words MATCH ").push_bind(terms.join(" "));
+    sql.push(") found");
+    if let Some((SearchRank(rank), id)) = &query.after {
+        sql.push(" WHERE found.rank < ").push_bind(*rank);
+        sql.push(" OR (found.rank = ").push_bind(*rank);
+        sql.push(" AND found.id > ").push_bind(id.clone()).push(")");
+    }
+    sql.push(" ORDER BY found.rank DESC, found.id LIMIT ")
+        .push_bind(i64::from(query.limit) + 1)
+        .push(") page ON true ORDER BY page.rank DESC, page.id");
+    sql
+}
+
+/// What the order needs besides the id.
+fn columns(field: OrderField) -> &'static [&'static str] {
+    match field {
+        OrderField::Id => &[],
+        OrderField::CreateTime => &["create_time"],
+        OrderField::UpdateTime => &["update_time"],
+        OrderField::Name => &["name"],
+        OrderField::Price => &["price_currency", "price_units", "price_nanos"],
+    }
+}
+
+fn order_by(columns: &[&str], relation: &str, id: &str, order: Order) -> String {
+    let direction = if order.descending { " DESC" } else { "" };
+    let mut keys: Vec<String> = columns.iter().map(|column| format!("{relation}{column}{direction}")).collect();
+    keys.push(format!("{id}{direction}"));
+    format!(" ORDER BY {}", keys.join(", "))
+}
+
+fn push_after(sql: &mut Sql, columns: &[&str], id: &str, after: &ListPosition, order: Order) {
+    let sign = if order.descending { "<" } else { ">" };
+    sql.push(" AND (");
+    for column in columns {
+        sql.push(format!("p.{column}, "));
+    }
+    sql.push(format!("{id}) {sign} ("));
+    match &after.value {
+        SortValue::Id => {}
+        SortValue::Micros(micros) => {
+            sql.push_bind(*micros).push(", ");
+        }
+        SortValue::Name(name) => {
+            sql.push_bind(name.clone()).push(", ");
+        }
+        SortValue::Price { currency, units, nanos } => {
+            sql.push_bind(currency.clone()).push(", ");
+            sql.push_bind(*units).push(", ");
+            sql.push_bind(*nanos).push(", ");
+        }
+    }
+    sql.push_bind(after.id.clone()).push(")");
+}
+
+/// Names the relations that a filter needs, first the one whose index has the ids of its category or tag in order. Returns the id
+/// to order by. Ends in a WHERE.
+fn push_from(sql: &mut Sql, filter: &Filter) -> &'static str {
+    let mut id = "p.id";
+    let mut relations: Vec<&'static str> = Vec::new();
+    if filter.tag.is_some() {
+        id = "t.id";
+        relations.push("product_terms t");
+    }
+    if filter.category.is_some() {
+        id = "c.id";
+        relations.insert(0, "product_terms c");
+    }
+    relations.push("products p");
+    sql.push(relations.join(" JOIN ")).push(" WHERE true");
+    if let Some(category) = &filter.category {
+        sql.push(" AND c.id = p.id AND c.kind = 'category' AND c.term = ").push_bind(category.clone());
+        if filter.tag.is_some() {
+            sql.push(" AND t.id = c.id");
+        }
+    }
+    if let Some(tag) = &filter.tag {
+        sql.push(" AND t.id = p.id AND t.kind = 'tag' AND t.term = ").push_bind(tag.clone());
+    }
+    id
+}
+
+fn push_filter(sql: &mut Sql, filter: &Filter) {
+    if let Some(in_stock) = filter.in_stock {
+        sql.push(" AND p.in_stock = ").push_bind(in_stock);
+    }
+    if let Some(range) = &filter.price {
+        sql.push(" AND p.price_currency = ").push_bind(range.currency.clone());
+        for (sign, bound) in [(">=", range.min), ("<=", range.max)] {
+            if let Some((units, nanos)) = bound {
+                sql.push(format!(" AND (p.price_units, p.price_nanos) {sign} ("));
+                sql.push_bind(units).push(", ");
+                sql.push_bind(nanos).push(")");
+            }
+        }
+    }
+}
+
+fn position(field: OrderField, row: &SqliteRow) -> Result<ListPosition, sqlx::Error> {
+    let value = match field {
+        OrderField::Id => SortValue::Id,
+        OrderField::CreateTime | OrderField::UpdateTime => SortValue::Micros(row.try_get(3)?),
+        OrderField::Name => SortValue::Name(row.try_get(3)?),
+        OrderField::Price => {
+            SortValue::Price { currency: row.try_get(3)?, units: row.try_get(4)?, nanos: row.try_get(5)? }
+        }
+    };
+    Ok(ListPosition { value, id: row.try_get(2)? })
+}

@@ -1,0 +1,72 @@
+//! Rows and values.
+
+use sqlx::{Row, sqlite::SqliteRow};
+
+use crate::{Change, Money, Product, ProductData, StorageError, Subject, driver, request::from_micros};
+
+/// The columns of a product `p`, in the order that [`product`] reads them.
+pub(super) const COLUMNS: &str = "p.id, p.name, p.description, p.price_currency, p.price_units, p.price_nanos, \
+     p.categories, p.tags, p.attributes, p.image_url, p.in_stock, p.create_time, p.update_time, p.version";
+
+/// Reads a product whose columns begin at `first`.
+pub(super) fn product(row: &SqliteRow, first: usize) -> Result<Product, StorageError> {
+    read(row, first).map_err(driver::sort)
+}
+
+fn read(row: &SqliteRow, first: usize) -> Result<Product, sqlx::Error> {
+    let currency: String = row.try_get(first + 3)?;
+    Ok(Product {
+        id: row.try_get(first)?,
+        data: ProductData {
+            name: row.try_get(first + 1)?,
+            description: row.try_get(first + 2)?,
+            price: if currency.is_empty() {
+                None
+            } else {
+                Some(Money { currency, units: row.try_get(first + 4)?, nanos: row.try_get(first + 5)? })
+            },
+            categories: json(row, first + 6)?,
+            tags: json(row, first + 7)?,
+            attributes: json(row, first + 8)?,
+            image_url: row.try_get(first + 9)?,
+            in_stock: row.try_get(first + 10)?,
+        },
+        create_time: from_micros(row.try_get(first + 11)?),
+        update_time: from_micros(row.try_get(first + 12)?),
+        version: row.try_get(first + 13)?,
+    })
+}
+
+/// Reads changes from rows of `id, kind, key, categories, tags`.
+pub(super) fn changes(rows: &[SqliteRow]) -> Result<Vec<Change>, StorageError> {
+    rows.iter().map(change).collect::<Result<_, _>>().map_err(driver::sort)
+}
+
+fn change(row: &SqliteRow) -> Result<Change, sqlx::Error> {
+    let version: i64 = row.try_get(0)?;
+    let key: String = row.try_get(2)?;
+    let subject = match row.try_get::<&str, _>(1)? {
+        "put" => Subject::Put { key, version, terms: crate::change::terms(json(row, 3)?, json(row, 4)?) },
+        "delete" => Subject::Delete { key, version, terms: crate::change::terms(json(row, 3)?, json(row, 4)?) },
+        "key" => Subject::Key(key),
+        "tag" => Subject::Tag(key),
+        "pattern" => Subject::Pattern(key),
+        // Whatever a later release may log touches no more than everything.
+        _ => Subject::All,
+    };
+    Ok(Change { id: number(version), subject })
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T, sqlx::Error> {
+    serde_json::from_str(row.try_get(column)?).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// The number of a change, which SQLite keeps signed.
+pub(super) fn number(id: i64) -> u64 {
+    u64::try_from(id).unwrap_or(0)
+}
+
+/// The other way.
+pub(super) fn signed(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,282 @@
+//! Writes of one product: each one transaction of the one writer.
+
+use std::sync::Arc;
+
+use sqlx::{Sqlite, SqliteConnection, Transaction};
+
+use super::{
+    SqliteRepository,
+    database::Database,
+    row::{self, COLUMNS, number},
+};
+use crate::{
+    Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
+    WriteOptions, driver,
+    request::{Remembered, creation_fingerprint, reply, update_fingerprint},
+};
+
+/// A transaction that holds the write lock.
+pub(super) struct Writing {
+    pub(super) tx: Transaction<'static, Sqlite>,
+    database: Arc<Database>,
+    /// The newest change before it.
+    before: i64,
+}
+
+impl SqliteRepository {
+    pub(super) async fn try_create(
+        &self,
+        id: &str,
+        data: &ProductData,
+        options: &WriteOptions,
+    ) -> Result<Committed<Creation>, StorageError> {
+        let mut writing = self.begin().await?;
+        let tx = &mut writing.tx;
+        let request = options.request_id.as_deref();
+        let fingerprint = creation_fingerprint(id, data);
+        let value = match recall(tx, request, &fingerprint).await? {
+            Remembered::Reply(product) => Creation::Created(*product),
+            Remembered::OtherCall => Creation::RequestIdReused,
+            Remembered::Nothing if version_of(tx, id).await?.is_some() => Creation::Exists,
+            Remembered::Nothing => {
+                let product = insert(tx, id, data, ProductMask::ALL).await?;
+                remember(tx, request, &fingerprint, &product).await?;
+                Creation::Created(product)
+            }
+        };
+        writing.finish(value, options.validate_only).await
+    }
+
+    pub(super) async fn try_update(
+        &self,
+        update: &Update,
+        options: &WriteOptions,
+    ) -> Result<Committed<Updating>, StorageError> {
+        let mut writing = self.begin().await?;
+        let tx = &mut writing.tx;
+        let request = options.request_id.as_deref();
+        let fingerprint = update_fingerprint(update);
+        let value = match recall(tx, request, &fingerprint).await? {
+            Remembered::Reply(product) => Updating::Updated(*product),
+            Remembered::OtherCall => Updating::RequestIdReused,
+            Remembered::Nothing => {
+                let value = change(tx, update).await?;
+                if let Updating::Updated(product) = &value {
+                    remember(tx, request, &fingerprint, product).await?;
+                }
+                value
+            }
+        };
+        writing.finish(value, options.validate_only).await
+    }
+
+    pub(super) async fn try_delete(&self, id: &str, version: Option<i64>) -> Result<Committed<Deletion>, StorageError> {
+        let mut writing = self.begin().await?;
+        let tx = &mut writing.tx;
+        let done = sqlx::query("DELETE FROM products WHERE id = ?1 AND (?2 IS NULL OR version = ?2)")
+            .bind(id)
+            .bind(version)
+            .execute(&mut **tx)
+            .await
+            .map_err(driver::sort)?;
+        let value = if done.rows_affected() > 0 {
+            Deletion::Deleted
+        } else if version_of(tx, id).await?.is_some() {
+            Deletion::VersionDiffers
+        } else {
+            Deletion::Missing
+        };
+        writing.finish(value, false).await
+    }
+
+    /// Takes the write lock of the file that is under the path now.
+    pub(super) async fn begin(&self) -> Result<Writing, StorageError> {
+        loop {
+            let database = self.current().await?;
+            let mut tx = match database.writer.begin_with("BEGIN IMMEDIATE").await {
+                // It was replaced, and its connections closed, since the line above.
+                Err(sqlx::Error::PoolClosed) if !self.is_in_place(&database)? => continue,
+                result => result.map_err(driver::sort)?,
+            };
+            if !self.is_in_place(&database)? {
+                continue;
+            }
+            let before = sqlx::query_scalar("SELECT coalesce((SELECT max(id) FROM changes), 0)")
+                .fetch_one(&mut *tx)
+                .await
+                .map_err(driver::sort)?;
+            return Ok(Writing { tx, database, before });
+        }
+    }
+}
+
+impl Writing {
+    /// Reads what the triggers logged and commits; or rolls back after a dry run.
+    pub(super) async fn finish<T>(mut self, value: T, validate_only: bool) -> Result<Committed<T>, StorageError> {
+        if validate_only {
+            self.tx.rollback().await.map_err(driver::sort)?;
+            return Ok(Committed { value, changes: Vec::new(), commit: None });
+        }
+        let rows = sqlx::query("SELECT id, kind, key, categories, tags FROM changes WHERE id > ?1 ORDER BY id")
+            .bind(self.before)
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(driver::sort)?;
+        let changes = row::changes(&rows)?;
+        let life: String =
+            sqlx::query_scalar("SELECT id FROM incarnation").fetch_one(&mut *self.tx).await.map_err(driver::sort)?;
+        self.tx.commit().await.map_err(driver::sort_sqlite_commit)?;
+        let commit = Commit {
+            incarnation: self.database.incarnation(&life),
+            id: changes.last().map_or(number(self.before), |change| change.id),
+        };
+        Ok(Committed { value, changes, commit: Some(commit) })
+    }
+}
+
+async fn recall(
+    tx: &mut SqliteConnection,
+    request: Option<&str>,
+    fingerprint: &str,
+) -> Result<Remembered, StorageError> {
+    let Some(request) = request else {
+        return Ok(Remembered::Nothing);
+    };
+    let stored: Option<(String, String)> = sqlx::query_as("SELECT fingerprint, reply FROM requests WHERE id = ?1")
+        .bind(request)
+        .fetch_optional(tx)
+        .await
+        .map_err(driver::sort)?;
+    match stored {
+        Some((stored, reply)) => Remembered::judge(&stored, &reply, fingerprint),
+        None => Ok(Remembered::Nothing),
+    }
+}
+
+async fn remember(
+    tx: &mut SqliteConnection,
+    request: Option<&str>,
+    fingerprint: &str,
+    product: &Product,
+) -> Result<(), StorageError> {
+    let Some(request) = request else { return Ok(()) };
+    sqlx::query("INSERT INTO requests (id, fingerprint, reply) VALUES (?1, ?2, ?3)")
+        .bind(request)
+        .bind(fingerprint)
+        .bind(reply(product))
+        .execute(tx)
+        .await
+        .map(drop)
+        .map_err(driver::sort)
+}
+
+async fn change(tx: &mut SqliteConnection, update: &Update) -> Result<Updating, StorageError> {
+    if modify(tx, update).await? {
+        return stored(tx, &update.id).await.map(Updating::Updated);
+    }
+    if version_of(tx, &update.id).await?.is_some() {
+        Ok(Updating::VersionDiffers)
+    } else if update.allow_missing && update.version.is_none() {
+        insert(tx, &update.id, &update.data, update.mask).await.map(Updating::Updated)
+    } else {
+        Ok(Updating::Missing)
+    }
+}
+
+async fn modify(tx: &mut SqliteConnection, update: &Update) -> Result<bool, StorageError> {
+    let (data, mask) = (&update.data, update.mask);
+    let (currency, units, nanos) = price(data);
+    let done = sqlx::query(
+        "UPDATE products SET \
+         name = CASE WHEN ?3 THEN ?4 ELSE name END, \
+         description = CASE WHEN ?5 THEN ?6 ELSE description END, \
+         price_currency = CASE WHEN ?7 THEN ?8 ELSE price_currency END, \
+         price_units = CASE WHEN ?7 THEN ?9 ELSE price_units END, \
+         price_nanos = CASE WHEN ?7 THEN ?10 ELSE price_nanos END, \
+         categories = CASE WHEN ?11 THEN ?12 ELSE categories END, \
+         tags = CASE WHEN ?13 THEN ?14 ELSE tags END, \
+         attributes = CASE WHEN ?15 THEN ?16 ELSE attributes END, \
+         image_url = CASE WHEN ?17 THEN ?18 ELSE image_url END, \
+         in_stock = CASE WHEN ?19 THEN ?20 ELSE in_stock END \
+         WHERE id = ?1 AND (?2 IS NULL OR version = ?2)",
+    )
+    .bind(&update.id)
+    .bind(update.version)
+    .bind(mask.name)
+    .bind(&data.name)
+    .bind(mask.description)
+    .bind(&data.description)
+    .bind(mask.price)
+    .bind(currency)
+    .bind(units)
+    .bind(nanos)
+    .bind(mask.categories)
+    .bind(json(&data.categories))
+    .bind(mask.tags)
+    .bind(json(&data.tags))
+    .bind(mask.attributes)
+    .bind(json(&data.attributes))
+    .bind(mask.image_url)
+    .bind(&data.image_url)
+    .bind(mask.in_stock)
+    .bind(data.in_stock)
+    .execute(tx)
+    .await
+    .map_err(driver::sort)?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Inserts a product, that there is none of yet, with the fields of the mask.
+async fn insert(
+    tx: &mut SqliteConnection,
+    id: &str,
+    data: &ProductData,
+    mask: ProductMask,
+) -> Result<Product, StorageError> {
+    let masked = mask.apply(data);
+    let (currency, units, nanos) = price(&masked);
+    sqlx::query(
+        "INSERT INTO products (id, name, description, price_currency, price_units, price_nanos, categories, tags, \
+         attributes, image_url, in_stock) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )
+    .bind(id)
+    .bind(&masked.name)
+    .bind(&masked.description)
+    .bind(currency)
+    .bind(units)
+    .bind(nanos)
+    .bind(json(&masked.categories))
+    .bind(json(&masked.tags))
+    .bind(json(&masked.attributes))
+    .bind(&masked.image_url)
+    .bind(masked.in_stock)
+    .execute(&mut *tx)
+    .await
+    .map_err(driver::sort)?;
+    stored(tx, id).await
+}
+
+/// Reads a product back: RETURNING would tell the row from before the triggers.
+async fn stored(tx: &mut SqliteConnection, id: &str) -> Result<Product, StorageError> {
+    let sql = format!("SELECT {COLUMNS} FROM products p WHERE p.id = ?1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_one(tx).await.map_err(driver::sort)?;
+    row::product(&row, 0)
+}
+
+async fn version_of(tx: &mut SqliteConnection, id: &str) -> Result<Option<i64>, StorageError> {
+    sqlx::query_scalar("SELECT version FROM products WHERE id = ?1")
+        .bind(id)
+        .fetch_optional(tx)
+        .await
+        .map_err(driver::sort)
+}
+
+/// The price as its three columns hold it.
+pub(super) fn price(data: &ProductData) -> (&str, i64, i32) {
+    data.price.as_ref().map_or(("", 0, 0), |price| (&price.currency, price.units, price.nanos))
+}
+
+/// Lists and attributes as JSON.
+pub(super) fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("lists and maps of strings are always JSON")
+}
