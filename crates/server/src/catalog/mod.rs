@@ -1,0 +1,168 @@
+//! The catalogue: the one place where the cache meets the database.
+
+mod copy;
+mod follow;
+mod write;
+
+use std::sync::Arc;
+
+use larder_cache::{Cache, Entry, Found, Key, LoadError, Loaded, Policy, ReadError};
+use larder_storage::{Incarnation, Product, ProductRepository as _, ReadPoint, Repository, StorageError};
+use tokio::runtime::Handle;
+
+pub use copy::{Copy, PageCopy};
+pub use follow::Log;
+pub use write::Written;
+
+use crate::contract::{ListRequest, ProductId, Read, SearchRequest, encode};
+
+/// Products, read through the cache and written to the database.
+#[derive(Clone)]
+pub struct Catalog {
+    cache: Cache<Copy>,
+    repository: Arc<Repository>,
+    runtime: Handle,
+}
+
+/// A page with its products.
+pub struct Page {
+    /// The page's own copy.
+    pub page: Found<Copy>,
+    /// The products of the page that still exist, in order.
+    pub products: Vec<Found<Copy>>,
+}
+
+/// A product's key has this before the id.
+const PREFIX: &str = "product:";
+/// An id has at most 64 characters.
+const LONGEST_KEY: usize = PREFIX.len() + 64;
+
+impl Catalog {
+    /// Joins a cache and a repository. Everything that touches the database runs on `runtime`.
+    pub fn new(cache: Cache<Copy>, repository: Arc<Repository>, runtime: Handle) -> Self {
+        Self { cache, repository, runtime }
+    }
+
+    /// The cache.
+    pub fn cache(&self) -> &Cache<Copy> {
+        &self.cache
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> &Arc<Repository> {
+        &self.repository
+    }
+
+    /// The copy of a product, or of its absence, if L1 has one that may be served: no wait, no lock, no network. Returns
+    /// `None` also for what is no id.
+    pub fn cached(&self, id: &str) -> Option<Arc<Entry<Copy>>> {
+        let mut key = [0; LONGEST_KEY];
+        let end = PREFIX.len() + id.len();
+        key[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
+        key.get_mut(PREFIX.len()..end)?.copy_from_slice(id.as_bytes());
+        self.cache.get(std::str::from_utf8(&key[..end]).ok()?)
+    }
+
+    /// Returns a product, or the fact that there is none.
+    pub async fn product(&self, id: ProductId, read: Read) -> Result<Found<Copy>, ReadError> {
+        self.cache.reach(read.freshness).await?;
+        let key = product_key(id.as_str());
+        let ids = vec![id.into_string()];
+        let repository = Arc::clone(&self.repository);
+        self.cache
+            .get_or_load(key, Policy::Item, read.options, move |_| async move { load_products(&repository, ids).await })
+            .await
+    }
+
+    /// Returns products, or the fact that there are none, in the order of `ids`, of which none may stand there twice. An
+    /// element is `None` only when copies alone were asked for and there is none.
+    pub async fn products(&self, ids: Vec<String>, read: Read) -> Result<Vec<Option<Found<Copy>>>, ReadError> {
+        self.cache.reach(read.freshness).await?;
+        self.items(ids, read).await
+    }
+
+    /// Returns one page of a list.
+    pub async fn list(&self, request: ListRequest) -> Result<Page, ReadError> {
+        let read = request.read;
+        self.cache.reach(read.freshness).await?;
+        let key = Key::list(request.key.as_str(), request.term.as_str());
+        let repository = Arc::clone(&self.repository);
+        let load = move |_| async move {
+            let loaded = repository.list(&request.query).await.map_err(load_error)?;
+            let next = loaded.value.next.map(|position| request.tokens().list(&position));
+            let page = PageCopy::new(loaded.value.ids, next, loaded.value.total);
+            Ok(Loaded { values: vec![Some(Copy::Page(page))], incarnation: incarnation(&loaded.point) })
+        };
+        let page = self.cache.get_or_load(key, Policy::List, read.options, load).await?;
+        self.fill(page, read).await
+    }
+
+    /// Returns one page of a search.
+    pub async fn search(&self, request: SearchRequest) -> Result<Page, ReadError> {
+        let read = request.read;
+        self.cache.reach(read.freshness).await?;
+        let key = Key::list(request.key.as_str(), larder_cache::ANY);
+        let repository = Arc::clone(&self.repository);
+        let load = move |_| async move {
+            let loaded = repository.search(&request.query).await.map_err(load_error)?;
+            let next = loaded.value.next.map(|(rank, id)| request.tokens().search(rank, &id));
+            let page = PageCopy::new(loaded.value.ids, next, None);
+            Ok(Loaded { values: vec![Some(Copy::Page(page))], incarnation: incarnation(&loaded.point) })
+        };
+        let page = self.cache.get_or_load(key, Policy::Search, read.options, load).await?;
+        self.fill(page, read).await
+    }
+
+    /// Finds the products of a page. One that was deleted meanwhile is left out; with copies alone, one that is not there
+    /// makes the page one that is not cached.
+    async fn fill(&self, page: Found<Copy>, read: Read) -> Result<Page, ReadError> {
+        let ids = match &page.entry.value {
+            Some(Copy::Page(page)) => page.ids.iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        };
+        let items: Option<Vec<_>> = self.items(ids, read).await?.into_iter().collect();
+        let mut products = items.ok_or(ReadError::NotCached)?;
+        products.retain(|found| found.entry.value.is_some());
+        Ok(Page { page, products })
+    }
+
+    async fn items(&self, ids: Vec<String>, read: Read) -> Result<Vec<Option<Found<Copy>>>, ReadError> {
+        let keys = ids.iter().map(|id| product_key(id)).collect();
+        let repository = Arc::clone(&self.repository);
+        let load = move |numbers: Vec<usize>| async move {
+            let ids = numbers.into_iter().map(|number| ids[number].clone()).collect();
+            load_products(&repository, ids).await
+        };
+        self.cache.get_or_load_many(keys, Policy::Item, read.options, load).await
+    }
+}
+
+/// The key of a product.
+fn product_key(id: &str) -> Key {
+    Key::item(product_name(id))
+}
+
+/// The name of a product's key.
+pub(crate) fn product_name(id: &str) -> String {
+    format!("{PREFIX}{id}")
+}
+
+async fn load_products(repository: &Repository, ids: Vec<String>) -> Result<Loaded<Copy>, LoadError> {
+    let loaded = repository.get(&ids).await.map_err(load_error)?;
+    let mut products: std::collections::HashMap<String, Product> =
+        loaded.value.into_iter().map(|product| (product.id.clone(), product)).collect();
+    let values = ids.iter().map(|id| products.remove(id).map(|product| Copy::Product(encode(product)))).collect();
+    Ok(Loaded { values, incarnation: incarnation(&loaded.point) })
+}
+
+fn incarnation(point: &ReadPoint) -> Option<larder_cache::Incarnation> {
+    point.incarnation.map(|Incarnation(incarnation)| larder_cache::Incarnation(incarnation))
+}
+
+fn load_error(error: StorageError) -> LoadError {
+    match error {
+        StorageError::Unavailable(error) => LoadError::Unavailable(error.to_string().into()),
+        StorageError::Timeout(_) => LoadError::Timeout,
+        error => LoadError::Failed(error.to_string().into()),
+    }
+}

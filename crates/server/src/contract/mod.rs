@@ -1,0 +1,27 @@
+//! The contract, at the door: requests are parsed into types that hold only valid values, and every rule that a request
+//! breaks is named with its field.
+
+mod encode;
+mod filter;
+mod page;
+mod product;
+mod read;
+mod token;
+mod violation;
+
+pub(crate) use encode::duration;
+pub use encode::{encode, to_message};
+pub use filter::{canonical_filter, parse_filter, parse_order};
+pub use page::{ListRequest, PageToken, SearchRequest, parse_list, parse_search};
+pub(crate) use page::{category_term, tag_term};
+pub use product::{ProductId, parse_etag, parse_id, parse_import, parse_mask, parse_product};
+pub use read::{Read, parse_read};
+pub use token::{decode_token, encode_token};
+pub use violation::{Violation, Violations};
+
+/// Ids in one batch.
+pub const MAX_BATCH: usize = 1_000;
+/// Products on one page.
+pub const MAX_PAGE: u32 = 1_000;
+/// Products on one page when the request does not say.
+pub const DEFAULT_PAGE: u32 = 50;

@@ -1,0 +1,57 @@
+//! How fresh a reply must be.
+
+use std::time::Duration;
+
+use larder_cache::{Freshness, ReadOptions};
+use larder_proto::serving::{self, read_options::Consistency};
+
+use super::{Violations, decode_token};
+
+/// How fresh a reply must be, and where it may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    /// Which state it shows.
+    pub freshness: Freshness,
+    /// Where it may come from.
+    pub options: ReadOptions,
+}
+
+impl Default for Read {
+    fn default() -> Self {
+        Self { freshness: Freshness::MinimizeLatency, options: ReadOptions::default() }
+    }
+}
+
+/// Parses the options of a read.
+pub fn parse_read(read: Option<serving::ReadOptions>) -> Result<Read, Violations> {
+    let Some(read) = read else { return Ok(Read::default()) };
+    let mut violations = Violations::default();
+    let freshness = match read.consistency {
+        None | Some(Consistency::MinimizeLatency(_) | Consistency::FullyConsistent(false)) => {
+            Freshness::MinimizeLatency
+        }
+        Some(Consistency::FullyConsistent(true)) => Freshness::FullyConsistent,
+        Some(Consistency::AtLeastAsFresh(token)) => match decode_token(&token) {
+            Some(token) => Freshness::AtLeast(token),
+            None => {
+                violations.add("read.at_least_as_fresh", "is not a token of this service");
+                Freshness::MinimizeLatency
+            }
+        },
+    };
+    let max_stale = read.max_stale.and_then(|limit| {
+        let valid = limit.seconds >= 0 && (0..1_000_000_000).contains(&limit.nanos);
+        if !valid {
+            violations.add("read.max_stale", "must be a duration of zero or more");
+        }
+        let seconds = u64::try_from(limit.seconds).ok().filter(|_| valid)?;
+        Some(Duration::new(seconds, u32::try_from(limit.nanos).ok()?))
+    });
+    if read.same_snapshot {
+        violations.add("read.same_snapshot", "is not offered by this release yet");
+    }
+    if read.cache_only && freshness == Freshness::FullyConsistent {
+        violations.add("read.cache_only", "cannot be combined with fully_consistent");
+    }
+    violations.or(Read { freshness, options: ReadOptions { max_stale, cache_only: read.cache_only } })
+}

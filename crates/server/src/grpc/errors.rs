@@ -1,0 +1,132 @@
+//! The one place where errors become gRPC statuses.
+
+use std::time::Duration;
+
+use larder_cache::{LoadError, ReadError};
+use larder_storage::StorageError;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use super::names::DOMAIN;
+use crate::contract::Violations;
+
+/// The type of a product in `google.rpc.ResourceInfo`.
+const PRODUCT: &str = "larder.catalog.v1.Product";
+/// When to try again what failed because something is away or too busy.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A status with its reason.
+pub(super) fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
+}
+
+/// A request that breaks rules.
+pub(super) fn invalid(violations: &Violations) -> Status {
+    let mut details = ErrorDetails::with_error_info("INVALID_REQUEST", DOMAIN, []);
+    let broken = violations.iter().map(|v| FieldViolation::new(v.field.clone(), v.rule.clone()));
+    details.set_bad_request(broken.collect::<Vec<_>>());
+    Status::with_error_details(Code::InvalidArgument, format!("invalid request: {violations}"), details)
+}
+
+/// A product that does not exist.
+pub(super) fn missing(id: &str) -> Status {
+    about_product(Code::NotFound, "PRODUCT_NOT_FOUND", id, "there is no product of this id")
+}
+
+/// A product that exists already.
+pub(super) fn exists(id: &str) -> Status {
+    about_product(Code::AlreadyExists, "PRODUCT_EXISTS", id, "there is a product of this id already")
+}
+
+/// A product that has changed.
+pub(super) fn changed(id: &str) -> Status {
+    let text = "the product has changed since this etag was read; read it again and decide anew";
+    about_product(Code::Aborted, "ETAG_MISMATCH", id, text)
+}
+
+fn about_product(code: Code, reason: &str, id: &str, text: &str) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, [("id".to_owned(), id.to_owned())]);
+    details.set_resource_info(PRODUCT, id, "", text);
+    Status::with_error_details(code, format!("{text}: {id}"), details)
+}
+
+/// A read that found nothing to return.
+pub(super) fn read(error: &ReadError) -> Status {
+    match error {
+        ReadError::Load(error) => load(error),
+        ReadError::NotCached => status(Code::NotFound, "NOT_CACHED", "no tier of the cache has it"),
+        ReadError::OtherIncarnation => {
+            let rule =
+                "belongs to a database that was lost or replaced; read without it, or take a token of a new write";
+            invalid_token(rule)
+        }
+        ReadError::UnknownCommit => invalid_token("names a commit that the database does not have"),
+        ReadError::NoPass => unavailable("the database cannot be asked what has changed"),
+    }
+}
+
+fn invalid_token(rule: &str) -> Status {
+    invalid(&Violations::one("read.at_least_as_fresh", rule))
+}
+
+fn load(error: &LoadError) -> Status {
+    match error {
+        LoadError::Unavailable(cause) => {
+            tracing::warn!(%cause, "database away");
+            unavailable("the database is away and no copy may be served")
+        }
+        LoadError::Timeout => {
+            tracing::warn!("database too slow");
+            unavailable("the database took too long and no copy may be served")
+        }
+        LoadError::Overloaded => overloaded(),
+        LoadError::Lost => internal("load lost"),
+        LoadError::Failed(cause) => internal(cause),
+    }
+}
+
+/// A write that did not happen, or of which that is not known.
+pub(super) fn write(error: &StorageError) -> Status {
+    match error {
+        StorageError::Unavailable(_) => {
+            tracing::warn!(%error, "write failed");
+            unavailable("the database is away; nothing was written")
+        }
+        StorageError::Timeout(_) => {
+            tracing::warn!(%error, "write failed");
+            unavailable("the database took too long; nothing was written")
+        }
+        StorageError::Conflict(_) => {
+            tracing::warn!(%error, "write failed");
+            let text = "other writes kept getting in the way; nothing was written";
+            retry(Code::Aborted, "WRITE_CONFLICT", text)
+        }
+        StorageError::UnknownOutcome(_) => {
+            tracing::error!(%error, "outcome of a write unknown");
+            let text = "the connection was lost while the write was being committed: it may or may not have happened";
+            status(Code::Unknown, "OUTCOME_UNKNOWN", text)
+        }
+        StorageError::Url(_) | StorageError::Schema(_) | StorageError::Database(_) => internal(error),
+    }
+}
+
+/// Too much at once.
+pub(super) fn overloaded() -> Status {
+    retry(Code::ResourceExhausted, "OVERLOADED", "too many requests are waiting for the database")
+}
+
+fn unavailable(text: &str) -> Status {
+    retry(Code::Unavailable, "DATABASE_UNAVAILABLE", text)
+}
+
+fn retry(code: Code, reason: &str, text: &str) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
+    details.set_retry_info(Some(RETRY_AFTER));
+    Status::with_error_details(code, text, details)
+}
+
+/// A defect. What it was stands in the log, under the id of the request.
+fn internal(cause: impl std::fmt::Display) -> Status {
+    tracing::error!(%cause, "internal error");
+    status(Code::Internal, "INTERNAL", "internal error; the log says more under this request's id")
+}

@@ -1,0 +1,256 @@
+//! What every call goes through: its id, its deadline, its way to a service, and the repair of foreign errors.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use hyper::body::Incoming;
+use larder_proto::serving::product_catalog_server::ProductCatalogServer;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::{Status, body::Body};
+use tower_service::Service;
+use tracing::Span;
+
+use super::{
+    CatalogService, errors,
+    names::{REQUEST_ID, TIMEOUT},
+    repair::{deadline, repair, unknown_method},
+};
+use crate::{contract::Violations, net::Respond};
+
+/// Where calls come in. Cloned for every connection.
+#[derive(Clone)]
+pub struct Front {
+    catalog: ProductCatalogServer<CatalogService>,
+    others: Arc<[(&'static str, Other)]>,
+    request_default: Duration,
+    request_max: Duration,
+}
+
+/// Limits of every call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrontOptions {
+    /// Bytes of a message that is received.
+    pub max_request: usize,
+    /// Bytes of a message that is sent.
+    pub max_response: usize,
+    /// How long a call may take that names no deadline. Streams are exempt.
+    pub request_default: Duration,
+    /// The longest deadline that a call can name; a later one is cut to this. Streams are exempt.
+    pub request_max: Duration,
+}
+
+/// When a call must have ended, for services that stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline(pub(super) Instant);
+
+/// A service that is not on the hot path.
+type Other = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+const CATALOG: &str = "/larder.catalog.v1.ProductCatalog/";
+const STREAMING: [&str; 1] = ["/larder.catalog.v1.ProductCatalog/ImportProducts"];
+const LONGEST_REQUEST_ID: usize = 128;
+
+impl Front {
+    /// The catalogue's service alone.
+    pub fn new(catalog: CatalogService, options: FrontOptions) -> Self {
+        let catalog = ProductCatalogServer::new(catalog)
+            .max_decoding_message_size(options.max_request)
+            .max_encoding_message_size(options.max_response);
+        let FrontOptions { request_default, request_max, .. } = options;
+        Self { catalog, others: Arc::new([]), request_default, request_max }
+    }
+
+    /// Adds a service, named by the path before its methods: `/package.Service/`.
+    #[must_use]
+    pub fn with<S>(mut self, path: &'static str, service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        let other: Other = Arc::new(move |request| Box::pin(service.clone().call(request)));
+        self.others = self.others.iter().cloned().chain([(path, other)]).collect();
+        self
+    }
+
+    fn route(&self, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path();
+        if path.starts_with(CATALOG) {
+            return self.catalog.clone().call(request);
+        }
+        match self.others.iter().find(|(prefix, _)| path.starts_with(prefix)) {
+            Some((_, service)) => service(request),
+            None => answer(unknown_method()),
+        }
+    }
+
+    /// When a call must have ended: at its own deadline or after the server's limit, whichever comes first.
+    fn deadline(&self, request: &Request<Incoming>) -> Result<Option<Instant>, Violations> {
+        let asked = match request.headers().get(TIMEOUT) {
+            None => None,
+            Some(value) => {
+                let rule = "must be 1 to 8 digits and a unit of H, M, S, m, u or n";
+                Some(parse_timeout(value).ok_or_else(|| Violations::one("grpc-timeout", rule))?)
+            }
+        };
+        let path = request.uri().path();
+        let unlimited = STREAMING.contains(&path) || !path.starts_with(CATALOG);
+        let limit = if unlimited { asked } else { Some(asked.unwrap_or(self.request_default).min(self.request_max)) };
+        Ok(limit.map(|limit| Instant::now() + limit))
+    }
+}
+
+impl Respond for Front {
+    type Body = Body;
+    type Future = Call;
+
+    fn respond(&self, mut request: Request<Incoming>) -> Call {
+        let id = request_id(request.headers());
+        let method = request.uri().path().to_owned();
+        let mut until = None;
+        let answer = match self.deadline(&request) {
+            _ if !is_grpc(&request) => not_grpc(&request),
+            Err(violations) => answer(errors::invalid(&violations)),
+            Ok(deadline) => {
+                until = deadline;
+                if let Some(deadline) = deadline {
+                    request.extensions_mut().insert(Deadline(deadline));
+                }
+                self.route(request)
+            }
+        };
+        Call { answer, id, method, until, waiting: None }
+    }
+}
+
+/// A call under way.
+///
+/// What a call needs only when it waits, a timer and a span for its log lines, is made when it first has to wait: a hit
+/// pays for neither.
+pub struct Call {
+    answer: Answer,
+    id: HeaderValue,
+    method: String,
+    until: Option<Instant>,
+    waiting: Option<(Option<Pin<Box<Sleep>>>, Span)>,
+}
+
+impl Future for Call {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let polled = match &this.waiting {
+            None => this.answer.as_mut().poll(cx),
+            Some((_, span)) => span.in_scope(|| this.answer.as_mut().poll(cx)),
+        };
+        let response = match polled {
+            Poll::Ready(Ok(response)) => response,
+            Poll::Ready(Err(never)) => match never {},
+            Poll::Pending => {
+                let (timer, _) = this.waiting.get_or_insert_with(|| {
+                    let timer = this.until.map(|until| Box::pin(sleep_until(until)));
+                    let id = this.id.to_str().unwrap_or_default();
+                    (timer, tracing::info_span!("call", request_id = id, method = this.method))
+                });
+                let Some(timer) = timer else { return Poll::Pending };
+                ready!(timer.as_mut().poll(cx));
+                deadline().into_http()
+            }
+        };
+        let mut response = repair(response);
+        response.headers_mut().insert(REQUEST_ID, this.id.clone());
+        Poll::Ready(Ok(response))
+    }
+}
+
+fn answer(status: Status) -> Answer {
+    Box::pin(std::future::ready(Ok(status.into_http())))
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    *request.method() == Method::POST && content_type.starts_with(b"application/grpc")
+}
+
+/// Tells whoever came with a browser.
+fn not_grpc(request: &Request<Incoming>) -> Answer {
+    let code = if *request.method() == Method::POST {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    } else {
+        StatusCode::METHOD_NOT_ALLOWED
+    };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = code;
+    response.headers_mut().insert("x-larder", HeaderValue::from_static("this port speaks gRPC"));
+    Box::pin(std::future::ready(Ok(response)))
+}
+
+/// Takes the caller's id if it can stand in a log, or makes one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(REQUEST_ID).filter(|id| {
+        let id = id.as_bytes();
+        (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
+    });
+    given.cloned().unwrap_or_else(make_request_id)
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing depends on the id but that it is another one")]
+fn make_request_id() -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let random: u128 = rand::random();
+    let digits: [u8; 32] = std::array::from_fn(|at| DIGITS[(random >> (4 * at)) as usize & 15]);
+    HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// Reads a timeout: up to 8 digits and a unit (gRPC over HTTP/2, "Requests").
+fn parse_timeout(value: &HeaderValue) -> Option<Duration> {
+    let (digits, unit) = value.as_bytes().split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    match unit {
+        b"H" => Some(Duration::from_secs(count * 3_600)),
+        b"M" => Some(Duration::from_secs(count * 60)),
+        b"S" => Some(Duration::from_secs(count)),
+        b"m" => Some(Duration::from_millis(count)),
+        b"u" => Some(Duration::from_micros(count)),
+        b"n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_have_digits_and_a_unit() {
+        let parse = |text: &'static str| parse_timeout(&HeaderValue::from_static(text));
+        assert_eq!(parse("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
+        for bad in ["", "m", "1", "1x", "-1S", "+1S", "123456789n", "1.5S"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_request_id_is_taken_or_made() {
+        let id = |text: &str| {
+            let value = HeaderValue::from_str(text).unwrap();
+            request_id(&HeaderMap::from_iter([(REQUEST_ID, value)]))
+        };
+        assert_eq!(id("abc-1"), "abc-1");
+        assert_eq!(id("has a space").len(), 32);
+        assert_eq!(id(&"x".repeat(129)).len(), 32);
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
+}

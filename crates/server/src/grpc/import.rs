@@ -1,0 +1,154 @@
+//! `ImportProducts`: a stream of products in, committed batch by batch, a stream of progress out.
+
+use std::{collections::HashSet, pin::Pin};
+
+use larder_cache::Token;
+use larder_proto::serving::{ImportProductsRequest, ImportProductsResponse, RejectedProduct};
+use larder_storage::{Imported, ProductData};
+use tokio::{sync::mpsc, time::timeout_at};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Request, Status, Streaming};
+
+use super::{
+    errors,
+    front::Deadline,
+    repair::{deadline, mended},
+};
+use crate::{
+    catalog::Catalog,
+    contract::{encode_token, parse_import},
+};
+
+/// The stream of progress.
+pub(super) type Progress = Pin<Box<dyn Stream<Item = Result<ImportProductsResponse, Status>> + Send>>;
+
+/// Products committed together. Each of them is one row of the change log, so that every replica learns them one by one.
+const BATCH: usize = 500;
+/// Bytes of text in a batch after which it is committed, however few products it holds.
+const BATCH_BYTES: usize = 4 << 20;
+/// Reports that may wait for a slow reader before the import waits too.
+const REPORTS: usize = 4;
+/// Rejections after which a report is due, however few products were accepted.
+const REJECTIONS: usize = 100;
+
+/// Starts an import. It ends with the stream of products, or when nobody reads its progress.
+pub(super) fn start(catalog: Catalog, request: Request<Streaming<ImportProductsRequest>>) -> Progress {
+    let until = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
+    let (sender, receiver) = mpsc::channel(REPORTS);
+    let stream = request.into_inner();
+    tokio::spawn(async move {
+        let import = Import::new(catalog, sender.clone()).run(stream);
+        let ended = match until {
+            None => import.await,
+            Some(until) => timeout_at(until, import).await.unwrap_or_else(|_| Err(Some(deadline()))),
+        };
+        if let Err(Some(status)) = ended {
+            // Nobody may be left who reads.
+            let _ = sender.send(Err(status)).await;
+        }
+    });
+    Box::pin(ReceiverStream::new(receiver))
+}
+
+/// An import under way.
+struct Import {
+    catalog: Catalog,
+    sender: mpsc::Sender<Result<ImportProductsResponse, Status>>,
+    report: ImportProductsResponse,
+    batch: Vec<(String, ProductData)>,
+    ids: HashSet<String>,
+    bytes: usize,
+    line: u64,
+}
+
+/// `Err(None)` ends the import because nobody reads its progress.
+type Ended = Result<(), Option<Status>>;
+
+impl Import {
+    fn new(catalog: Catalog, sender: mpsc::Sender<Result<ImportProductsResponse, Status>>) -> Self {
+        Self {
+            catalog,
+            sender,
+            report: ImportProductsResponse::default(),
+            batch: Vec::with_capacity(BATCH),
+            ids: HashSet::with_capacity(BATCH),
+            bytes: 0,
+            line: 0,
+        }
+    }
+
+    async fn run(mut self, mut stream: Streaming<ImportProductsRequest>) -> Ended {
+        loop {
+            match stream.message().await {
+                Ok(Some(request)) => self.take(request).await?,
+                Ok(None) => break,
+                Err(status) => {
+                    // What came before the break is committed and reported: nothing of it is lost.
+                    self.commit().await?;
+                    return Err(Some(mended(status.code(), status.message())));
+                }
+            }
+        }
+        self.commit().await
+    }
+
+    async fn take(&mut self, request: ImportProductsRequest) -> Ended {
+        let line = if request.line == 0 { self.line + 1 } else { request.line };
+        let bytes = request.product.as_ref().map_or(0, prost::Message::encoded_len);
+        let Ok(product) = request.product.unwrap_or_default().parse() else {
+            self.reject(line, "", "is not a product".to_owned());
+            return self.settle(line).await;
+        };
+        let named = product.id.clone();
+        match parse_import(product) {
+            Ok((id, data)) => {
+                if self.ids.contains(&id) {
+                    // The later one wins, as it would in two batches.
+                    self.commit().await?;
+                }
+                self.ids.insert(id.clone());
+                self.batch.push((id, data));
+                self.bytes += bytes;
+            }
+            Err(violations) => self.reject(line, &named, violations.to_string()),
+        }
+        self.settle(line).await
+    }
+
+    fn reject(&mut self, line: u64, id: &str, reason: String) {
+        let id = id.chars().take(64).collect();
+        self.report.rejected += 1;
+        self.report.rejections.push(RejectedProduct { line, id, reason });
+    }
+
+    /// Notes that a line is in the batch or rejected, and commits when it is time.
+    async fn settle(&mut self, line: u64) -> Ended {
+        self.line = line;
+        if self.batch.len() >= BATCH || self.bytes >= BATCH_BYTES || self.report.rejections.len() >= REJECTIONS {
+            self.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Commits the batch and reports.
+    async fn commit(&mut self) -> Ended {
+        self.ids.clear();
+        self.bytes = 0;
+        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+        if !batch.is_empty() {
+            let written = self.catalog.import(batch).await.map_err(|error| Some(errors::write(&error)))?;
+            for imported in written.value {
+                match imported {
+                    Imported::Created => self.report.created += 1,
+                    Imported::Updated => self.report.updated += 1,
+                    Imported::Unchanged => self.report.unchanged += 1,
+                }
+            }
+            self.report.token = written.token.map_or_else(String::new, |token: Token| encode_token(token));
+        }
+        self.report.through_line = self.line;
+        let report = self.report.clone();
+        self.report.rejections.clear();
+        self.sender.send(Ok(report)).await.map_err(|_| None)
+    }
+}

@@ -1,0 +1,12 @@
+//! gRPC: services, errors, and what every call goes through.
+
+mod errors;
+mod front;
+mod import;
+mod names;
+mod repair;
+mod replies;
+mod service;
+
+pub use front::{Front, FrontOptions};
+pub use service::CatalogService;

@@ -1,0 +1,93 @@
+//! What copies become in replies.
+
+use std::time::Duration;
+
+use larder_cache::{Entry, Found, Moment, Tier};
+use larder_proto::{
+    Product,
+    serving::{CacheInfo, CacheTier},
+};
+use tonic::{Response, metadata::MetadataMap};
+
+use super::names::{CACHE_DEBUG, CACHE_KEY, CACHE_STATUS, CACHE_TIER, CACHE_TTL, HIT, MISS, STALE};
+use crate::{catalog::Copy, contract::duration};
+
+/// The cache facts of several copies together: the slowest tier, the greatest age, the shortest time to live.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts {
+    tier: Tier,
+    stale: bool,
+    age: Duration,
+    ttl: Option<Duration>,
+    now: Moment,
+}
+
+impl Facts {
+    /// Of no copy yet.
+    pub(super) fn new(now: Moment) -> Self {
+        Self { tier: Tier::L1, stale: false, age: Duration::ZERO, ttl: None, now }
+    }
+
+    /// Adds a copy that L1 answered with.
+    pub(super) fn hit(&mut self, entry: &Entry<Copy>) {
+        self.age = self.age.max(self.now.since(entry.began));
+        let ttl = entry.deadline.since(self.now);
+        self.ttl = Some(self.ttl.map_or(ttl, |shortest| shortest.min(ttl)));
+    }
+
+    /// Adds a copy.
+    pub(super) fn add(&mut self, found: &Found<Copy>) {
+        self.tier = self.tier.max(found.tier);
+        self.stale |= found.stale;
+        self.hit(&found.entry);
+    }
+
+    /// As a part of a reply.
+    pub(super) fn info(&self) -> CacheInfo {
+        let tier = match self.tier {
+            Tier::L1 => CacheTier::L1,
+            Tier::Database => CacheTier::Database,
+        };
+        CacheInfo { tier: tier.into(), stale: self.stale, age: Some(duration(self.age)), ttl: self.ttl.map(duration) }
+    }
+
+    /// A reply with its metadata.
+    pub(super) fn reply<T>(&self, message: T, request: &MetadataMap, key: impl FnOnce() -> String) -> Response<T> {
+        let mut response = Response::new(message);
+        self.mark(response.metadata_mut(), request, key);
+        response
+    }
+
+    /// Writes the metadata of a reply or an error.
+    pub(super) fn mark(&self, metadata: &mut MetadataMap, request: &MetadataMap, key: impl FnOnce() -> String) {
+        let status = match (self.stale, self.tier) {
+            (true, _) => STALE,
+            (false, Tier::L1) => HIT,
+            (false, Tier::Database) => MISS,
+        };
+        metadata.as_mut().insert(CACHE_STATUS, status);
+        if request.get(CACHE_DEBUG).is_some_and(|asked| asked == "1") {
+            let tier = match self.tier {
+                Tier::L1 => "L1",
+                Tier::Database => "DATABASE",
+            };
+            metadata.as_mut().insert(CACHE_TIER, http::HeaderValue::from_static(tier));
+            let ttl = self.ttl.unwrap_or_default().as_millis();
+            for (name, value) in [(CACHE_KEY, key()), (CACHE_TTL, ttl.to_string())] {
+                // A key may hold what a header must not, such as an umlaut.
+                let value = value.bytes().flat_map(std::ascii::escape_default).collect::<Vec<u8>>();
+                if let Ok(value) = http::HeaderValue::from_bytes(&value) {
+                    metadata.as_mut().insert(name, value);
+                }
+            }
+        }
+    }
+}
+
+/// A copy's product as a part of a reply; `None` when it says that there is none.
+pub(super) fn product(entry: &Entry<Copy>) -> Option<Product> {
+    match &entry.value {
+        Some(Copy::Product(bytes)) => Some(Product::Ready(bytes.clone())),
+        _ => None,
+    }
+}

@@ -1,0 +1,326 @@
+//! `larder.catalog.v1.ProductCatalog`.
+
+use std::collections::{HashMap, HashSet};
+
+use larder_cache::{Entry, Tier, Token};
+use larder_proto::{
+    Product, catalog,
+    serving::{
+        BatchGetProductsRequest, BatchGetProductsResponse, CacheCounts, CreateProductRequest, CreateProductResponse,
+        DeleteProductRequest, DeleteProductResponse, GetProductRequest, GetProductResponse, ImportProductsRequest,
+        ListProductsRequest, ListProductsResponse, SearchProductsRequest, SearchProductsResponse, UpdateProductRequest,
+        UpdateProductResponse, product_catalog_server::ProductCatalog,
+    },
+};
+use larder_storage::{Creation, Deletion, ProductMask, Update, Updating, WriteOptions};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{
+    errors, import,
+    replies::{Facts, product},
+};
+use crate::{
+    catalog::{Catalog, Copy, Page, product_name},
+    contract::{
+        MAX_BATCH, ProductId, Violations, encode_token, parse_etag, parse_id, parse_list, parse_mask, parse_product,
+        parse_read, parse_search, to_message,
+    },
+};
+
+/// The catalogue over gRPC.
+#[derive(Clone)]
+pub struct CatalogService {
+    catalog: Catalog,
+}
+
+const LONGEST_REQUEST_ID: usize = 128;
+
+impl CatalogService {
+    /// Serves a catalogue.
+    pub fn new(catalog: Catalog) -> Self {
+        Self { catalog }
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::new(self.catalog.cache().clock().now())
+    }
+}
+
+#[tonic::async_trait]
+impl ProductCatalog for CatalogService {
+    async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<GetProductResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        if request.read.is_none()
+            && let Some(entry) = self.catalog.cached(&request.id)
+        {
+            let mut facts = self.facts();
+            facts.hit(&entry);
+            return got(facts, &entry, &request.id, &metadata);
+        }
+        let mut violations = Violations::default();
+        let id = violations.take(parse_id("id", request.id));
+        let read = violations.take(parse_read(request.read));
+        let (Some(id), Some(read)) = (id, read) else { return Err(errors::invalid(&violations)) };
+        let found = self.catalog.product(id.clone(), read).await.map_err(|error| errors::read(&error))?;
+        let mut facts = self.facts();
+        facts.add(&found);
+        got(facts, &found.entry, id.as_str(), &metadata)
+    }
+
+    async fn batch_get_products(
+        &self,
+        request: Request<BatchGetProductsRequest>,
+    ) -> Result<Response<BatchGetProductsResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        let mut violations = Violations::default();
+        if request.ids.len() > MAX_BATCH {
+            violations.add("ids", format!("must hold at most {MAX_BATCH} entries, holds {}", request.ids.len()));
+            return Err(errors::invalid(&violations));
+        }
+        let plain = request.read.is_none();
+        let read = violations.take(parse_read(request.read));
+
+        let mut facts = self.facts();
+        let mut counts = CacheCounts::default();
+        let mut entries = Vec::with_capacity(request.ids.len());
+        let mut absent = Vec::new();
+        for (number, id) in request.ids.iter().enumerate() {
+            let entry = if plain { self.catalog.cached(id) } else { None };
+            match &entry {
+                Some(entry) => {
+                    facts.hit(entry);
+                    counts.l1 += u32::from(entry.value.is_some());
+                }
+                None => absent.push(number),
+            }
+            entries.push(entry);
+        }
+        // A name that stands in the request twice is looked up once.
+        let mut wanted = Vec::new();
+        let mut seen = HashSet::new();
+        for &number in &absent {
+            let id = violations.take(parse_id(&format!("ids[{number}]"), request.ids[number].clone()));
+            wanted.extend(id.filter(|id| seen.insert(id.clone())).map(ProductId::into_string));
+        }
+        let Some(read) = read else { return Err(errors::invalid(&violations)) };
+        violations.or(()).map_err(|violations| errors::invalid(&violations))?;
+        if !wanted.is_empty() {
+            let found = self.catalog.products(wanted.clone(), read).await.map_err(|error| errors::read(&error))?;
+            facts = self.facts();
+            entries.iter().flatten().for_each(|entry| facts.hit(entry));
+            let found: HashMap<_, _> = wanted.into_iter().zip(found).collect();
+            for found in found.values().flatten() {
+                facts.add(found);
+                if found.entry.value.is_some() {
+                    match found.tier {
+                        Tier::L1 => counts.l1 += 1,
+                        Tier::Database => counts.database += 1,
+                    }
+                }
+            }
+            for number in absent {
+                let found = found.get(&request.ids[number]).and_then(Option::as_ref);
+                entries[number] = found.map(|found| std::sync::Arc::clone(&found.entry));
+            }
+        }
+
+        let mut products = Vec::with_capacity(entries.len());
+        let mut missing_ids: Vec<String> = Vec::new();
+        let mut missing = HashSet::new();
+        for (id, entry) in request.ids.iter().zip(&entries) {
+            match entry.as_deref().and_then(product) {
+                Some(product) => products.push(product),
+                None if missing.insert(id) => missing_ids.push(id.clone()),
+                None => {}
+            }
+        }
+        let reply = BatchGetProductsResponse { products, missing_ids, cache: Some(facts.info()), counts: Some(counts) };
+        Ok(facts.reply(reply, &metadata, || "product:*".to_owned()))
+    }
+
+    async fn list_products(
+        &self,
+        request: Request<ListProductsRequest>,
+    ) -> Result<Response<ListProductsResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        let request = parse_list(request).map_err(|violations| errors::invalid(&violations))?;
+        let key = request.key.clone();
+        let page = self.catalog.list(request).await.map_err(|error| errors::read(&error))?;
+        let (facts, products, next_page_token, total_size) = self.page(&page);
+        let reply = ListProductsResponse { products, next_page_token, total_size, cache: Some(facts.info()) };
+        Ok(facts.reply(reply, &metadata, || key))
+    }
+
+    async fn search_products(
+        &self,
+        request: Request<SearchProductsRequest>,
+    ) -> Result<Response<SearchProductsResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        let request = parse_search(request).map_err(|violations| errors::invalid(&violations))?;
+        let key = request.key.clone();
+        let page = self.catalog.search(request).await.map_err(|error| errors::read(&error))?;
+        let (facts, products, next_page_token, _) = self.page(&page);
+        let reply = SearchProductsResponse { products, next_page_token, cache: Some(facts.info()) };
+        Ok(facts.reply(reply, &metadata, || key))
+    }
+
+    async fn create_product(
+        &self,
+        request: Request<CreateProductRequest>,
+    ) -> Result<Response<CreateProductResponse>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        let mut product = take_product(request.product, &mut violations);
+        let id = match std::mem::take(&mut product.id) {
+            id if id.is_empty() => make_id(&request.request_id),
+            id => violations.take(parse_id("product.id", id)).map_or_else(String::new, ProductId::into_string),
+        };
+        let data = violations.take(parse_product("product.", product, ProductMask::ALL));
+        let options = violations.take(write_options(request.request_id, request.validate_only));
+        let Some((data, options)) = data.zip(options) else { return Err(errors::invalid(&violations)) };
+        violations.or(()).map_err(|violations| errors::invalid(&violations))?;
+
+        let written = self.catalog.create(id.clone(), data, options).await.map_err(|error| errors::write(&error))?;
+        match written.value {
+            Creation::Created(product) => {
+                let product = Some(Product::from(to_message(product)));
+                Ok(Response::new(CreateProductResponse { product, token: token(written.token) }))
+            }
+            Creation::Exists => Err(errors::exists(&id)),
+            Creation::RequestIdReused => Err(request_id_reused()),
+        }
+    }
+
+    async fn update_product(
+        &self,
+        request: Request<UpdateProductRequest>,
+    ) -> Result<Response<UpdateProductResponse>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        let mut product = take_product(request.product, &mut violations);
+        let id = violations.take(parse_id("product.id", std::mem::take(&mut product.id)));
+        let version = parse_etag(&product.etag);
+        let mask = violations.take(parse_mask(request.update_mask, &product));
+        // A product that may have to be created needs a name.
+        let must_name = ProductMask { name: request.allow_missing, ..Default::default() };
+        let checked = mask.map(|mask| ProductMask { name: mask.name || must_name.name, ..mask });
+        let data = checked.and_then(|mask| violations.take(parse_product("product.", product, mask)));
+        let options = violations.take(write_options(request.request_id, request.validate_only));
+        let (Some(id), Some(mask), Some(data), Some(options)) = (id, mask, data, options) else {
+            return Err(errors::invalid(&violations));
+        };
+        violations.or(()).map_err(|violations| errors::invalid(&violations))?;
+
+        let id = id.into_string();
+        let update = Update { id: id.clone(), data, mask, version, allow_missing: request.allow_missing };
+        let written = self.catalog.update(update, options).await.map_err(|error| errors::write(&error))?;
+        match written.value {
+            Updating::Updated(product) => {
+                let product = Some(Product::from(to_message(product)));
+                Ok(Response::new(UpdateProductResponse { product, token: token(written.token) }))
+            }
+            Updating::Missing => Err(errors::missing(&id)),
+            Updating::VersionDiffers => Err(errors::changed(&id)),
+            Updating::RequestIdReused => Err(request_id_reused()),
+        }
+    }
+
+    async fn delete_product(
+        &self,
+        request: Request<DeleteProductRequest>,
+    ) -> Result<Response<DeleteProductResponse>, Status> {
+        let request = request.into_inner();
+        let id = parse_id("id", request.id).map_err(|violations| errors::invalid(&violations))?.into_string();
+        let version = parse_etag(&request.etag);
+        let written = self.catalog.delete(id.clone(), version).await.map_err(|error| errors::write(&error))?;
+        match written.value {
+            Deletion::Missing if !request.allow_missing => Err(errors::missing(&id)),
+            Deletion::Deleted | Deletion::Missing => {
+                Ok(Response::new(DeleteProductResponse { token: token(written.token) }))
+            }
+            Deletion::VersionDiffers => Err(errors::changed(&id)),
+        }
+    }
+
+    type ImportProductsStream = import::Progress;
+
+    async fn import_products(
+        &self,
+        request: Request<Streaming<ImportProductsRequest>>,
+    ) -> Result<Response<import::Progress>, Status> {
+        Ok(Response::new(import::start(self.catalog.clone(), request)))
+    }
+}
+
+impl CatalogService {
+    fn page(&self, page: &Page) -> (Facts, Vec<Product>, String, Option<i64>) {
+        let mut facts = self.facts();
+        facts.add(&page.page);
+        page.products.iter().for_each(|found| facts.add(found));
+        let products = page.products.iter().filter_map(|found| product(&found.entry)).collect();
+        match &page.page.entry.value {
+            Some(Copy::Page(page)) => (facts, products, page.next.as_deref().unwrap_or_default().into(), page.total),
+            _ => (facts, products, String::new(), None),
+        }
+    }
+}
+
+/// The reply of a read of one product.
+fn got(
+    facts: Facts,
+    entry: &Entry<Copy>,
+    id: &str,
+    metadata: &MetadataMap,
+) -> Result<Response<GetProductResponse>, Status> {
+    match product(entry) {
+        Some(product) => {
+            let reply = GetProductResponse { product: Some(product), cache: Some(facts.info()) };
+            Ok(facts.reply(reply, metadata, || product_name(id)))
+        }
+        None => {
+            let mut status = errors::missing(id);
+            facts.mark(status.metadata_mut(), metadata, || product_name(id));
+            Err(status)
+        }
+    }
+}
+
+/// Takes the product of a write apart.
+fn take_product(product: Option<Product>, violations: &mut Violations) -> catalog::Product {
+    match product.map(Product::parse) {
+        Some(Ok(product)) => product,
+        Some(Err(_)) => {
+            violations.add("product", "is not a product");
+            catalog::Product::default()
+        }
+        None => {
+            violations.add("product", "is required");
+            catalog::Product::default()
+        }
+    }
+}
+
+fn write_options(request_id: String, validate_only: bool) -> Result<WriteOptions, Violations> {
+    let visible = request_id.bytes().all(|byte| byte.is_ascii_graphic());
+    if request_id.len() > LONGEST_REQUEST_ID || !visible {
+        return Err(Violations::one("request_id", "must be 1 to 128 visible ASCII characters"));
+    }
+    Ok(WriteOptions { request_id: (!request_id.is_empty()).then_some(request_id), validate_only })
+}
+
+fn request_id_reused() -> Status {
+    errors::invalid(&Violations::one("request_id", "was used within a day for a call that asked for something else"))
+}
+
+fn token(token: Option<Token>) -> String {
+    token.map(encode_token).unwrap_or_default()
+}
+
+/// An id for a product without one: 128 bits in lower-case hexadecimal digits. They are random, unless there is a request
+/// id: then a repeated call names the same product.
+#[expect(clippy::disallowed_methods, reason = "nothing depends on the id but that it is another one")]
+fn make_id(request_id: &str) -> String {
+    let bits = if request_id.is_empty() { rand::random() } else { xxh3_128(request_id.as_bytes()) };
+    format!("{bits:032x}")
+}

@@ -1,0 +1,130 @@
+//! One HTTP/2 connection.
+
+use std::{convert::Infallible, future::Future, pin::pin, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{sleep, timeout},
+};
+
+use super::Coalesced;
+
+/// What answers requests.
+pub trait Respond: Clone + Send + 'static {
+    /// The body of a response.
+    type Body: http_body::Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + 'static;
+    /// The response to come.
+    type Future: Future<Output = Result<Response<Self::Body>, Infallible>> + Send + 'static;
+
+    /// Answers a request.
+    fn respond(&self, request: Request<Incoming>) -> Self::Future;
+}
+
+/// Limits of every connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once; more wait in the listener's queue.
+    pub connections: usize,
+    /// Streams at once on one connection.
+    pub streams: u32,
+    /// Bytes of a request's header list.
+    pub header_list: u32,
+    /// How long a new connection may stay silent before it says that it speaks HTTP/2.
+    pub preface: Duration,
+    /// How long a connection may be silent before it is asked whether it is there; `None` never asks.
+    pub keepalive_interval: Option<Duration>,
+    /// How long it may take to answer that.
+    pub keepalive_timeout: Duration,
+    /// After this time a connection is asked to go, so that clients spread over new replicas; what is under way ends in
+    /// peace. `None` lets it stay.
+    pub max_age: Option<Duration>,
+}
+
+/// The connections of a server, all threads together.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    limits: Arc<Limits>,
+    places: Arc<Semaphore>,
+    draining: watch::Receiver<bool>,
+}
+
+impl Connections {
+    /// No connections yet. When `draining` turns true they end.
+    pub fn new(limits: Limits, draining: watch::Receiver<bool>) -> Self {
+        let places = Arc::new(Semaphore::new(limits.connections));
+        Self { limits: Arc::new(limits), places, draining }
+    }
+
+    /// Waits for a place for one more; `None` when they are to end.
+    pub async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            () = self.draining() => None,
+            place = Arc::clone(&self.places).acquire_owned() => place.ok(),
+        }
+    }
+
+    /// Waits until they are to end.
+    pub async fn draining(&self) {
+        let mut draining = self.draining.clone();
+        // An error means that the server is gone, and so are they.
+        let _ = draining.wait_for(|&draining| draining).await;
+    }
+
+    /// Waits until none is open.
+    pub async fn closed(&self) {
+        let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
+        let _ = self.places.acquire_many(all).await;
+    }
+
+    /// Serves a connection until either side ends it.
+    pub async fn serve(self, stream: TcpStream, respond: impl Respond) {
+        let limits = &*self.limits;
+        tokio::select! {
+            biased;
+            () = self.draining() => return,
+            spoke = timeout(limits.preface, stream.readable()) => if !matches!(spoke, Ok(Ok(()))) { return },
+        }
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "connection ended before it was served");
+            return;
+        }
+        let service = hyper::service::service_fn(|request| respond.respond(request));
+        let mut connection = pin!(
+            http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(limits.streams)
+                .max_header_list_size(limits.header_list)
+                .keep_alive_interval(limits.keepalive_interval)
+                .keep_alive_timeout(limits.keepalive_timeout)
+                .serve_connection(TokioIo::new(Coalesced::new(stream)), service)
+        );
+        let aged = async {
+            match limits.max_age {
+                Some(age) => sleep(age).await,
+                None => std::future::pending().await,
+            }
+        };
+        let done = tokio::select! {
+            done = &mut connection => Some(done),
+            () = self.draining() => None,
+            () = aged => None,
+        };
+        let done = match done {
+            Some(done) => done,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, "connection ended");
+        }
+    }
+}

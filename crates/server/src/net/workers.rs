@@ -1,0 +1,156 @@
+//! Threads that serve connections.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    time::sleep,
+};
+
+/// A bound port.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// One thread and its share of the connections.
+#[derive(Debug)]
+pub struct Worker {
+    sender: mpsc::Sender<Dealt>,
+    open: Arc<AtomicUsize>,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// The threads of a server.
+#[derive(Debug)]
+pub struct Workers(Vec<Worker>);
+
+/// A connection, not yet bound to a runtime, and its place among the open ones.
+type Dealt = (std::net::TcpStream, OwnedSemaphorePermit);
+
+/// Connections dealt to a thread that it has not begun to serve.
+const QUEUE: usize = 256;
+/// How long to wait after a failed accept, as when no file descriptor is left.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+
+impl Listener {
+    /// Binds an address.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address that was bound, with the port that was chosen.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts a connection. Failures are waited out.
+    pub async fn accept(&self) -> TcpStream {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => return stream,
+                Err(error) => {
+                    tracing::warn!(%error, "connection not accepted");
+                    sleep(ACCEPT_BACK_OFF).await;
+                }
+            }
+        }
+    }
+}
+
+impl Workers {
+    /// Starts `count` threads. Each makes a future of every connection that it is dealt.
+    pub fn start<F>(count: usize, serve: impl Fn(TcpStream) -> F + Clone + Send + 'static) -> io::Result<Self>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        (0..count).map(|number| Worker::start(number, serve.clone())).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Deals a connection to the thread that has the fewest.
+    pub async fn deal(&self, stream: TcpStream, place: OwnedSemaphorePermit) -> io::Result<()> {
+        let Some(worker) = self.0.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed)) else {
+            return Ok(());
+        };
+        let stream = stream.into_std()?;
+        worker.open.fetch_add(1, Ordering::Relaxed);
+        worker.sender.send((stream, place)).await.map_err(|_| io::Error::other("worker has stopped"))
+    }
+
+    /// Ends the threads, and with them whatever connections are left.
+    pub fn stop(self) {
+        let threads: Vec<_> = self
+            .0
+            .into_iter()
+            .map(|worker| {
+                let _ = worker.stop.send(());
+                worker.thread
+            })
+            .collect();
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Worker {
+    fn start<F>(number: usize, serve: impl Fn(TcpStream) -> F + Send + 'static) -> io::Result<Self>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (sender, mut receiver) = mpsc::channel::<Dealt>(QUEUE);
+        let (stop, mut stopped) = oneshot::channel();
+        let open = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&open);
+        let work = async move {
+            loop {
+                let (stream, place) = tokio::select! {
+                    biased;
+                    _ = &mut stopped => break,
+                    dealt = receiver.recv() => match dealt {
+                        Some(dealt) => dealt,
+                        None => break,
+                    },
+                };
+                let open = Open(Arc::clone(&count));
+                match TcpStream::from_std(stream) {
+                    Ok(stream) => {
+                        let served = serve(stream);
+                        tokio::spawn(async move {
+                            served.await;
+                            drop((open, place));
+                        });
+                    }
+                    Err(error) => tracing::warn!(%error, "connection cannot be served"),
+                }
+            }
+        };
+        let thread = thread::Builder::new().name(format!("larder-{number}")).spawn(move || runtime.block_on(work))?;
+        Ok(Self { sender, open, stop, thread })
+    }
+}
+
+/// Counts a connection as open until it is dropped.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
