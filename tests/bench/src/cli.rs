@@ -1,0 +1,137 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::report::Settings;
+
+/// Measures Larder beside a bare tonic server that answers the same bytes, in one interleaved run on loopback.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) measure: Measure,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Replays key traces through moka's eviction policies and prints the hit ratios.
+    HitRatio(HitRatio),
+    /// Serves ready replies without a cache; started by the benchmark itself.
+    #[command(hide = true)]
+    Bare(Bare),
+}
+
+/// How to measure.
+#[derive(Debug, Args)]
+pub(crate) struct Measure {
+    /// The server's binary [default: `larder` beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) larder: Option<PathBuf>,
+    /// Rounds; ratios are medians over them [default: 5]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// Seconds for each server, scenario and round [default: 2]
+    #[arg(long, value_parser = seconds)]
+    seconds: Option<f64>,
+    /// Products in the catalogue [default: 100000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(200..10_000_000))]
+    products: Option<u32>,
+    /// Products that are asked for again and again [default: 1000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..100_000))]
+    hot: Option<u32>,
+    /// A smoke run: one round of a few hundred milliseconds over few products; its figures mean nothing
+    #[arg(long)]
+    quick: bool,
+    /// Also write the report as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+    /// Also write the report, with every round, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+impl Measure {
+    pub(crate) fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.quick { 1 } else { 5 })
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        self.seconds.unwrap_or(if self.quick { 0.3 } else { 2.0 })
+    }
+
+    pub(crate) fn products(&self) -> usize {
+        self.products.unwrap_or(if self.quick { 2_000 } else { 100_000 }) as usize
+    }
+
+    pub(crate) fn hot(&self) -> usize {
+        (self.hot.unwrap_or(if self.quick { 200 } else { 1_000 }) as usize).min(self.products())
+    }
+
+    /// How many requests to make while write calls are counted.
+    pub(crate) fn write_requests(&self) -> u32 {
+        if self.quick { 2_000 } else { 20_000 }
+    }
+
+    pub(crate) fn settings(&self, product_bytes: usize) -> Settings {
+        Settings {
+            rounds: self.rounds(),
+            seconds: self.seconds(),
+            products: self.products(),
+            hot: self.hot(),
+            product_bytes,
+            quick: self.quick,
+        }
+    }
+}
+
+/// What to replay.
+#[derive(Debug, Args)]
+pub(crate) struct HitRatio {
+    /// A trace: xz, then big-endian 32-bit keys, one for each access; may be repeated. Without any, a synthetic one is used
+    #[arg(long = "trace", value_name = "FILE", env = "LARDER_TRACES", value_delimiter = ':')]
+    pub(crate) traces: Vec<PathBuf>,
+    /// The capacities to replay at, in entries
+    #[arg(long, value_delimiter = ',', default_values_t = [204, 1024, 2048, 5121])]
+    pub(crate) entries: Vec<u64>,
+}
+
+/// What the bare server is told.
+#[derive(Debug, Args)]
+pub(crate) struct Bare {
+    /// The directory with the replies
+    #[arg(long)]
+    pub(crate) replies: PathBuf,
+    /// Where to write the address
+    #[arg(long)]
+    pub(crate) addresses_file: PathBuf,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.05..=600.0).contains(&seconds) { Ok(seconds) } else { Err("not between 0.05 and 600".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn quick_only_changes_defaults() {
+        let cli = Cli::parse_from(["larder-bench", "--quick", "--rounds", "3"]);
+        assert_eq!((cli.measure.rounds(), cli.measure.products()), (3, 2_000));
+        let cli = Cli::parse_from(["larder-bench"]);
+        assert_eq!((cli.measure.rounds(), cli.measure.products()), (5, 100_000));
+        assert!(Cli::try_parse_from(["larder-bench", "--seconds", "NaN"]).is_err());
+    }
+}

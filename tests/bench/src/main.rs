@@ -1,0 +1,81 @@
+//! The benchmark: Larder beside a bare tonic server that answers the same bytes on the same runtime.
+//!
+//! Both are processes of their own and are measured in turn, round by round, in one run; the ratios within a round are what
+//! counts. `larder-bench hit-ratio` compares eviction policies on access traces.
+
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+mod arrangement;
+mod bare;
+mod cli;
+mod fill;
+mod frame;
+mod hit_ratio;
+mod io;
+mod load;
+mod machine;
+mod process;
+mod products;
+mod render;
+mod report;
+mod run;
+mod scenario;
+mod server;
+#[cfg(test)]
+mod smoke;
+mod stats;
+mod write_calls;
+
+use std::{fs, net::TcpListener, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use crate::{
+    cli::{Bare, Cli, Command, Measure},
+    render::{Form, render},
+    server::Addresses,
+};
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    match cli.command {
+        None => measure(&cli.measure),
+        Some(Command::HitRatio(wanted)) => {
+            print(&hit_ratio::run(&wanted)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Bare(bare)) => serve_bare(&bare),
+    }
+}
+
+/// Measures, and fails when a reply was wrong.
+fn measure(measure: &Measure) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(run::run(measure))?;
+    print(&render(&report, Form::Text));
+    if let Some(file) = &measure.markdown {
+        fs::write(file, render(&report, Form::Markdown)).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if let Some(file) = &measure.json {
+        fs::write(file, report.json()?).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(match report.wrong_replies {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+fn serve_bare(bare: &Bare) -> anyhow::Result<ExitCode> {
+    let replies = bare::Replies::load(&bare.replies)?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let catalog = listener.local_addr()?;
+    fs::write(&bare.addresses_file, serde_json::to_vec(&Addresses { catalog })?)?;
+    bare::serve(&listener, replies)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "the result")]
+fn print(text: &str) {
+    print!("{text}");
+}
