@@ -44,11 +44,7 @@ impl Postgres {
     /// Returns the server that all tests of this process share; the first call starts it.
     pub async fn shared() -> Arc<Self> {
         static SHARED: tokio::sync::OnceCell<Arc<Postgres>> = tokio::sync::OnceCell::const_new();
-        Arc::clone(
-            SHARED
-                .get_or_init(|| async { Arc::new(Self::start(PostgresOptions::default()).await) })
-                .await,
-        )
+        Arc::clone(SHARED.get_or_init(|| async { Arc::new(Self::start(PostgresOptions::default()).await) }).await)
     }
 
     /// Starts a server.
@@ -97,11 +93,7 @@ impl Postgres {
     /// # Panics
     /// When psql cannot be run.
     pub async fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
-        let url = if database.contains("://") {
-            database.to_owned()
-        } else {
-            self.url(database)
-        };
+        let url = if database.contains("://") { database.to_owned() } else { self.url(database) };
         let program = self.binaries.join("psql");
         let sql = sql.to_owned();
         blocking(move || {
@@ -166,6 +158,39 @@ impl Postgres {
         .await;
     }
 
+    /// Starts a hot standby of this server, which follows it.
+    ///
+    /// # Panics
+    /// When the base backup fails or the standby does not start.
+    pub async fn start_standby(&self) -> Self {
+        let (binaries, primary) = (self.binaries.clone(), self.port);
+        blocking(move || {
+            let standby =
+                Self { binaries, root: TempDir::new("standby"), port: free_port(), guardian: Mutex::new(None) };
+            if is_root() {
+                run(Command::new("chown").arg(USER).arg(standby.root.path()));
+            }
+            let data = standby.root.join("data");
+            let (from, onto) = (format!("--port={primary}"), format!("--pgdata={}", data.display()));
+            let program = standby.binaries.join("pg_basebackup");
+            let command = as_server_user(&[program.as_os_str(), OsStr::new(&from), OsStr::new(&onto)]);
+            run(Command::new(&command[0])
+                .args(&command[1..])
+                .args(["--host=127.0.0.1", "--username", USER, "--write-recovery-conf"])
+                .args(["--checkpoint=fast", "--no-sync"])
+                .current_dir("/"));
+            let path = data.join("postgresql.auto.conf");
+            let mut settings = std::fs::read_to_string(&path).expect("the copied configuration");
+            let _ = writeln!(settings, "port = {}", standby.port);
+            std::fs::write(&path, settings).expect("the standby's configuration to be written");
+            if let Err(log) = standby.launch() {
+                panic!("the standby did not start:\n{log}");
+            }
+            standby
+        })
+        .await
+    }
+
     fn start_blocking(options: &PostgresOptions) -> Self {
         let binaries = find_binaries();
         for attempt in 1..=5 {
@@ -192,17 +217,15 @@ impl Postgres {
             run(Command::new("chown").arg(USER).arg(root));
         }
         let data = root.join("data");
-        let mut command = as_server_user(&[
-            self.binaries.join("initdb").as_os_str(),
-            OsStr::new("--pgdata"),
-            data.as_os_str(),
-        ]);
+        let mut command =
+            as_server_user(&[self.binaries.join("initdb").as_os_str(), OsStr::new("--pgdata"), data.as_os_str()]);
         command.extend(
             [
                 "--no-sync",
                 "--auth=trust",
                 "--encoding=UTF8",
-                "--locale=C",
+                // Letters are letters: the full text depends on it.
+                "--locale=C.UTF-8",
                 "--username",
                 USER,
             ]
@@ -228,17 +251,14 @@ impl Postgres {
     fn launch(&self) -> Result<(), String> {
         let (data, log) = (self.root.join("data"), self.root.join("log"));
         let pid_file = data.join("postmaster.pid");
-        let command = as_server_user(&[
-            self.binaries.join("postgres").as_os_str(),
-            OsStr::new("-D"),
-            data.as_os_str(),
-        ]);
+        let command = as_server_user(&[self.binaries.join("postgres").as_os_str(), OsStr::new("-D"), data.as_os_str()]);
         let mut slot = self.guardian();
         let mut guardian = Guardian::start(&pid_file, self.root.path(), &log, &command);
         let begin = Instant::now();
         loop {
-            let ready = std::fs::read_to_string(&pid_file)
-                .is_ok_and(|text| text.lines().nth(7).is_some_and(|status| status.trim() == "ready"));
+            let ready = std::fs::read_to_string(&pid_file).is_ok_and(|text| {
+                text.lines().nth(7).is_some_and(|status| matches!(status.trim(), "ready" | "standby"))
+            });
             if ready {
                 *slot = Some(guardian);
                 return Ok(());
@@ -320,12 +340,7 @@ fn as_server_user(command: &[&OsStr]) -> Vec<String> {
 
 fn is_root() -> bool {
     static ROOT: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *ROOT.get_or_init(|| {
-        Command::new("id")
-            .arg("-u")
-            .output()
-            .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
-    })
+    *ROOT.get_or_init(|| Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0"))
 }
 
 fn on_path(program: &str) -> bool {

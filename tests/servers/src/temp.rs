@@ -19,9 +19,7 @@ impl TempDir {
     /// When the directory for temporary files cannot be written.
     pub fn new(label: &str) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let nanos = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.subsec_nanos());
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
         let path = std::env::temp_dir().join(format!(
             "larder-{label}-{}-{}-{nanos}",
             process::id(),

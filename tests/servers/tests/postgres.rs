@@ -8,14 +8,9 @@ use larder_test_servers::{Postgres, PostgresOptions};
 async fn a_server_keeps_its_data_through_kill_and_restart() {
     let server = Arc::new(Postgres::start(PostgresOptions::default()).await);
     let url = server.create_database().await;
-    server
-        .psql(&url, "CREATE TABLE t (n int); INSERT INTO t VALUES (1)")
-        .await;
+    server.psql(&url, "CREATE TABLE t (n int); INSERT INTO t VALUES (1)").await;
     server.kill();
-    assert!(
-        server.try_psql(&url, "SELECT 1").await.is_err(),
-        "a killed server answered"
-    );
+    assert!(server.try_psql(&url, "SELECT 1").await.is_err(), "a killed server answered");
     server.restart().await;
     assert_eq!(server.psql(&url, "SELECT n FROM t").await, "1");
     server.stop();

@@ -1,0 +1,88 @@
+//! What every repository must do, run against both databases, and what each must do for itself.
+
+mod basics;
+mod bench;
+mod imports;
+mod lists;
+mod log;
+mod model;
+mod postgres_only;
+mod requests;
+mod searches;
+mod shells;
+mod sqlite_only;
+
+/// Runs each case once for each database, under the database's name.
+macro_rules! for_both_databases {
+    ($($module:ident :: $case:ident),* $(,)?) => {
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::$module::$case(crate::bench::Bench::postgres().await).await;
+                }
+            )*
+        }
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::$module::$case(crate::bench::Bench::sqlite().await).await;
+                }
+            )*
+        }
+    };
+}
+
+for_both_databases! {
+    basics::a_created_product_is_read_back,
+    basics::an_id_is_created_once,
+    basics::updates_change_what_the_mask_names,
+    basics::a_version_is_a_precondition,
+    basics::a_missing_product_is_created_when_allowed,
+    basics::concurrent_upserts_of_one_product_all_succeed,
+    basics::concurrent_updates_under_one_version_have_one_winner,
+    basics::deletes_have_three_outcomes,
+    basics::a_dry_run_changes_nothing,
+    basics::versions_rise_and_are_not_used_again,
+    basics::the_schema_refuses_what_a_product_cannot_be,
+    basics::a_cancelled_write_leaves_no_trace_in_the_next,
+    basics::several_connect_at_once,
+    basics::a_migration_of_a_later_release_is_tolerated,
+    basics::a_write_is_seen_by_whoever_sees_its_commit,
+    requests::a_repeated_creation_returns_the_first_reply,
+    requests::concurrent_creations_with_one_request_id_create_once,
+    requests::a_request_id_is_for_one_request,
+    requests::updates_are_repeated_safely,
+    requests::a_refused_request_is_not_remembered,
+    requests::old_requests_are_forgotten,
+    imports::every_outcome_is_told,
+    imports::a_thousand_products_at_once,
+    imports::text_comes_back_exactly,
+    imports::concurrent_imports_of_the_same_products,
+    lists::every_order_in_both_directions,
+    lists::pages_stay_complete_while_others_insert,
+    lists::filters_and_ranges,
+    lists::a_scan_reads_everything_once,
+    lists::indexes_serve_the_orders,
+    searches::words_and_prefixes_must_all_occur,
+    searches::better_matches_come_first,
+    searches::pages_of_a_search,
+    searches::hostile_words_are_words,
+    log::puts_and_deletes_carry_versions_and_terms,
+    log::requested_invalidations,
+    log::a_pass_tells_each_change_once,
+    log::a_first_pass_and_another_incarnation_tell_nothing,
+    log::more_than_the_limit_is_anything,
+    log::waiting_ends_with_a_change,
+    log::pruning_keeps_what_is_young,
+    log::pruned_changes_are_not_missed_silently,
+    log::a_clean_restart_keeps_the_incarnation,
+    shells::statements_typed_by_hand_are_logged,
+    shells::a_row_typed_by_hand_gets_defaults,
+    shells::an_id_cannot_be_changed,
+    shells::a_bulk_update_of_100_000_rows,
+    shells::savepoints_and_rolled_back_transactions,
+    shells::an_upsert_by_hand_is_logged,
+    model::random_writes_are_all_told,
+}
