@@ -1,0 +1,3 @@
+//! The whole server over gRPC, built as in production, with real databases.
+//!
+//! Each test starts what it needs on free ports and stops it.
