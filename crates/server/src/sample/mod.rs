@@ -10,7 +10,7 @@ pub use generate::generate;
 
 /// A small shop's catalogue: some 280 products, each a line in the Protobuf JSON mapping of `Product`.
 ///
-/// It is what an empty database starts with in embedded mode, and what `larder import` reads without a file.
+/// It is what an empty database starts with in embedded mode.
 pub const SAMPLE: &str = include_str!("../../data/sample.jsonl");
 
 #[cfg(test)]
