@@ -5,6 +5,8 @@ pub mod catalog;
 pub mod config;
 pub mod contract;
 pub mod grpc;
+pub mod json;
 pub mod net;
+pub mod sample;
 mod seed;
 pub mod telemetry;
