@@ -72,9 +72,9 @@ mod tests {
             horizons.remember(LIFE, start + second * step, u64::from(step) * 100);
         }
         let now = start + second * 10;
-        assert_eq!(horizons.older_than(LIFE, now, second * 3), Some(700));
-        assert_eq!(horizons.older_than(LIFE, now, second * 10), Some(0));
         assert_eq!(horizons.older_than(LIFE, now, second * 11), None);
+        assert_eq!(horizons.older_than(LIFE, now, second * 10), Some(0));
+        assert_eq!(horizons.older_than(LIFE, now, second * 3), Some(700));
         assert_eq!(horizons.older_than(Incarnation(2), now, second), None);
     }
 

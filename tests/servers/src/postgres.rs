@@ -252,6 +252,8 @@ impl Postgres {
         let (data, log) = (self.root.join("data"), self.root.join("log"));
         let pid_file = data.join("postmaster.pid");
         let command = as_server_user(&[self.binaries.join("postgres").as_os_str(), OsStr::new("-D"), data.as_os_str()]);
+        let read = || std::fs::read_to_string(&log).unwrap_or_default();
+        let earlier = read().len();
         let mut slot = self.guardian();
         let mut guardian = Guardian::start(&pid_file, self.root.path(), &log, &command);
         let begin = Instant::now();
@@ -263,7 +265,7 @@ impl Postgres {
                 *slot = Some(guardian);
                 return Ok(());
             }
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let text = read().split_off(earlier);
             let failed = text.contains("FATAL:") && !pid_file.exists();
             if guardian.has_ended() || failed || begin.elapsed() > START_LIMIT {
                 return Err(text);

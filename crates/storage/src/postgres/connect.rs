@@ -50,7 +50,7 @@ fn options(config: &StorageConfig) -> Result<PgConnectOptions, StorageError> {
         // An acknowledged write is on disk, whatever the server's default says.
         ("synchronous_commit", "on".to_owned()),
         // The statements count on this level: a repeated look must see what was committed meanwhile.
-        ("default_transaction_isolation", "read\\ committed".to_owned()),
+        ("default_transaction_isolation", "read committed".to_owned()),
     ]))
 }
 

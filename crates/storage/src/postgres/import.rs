@@ -22,8 +22,11 @@ const IMPORT: &str = "\
         ARRAY(SELECT e.value FROM pg_catalog.jsonb_array_elements_text(i.tags::jsonb) \
               WITH ORDINALITY AS e(value, n) ORDER BY e.n), \
         i.attributes::jsonb, i.image_url, i.in_stock \
-    FROM pg_catalog.unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::int[], $7::text[], \
-        $8::text[], $9::text[], $10::text[], $11::bool[]) \
+    FROM ROWS FROM ( \
+        pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), \
+        pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::bigint[]), pg_catalog.unnest($6::int[]), \
+        pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::text[]), \
+        pg_catalog.unnest($10::text[]), pg_catalog.unnest($11::bool[])) \
         AS i(id, name, description, currency, units, nanos, categories, tags, attributes, image_url, in_stock) \
     ORDER BY i.id COLLATE \"C\" \
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, description = excluded.description, \

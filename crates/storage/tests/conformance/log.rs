@@ -147,12 +147,22 @@ pub(crate) async fn pruning_keeps_what_is_young(bench: Bench) {
     assert_eq!(bench.repository.prune(Duration::from_hours(1)).await.unwrap(), 0);
     assert_eq!(follower.told().await.len(), 5);
     follower.pass(10).await;
-    let gone = bench.repository.prune(Duration::ZERO).await.unwrap();
     // SQLite keeps the newest row, and has had one from the start.
-    assert_eq!(gone, 5, "all that the last pass had seen");
+    prune_all(&bench, 5).await;
     assert_eq!(follower.told().await, [""; 0], "what was seen before is not missed");
     bench.create("x", &full()).await;
     assert_eq!(follower.told().await, ["put x"]);
+}
+
+/// Prunes until so many rows are gone. Transactions in other databases of the same server hold PostgreSQL's horizon back.
+async fn prune_all(bench: &Bench, rows: u64) {
+    let gone = std::sync::atomic::AtomicU64::new(0);
+    until("everything to be pruned", || async {
+        let more = bench.repository.prune(Duration::ZERO).await.unwrap();
+        gone.fetch_add(more, std::sync::atomic::Ordering::Relaxed) + more >= rows
+    })
+    .await;
+    assert_eq!(gone.into_inner(), rows);
 }
 
 pub(crate) async fn pruned_changes_are_not_missed_silently(bench: Bench) {
@@ -162,7 +172,7 @@ pub(crate) async fn pruned_changes_are_not_missed_silently(bench: Bench) {
         bench.create(&format!("p{round}"), &full()).await;
     }
     follower.changes().await;
-    assert!(bench.repository.prune(Duration::ZERO).await.unwrap() > 0);
+    prune_all(&bench, 5).await;
     let incarnation = sleeper.incarnation;
     assert_eq!(sleeper.pass(100).await, PassChanges::Anything);
     assert_eq!(sleeper.incarnation, incarnation);
