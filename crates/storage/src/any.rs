@@ -10,7 +10,6 @@ use crate::{
 
 /// A repository over the database that its URL names.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Repository {
     /// PostgreSQL.
     Postgres(PostgresRepository),

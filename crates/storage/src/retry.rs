@@ -24,6 +24,7 @@ impl Retry {
         Ok(())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the length of a pause decides nothing")]
     async fn pause(&self) {
         let longest = 4_u64 << self.failed.min(8);
         tokio::time::sleep(Duration::from_millis(rand::random_range(1..=longest))).await;

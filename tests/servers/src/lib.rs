@@ -8,6 +8,8 @@
 //! Everything here panics when something is missing or fails, with a message that says what to do: a test has no use for
 //! an error that it would only unwrap.
 
+#![allow(clippy::disallowed_methods, reason = "helpers of tests wait for real servers")]
+
 mod guardian;
 mod postgres;
 mod temp;

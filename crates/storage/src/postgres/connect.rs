@@ -8,7 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{PostgresRepository, listen::Listener};
+use super::{PostgresRepository, listen::Listener, reach::Reach};
 use crate::{Backend, StorageConfig, StorageError, driver, horizon::Horizons};
 
 /// A migration waits for one that another replica is running.
@@ -30,7 +30,8 @@ pub(super) async fn connect(config: &StorageConfig) -> Result<PostgresRepository
         .map_err(driver::sort)?;
     Ok(PostgresRepository {
         pool,
-        listener: Listener::start(options, config.acquire_timeout),
+        listener: Listener::start(options.clone(), config.acquire_timeout),
+        reach: Reach::new(options, config.acquire_timeout),
         horizons: Horizons::default(),
         backend: Backend { name: "PostgreSQL", version },
     })
@@ -49,6 +50,8 @@ fn options(config: &StorageConfig) -> Result<PgConnectOptions, StorageError> {
         ("idle_in_transaction_session_timeout", milliseconds(config.statement_timeout)),
         // An acknowledged write is on disk, whatever the server's default says.
         ("synchronous_commit", "on".to_owned()),
+        // No statement runs long enough to earn back its compilation, whatever the planner estimates.
+        ("jit", "off".to_owned()),
         // The statements count on this level: a repeated look must see what was committed meanwhile.
         ("default_transaction_isolation", "read committed".to_owned()),
     ]))

@@ -40,6 +40,7 @@ impl Drop for Listener {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the length of a pause decides nothing")]
 async fn listen(options: PgConnectOptions, connect_limit: Duration, news: Arc<Notify>) {
     // Nothing that the listener does is limited by a statement timeout: it only waits.
     let pool = PgPoolOptions::new()

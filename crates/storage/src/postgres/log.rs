@@ -38,7 +38,7 @@ impl PostgresRepository {
                     return Err(StorageError::Unavailable("the database has no incarnation".into()));
                 }
                 Life::Unnamed => {
-                    let mut connection = self.pool.acquire().await.map_err(driver::sort)?;
+                    let mut connection = self.acquire().await.map_err(driver::sort)?;
                     point::name_life(&mut connection).await?;
                 }
             }
@@ -49,8 +49,9 @@ impl PostgresRepository {
     /// One statement outside any transaction: its snapshot, and the changes that it sees and the last one did not.
     async fn look_once(&self, since: Option<&Snapshot>, limit: u32) -> Result<Seen, StorageError> {
         let sql = format!(
-            "SELECT point.snapshot, point.life, life.id::text, w.below, c.xid, c.kind, c.key, c.version, c.categories, c.tags \
-             FROM {POINT} LEFT JOIN public.incarnation life ON true LEFT JOIN public.changes_pruned w ON true \
+            "SELECT point.snapshot, point.life, (SELECT id::text FROM public.incarnation), \
+             (SELECT below FROM public.changes_pruned), c.xid, c.kind, c.key, c.version, c.categories, c.tags \
+             FROM {POINT} \
              LEFT JOIN LATERAL (SELECT * FROM public.changes \
                  WHERE $1 AND (xid >= $2 OR xid = ANY($3)) LIMIT $4) c ON true"
         );
@@ -59,7 +60,7 @@ impl PostgresRepository {
         let in_progress: Vec<Xid> = last.in_progress.iter().copied().map(Xid).collect();
         let mut attempts = self.pool.options().get_max_connections() + 1;
         let rows = loop {
-            let mut connection = self.pool.acquire().await.map_err(driver::sort)?;
+            let mut connection = self.acquire().await.map_err(driver::sort)?;
             let result = sqlx::query(sqlx::AssertSqlSafe(sql.as_str()))
                 .bind(since.is_some())
                 .bind(Xid(last.xmax))

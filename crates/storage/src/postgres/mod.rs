@@ -5,13 +5,14 @@ mod import;
 mod listen;
 mod log;
 mod point;
+mod reach;
 mod read;
 mod row;
 mod write;
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, ListPage, ListQuery, Loaded, Pass, Product,
@@ -25,6 +26,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct PostgresRepository {
     pool: PgPool,
+    reach: reach::Reach,
     listener: listen::Listener,
     horizons: Horizons,
     backend: Backend,
@@ -41,6 +43,12 @@ impl PostgresRepository {
     /// Tells whether a URL could be connected to, without trying.
     pub fn check_url(url: &str) -> Result<(), StorageError> {
         connect::parse(url).map(drop)
+    }
+}
+
+impl PostgresRepository {
+    async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        self.reach.or_away(self.pool.acquire()).await
     }
 }
 
@@ -107,8 +115,9 @@ impl ProductRepository for PostgresRepository {
     }
 
     async fn is_empty(&self) -> Result<bool, StorageError> {
+        let mut connection = self.acquire().await.map_err(driver::sort)?;
         sqlx::query_scalar("SELECT NOT EXISTS (SELECT 1 FROM public.products)")
-            .fetch_one(&self.pool)
+            .fetch_one(&mut *connection)
             .await
             .map_err(driver::sort)
     }

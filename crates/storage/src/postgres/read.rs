@@ -100,7 +100,7 @@ impl PostgresRepository {
             let (snapshot, life) = point::read(first)?;
             if life == Life::Unnamed && !named {
                 named = true;
-                let mut connection = self.pool.acquire().await.map_err(driver::sort)?;
+                let mut connection = self.acquire().await.map_err(driver::sort)?;
                 point::name_life(&mut connection).await?;
                 continue;
             }
@@ -116,7 +116,7 @@ impl PostgresRepository {
     ) -> Result<Vec<PgRow>, sqlx::Error> {
         let mut attempts = self.pool.options().get_max_connections() + 1;
         loop {
-            let mut connection = self.pool.acquire().await?;
+            let mut connection = self.acquire().await?;
             match build(point).build().fetch_all(&mut *connection).await {
                 Err(error) if attempts > 1 && driver::connection_lost(&error) => {
                     attempts -= 1;

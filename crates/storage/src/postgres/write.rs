@@ -85,7 +85,7 @@ impl PostgresRepository {
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, StorageError> {
         let mut attempts = self.pool.options().get_max_connections() + 1;
         loop {
-            match self.pool.begin().await {
+            match self.reach.or_away(self.pool.begin()).await {
                 Err(error) if attempts > 1 && driver::connection_lost(&error) => attempts -= 1,
                 result => return result.map_err(driver::sort),
             }

@@ -84,6 +84,7 @@ pub(super) struct Database {
 
 impl Database {
     /// Opens the file under the path and brings its schema up to date.
+    #[expect(clippy::disallowed_methods, reason = "the length of a pause decides nothing")]
     pub(super) async fn open(place: &Place, create: bool) -> Result<Self, StorageError> {
         if create && let Some(parent) = place.path.parent() {
             std::fs::create_dir_all(parent).map_err(|error| StorageError::Unavailable(error.into()))?;

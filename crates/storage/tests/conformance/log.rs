@@ -149,7 +149,12 @@ pub(crate) async fn pruning_keeps_what_is_young(bench: Bench) {
     follower.pass(10).await;
     // SQLite keeps the newest row, and has had one from the start.
     prune_all(&bench, 5).await;
-    assert_eq!(follower.told().await, [""; 0], "what was seen before is not missed");
+    // What was seen before is not missed, unless other databases held the last pass's horizon back.
+    let after = follower.pass(10).await;
+    assert!(
+        after == PassChanges::Complete(Vec::new()) || (bench.is_postgres() && after == PassChanges::Anything),
+        "{after:?}"
+    );
     bench.create("x", &full()).await;
     assert_eq!(follower.told().await, ["put x"]);
 }
@@ -178,7 +183,6 @@ pub(crate) async fn pruned_changes_are_not_missed_silently(bench: Bench) {
     assert_eq!(sleeper.incarnation, incarnation);
     bench.create("x", &named("x")).await;
     assert_eq!(sleeper.told().await, ["put x"]);
-    assert_eq!(follower.told().await, ["put x"]);
 }
 
 pub(crate) async fn a_clean_restart_keeps_the_incarnation(bench: Bench) {

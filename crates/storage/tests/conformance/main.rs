@@ -1,5 +1,7 @@
 //! What every repository must do, run against both databases, and what each must do for itself.
 
+#![allow(clippy::disallowed_methods, reason = "tests time and draw for themselves")]
+
 mod basics;
 mod bench;
 mod imports;
@@ -50,6 +52,7 @@ for_both_databases! {
     basics::several_connect_at_once,
     basics::a_migration_of_a_later_release_is_tolerated,
     basics::a_write_is_seen_by_whoever_sees_its_commit,
+    basics::calls_are_timed,
     requests::a_repeated_creation_returns_the_first_reply,
     requests::concurrent_creations_with_one_request_id_create_once,
     requests::a_request_id_is_for_one_request,

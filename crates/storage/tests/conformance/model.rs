@@ -86,9 +86,9 @@ async fn snapshots_lose_nothing_and_a_cursor_does() {
         let mut unread = BTreeSet::new();
         let mut unread_by_cursor = BTreeSet::new();
         for step in 0..STEPS {
-            let last = step + 1 == STEPS;
-            if last || random.random_bool(0.2) {
-                if last {
+            let at_end = step + 1 == STEPS;
+            if at_end || random.random_bool(0.2) {
+                if at_end {
                     for writer in &mut writers {
                         finish(writer, true, &mut unread, &mut unread_by_cursor, &mut committed).await;
                     }

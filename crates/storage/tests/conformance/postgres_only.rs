@@ -203,7 +203,9 @@ async fn a_crash_is_another_incarnation_and_loses_no_acknowledged_write() {
         for writer in writers {
             kept.extend(writer.await.unwrap());
         }
+        let begin = std::time::Instant::now();
         let error = bench.repository.get(&[]).await.unwrap_err();
+        assert!(begin.elapsed() < bench.config.acquire_timeout, "a server that is away is noticed early");
         assert!(matches!(error, StorageError::Unavailable(_) | StorageError::Timeout(_)), "{error:?}");
         assert!(bench.repository.pass(Some((&snapshot, before)), 10).await.is_err());
         server.restart().await;

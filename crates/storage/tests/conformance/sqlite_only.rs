@@ -233,19 +233,6 @@ async fn a_write_lock_held_elsewhere_times_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pass_without_news_costs_little() {
-    let bench = Bench::sqlite().await;
-    bench.create("a", &full()).await;
-    let mut follower = bench.follow().await;
-    follower.changes().await;
-    let begin = std::time::Instant::now();
-    for _ in 0..200 {
-        assert_eq!(follower.changes().await, []);
-    }
-    println!("a pass without news takes {:?}", begin.elapsed() / 200);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn urls_are_checked() {
     for url in ["sqlite:", "sqlite::memory:", "sqlite:a.db?mode=ro", "mysql://x", "larder.db", ""] {
         assert!(matches!(Repository::check_url(url), Err(StorageError::Url(_))), "{url}");
