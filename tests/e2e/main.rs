@@ -1,3 +1,7 @@
 //! The whole server over gRPC, built as in production, with real databases.
 //!
-//! Each test starts what it needs on free ports and stops it.
+//! Each test starts what it needs on free ports and stops it. Most run once on each database; its name ends theirs.
+
+mod harness;
+
+mod smoke;

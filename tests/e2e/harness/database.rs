@@ -1,0 +1,97 @@
+//! Empty databases of either kind.
+
+use std::{path::PathBuf, process::Stdio, sync::Arc};
+
+use larder_test_servers::{Postgres, TempDir};
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+/// Runs async functions of one parameter, `&Database`, once on each database: `name::on_sqlite`, `name::on_postgres`.
+macro_rules! on_both_databases {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            #[tokio::test]
+            async fn on_sqlite() {
+                super::$name(&$crate::harness::Database::sqlite()).await;
+            }
+
+            #[tokio::test]
+            async fn on_postgres() {
+                super::$name(&$crate::harness::Database::postgres().await).await;
+            }
+        }
+    )+};
+}
+pub(crate) use on_both_databases;
+
+/// An empty database that belongs to one test. Several servers may share it.
+pub(crate) enum Database {
+    Sqlite(TempDir),
+    Postgres { server: Arc<Postgres>, url: String },
+}
+
+impl Database {
+    /// A SQLite file to be created, in a directory of its own.
+    pub(crate) fn sqlite() -> Self {
+        Self::Sqlite(TempDir::new("e2e"))
+    }
+
+    /// A database of the PostgreSQL server that the tests share.
+    pub(crate) async fn postgres() -> Self {
+        Self::on(Postgres::shared().await).await
+    }
+
+    /// A database of a PostgreSQL server of the test's own, which it may stop or kill.
+    pub(crate) async fn on(server: Arc<Postgres>) -> Self {
+        let url = server.create_database().await;
+        Self::Postgres { server, url }
+    }
+
+    /// The URL under which a server finds it.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Sqlite(_) => format!("sqlite:{}", self.file().display()),
+            Self::Postgres { url, .. } => url.clone(),
+        }
+    }
+
+    /// The SQLite file.
+    pub(crate) fn file(&self) -> PathBuf {
+        match self {
+            Self::Sqlite(directory) => directory.join("larder.db"),
+            Self::Postgres { .. } => panic!("PostgreSQL has no such file"),
+        }
+    }
+
+    /// The PostgreSQL server.
+    pub(crate) fn server(&self) -> &Arc<Postgres> {
+        match self {
+            Self::Postgres { server, .. } => server,
+            Self::Sqlite(_) => panic!("SQLite has no server"),
+        }
+    }
+
+    /// Runs SQL in the shell of the database, psql or sqlite3, and returns what it printed.
+    pub(crate) async fn shell(&self, sql: &str) -> String {
+        match self {
+            Self::Postgres { server, url } => server.psql(url, sql).await,
+            Self::Sqlite(_) => sqlite3(&self.file(), sql).await,
+        }
+    }
+}
+
+async fn sqlite3(file: &PathBuf, sql: &str) -> String {
+    let mut child = Command::new("sqlite3")
+        .args(["-batch", "-bail", "-cmd", ".timeout 10000"])
+        .arg(file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the sqlite3 shell to start");
+    let mut stdin = child.stdin.take().expect("a pipe to sqlite3");
+    stdin.write_all(sql.as_bytes()).await.expect("sqlite3 to read its input");
+    drop(stdin);
+    let output = child.wait_with_output().await.expect("sqlite3 to end");
+    assert!(output.status.success(), "sqlite3: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}

@@ -1,0 +1,25 @@
+//! What every test stands on.
+//!
+//! ```ignore
+//! on_both_databases!(a_product_comes_back);
+//!
+//! async fn a_product_comes_back(database: &Database) {
+//!     let server = Server::start(database).await;
+//!     let created = server.create(product("a")).await;
+//!     assert_eq!(server.get("a").await.product, created.product);
+//!     server.stop().await;
+//! }
+//! ```
+//!
+//! [`Server`] runs inside the test through the builder of the program; [`Process`] is the program itself, for tests that
+//! kill it or read its exit code.
+
+mod database;
+mod fixtures;
+mod process;
+mod server;
+
+pub(crate) use database::{Database, on_both_databases};
+pub(crate) use fixtures::{eventually, named, product};
+pub(crate) use process::Process;
+pub(crate) use server::{Client, Server, connect};

@@ -1,0 +1,172 @@
+//! The program itself.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use larder_test_servers::TempDir;
+use tokio::{
+    process::{Child, Command},
+    sync::OnceCell,
+    time::timeout,
+};
+use tonic::transport::Channel;
+
+use super::{Client, Database, connect, eventually};
+
+/// A running `larder serve`. It is killed when this is dropped.
+pub(crate) struct Process {
+    child: Child,
+    address: SocketAddr,
+    channel: Channel,
+    directory: TempDir,
+}
+
+/// How long a process may take to end that was told to: far longer than any deadline to drain in the tests.
+const END: Duration = Duration::from_mins(1);
+
+impl Process {
+    /// Starts `larder serve` and waits until it is ready.
+    pub(crate) async fn start(database: &Database) -> Self {
+        Self::start_with(database, &[]).await
+    }
+
+    /// Starts `larder serve` with further flags and waits until it is ready.
+    pub(crate) async fn start_with(database: &Database, flags: &[&str]) -> Self {
+        let directory = TempDir::new("process");
+        let (addresses, log) = (directory.join("addresses.json"), directory.join("log"));
+        let mut command = Self::command().await;
+        let mut child = command
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--database-url", &database.url()])
+            .arg("--data-dir")
+            .arg(directory.path())
+            .arg("--addresses-file")
+            .arg(&addresses)
+            .args(flags)
+            .stderr(fs::File::create(&log).expect("a file for the log"))
+            .spawn()
+            .expect("larder to start");
+        let mut address = None;
+        eventually("a ready server", async || {
+            if let Some(status) = child.try_wait().expect("the state of larder") {
+                panic!("larder ended with {status}:\n{}", fs::read_to_string(&log).unwrap_or_default());
+            }
+            address = read_address(&addresses);
+            address.is_some()
+        })
+        .await;
+        let address = address.expect("an address");
+        Self { child, address, channel: connect(address).await, directory }
+    }
+
+    /// The program, with no variable of this process's environment that would configure it. A child that is still running
+    /// when its handle is dropped is killed.
+    pub(crate) async fn command() -> Command {
+        let mut command = Command::new(program().await);
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("LARDER_") || text.starts_with("REDIS_") || text == "DATABASE_URL" {
+                command.env_remove(&name);
+            }
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A connection that all clients of the test share.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// A client.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.channel()).max_decoding_message_size(64 << 20)
+    }
+
+    /// The number of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("a process that runs")
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// Sends a signal, by its name without `SIG`.
+    pub(crate) async fn signal(&self, name: &str) {
+        let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &self.pid().to_string()]).status();
+        assert!(sent.await.expect("a shell").success(), "the signal to be sent");
+    }
+
+    /// Kills it as `kill -9` does, and waits until it is gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("larder to be killed");
+    }
+
+    /// Waits until it ends by itself or by a signal sent before.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        timeout(END, self.child.wait()).await.expect("larder to end within a minute").expect("the state of larder")
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub(crate) async fn stop(mut self) -> ExitStatus {
+        self.signal("TERM").await;
+        self.ended().await
+    }
+}
+
+/// The address in the file that the server writes once it is ready.
+fn read_address(file: &Path) -> Option<SocketAddr> {
+    let text = fs::read_to_string(file).ok()?;
+    let addresses: serde_json::Value = serde_json::from_str(&text).expect("the whole file or none");
+    let address = addresses["catalog"].as_str().expect("the catalogue's address");
+    Some(address.parse().expect("an address"))
+}
+
+/// The program beside this test's executable. It is built when it is not there, or older than what it is made of: Cargo
+/// builds it only for tests of its own package.
+async fn program() -> &'static Path {
+    static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
+    PROGRAM.get_or_init(find_program).await
+}
+
+async fn find_program() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    // target/debug/deps/e2e-… beside target/debug/larder
+    let profile = test.parent().and_then(Path::parent).expect("a directory of a profile");
+    let program = profile.join(format!("larder{}", std::env::consts::EXE_SUFFIX));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let newest = ["proto", "build.rs", "crates", "Cargo.lock"].map(|part| modified(&root.join(part)));
+    let built = fs::metadata(&program).and_then(|metadata| metadata.modified()).ok();
+    if built.is_some_and(|built| newest.into_iter().flatten().all(|source| source <= built)) {
+        return program;
+    }
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
+    // With the test's own target among the others the dependencies have the features that they were built with for it.
+    build.current_dir(root).args(["build", "--quiet", "--bin", "larder", "--test", "e2e"]);
+    build.arg("--target-dir").arg(profile.parent().expect("a target directory"));
+    if profile.file_name().is_some_and(|name| name == "release") {
+        build.arg("--release");
+    }
+    assert!(build.status().await.expect("cargo to start").success(), "the program to be built");
+    program
+}
+
+/// When the newest file at or below a path was changed.
+fn modified(path: &Path) -> Option<SystemTime> {
+    let metadata = fs::metadata(path).ok()?;
+    if !metadata.is_dir() {
+        return metadata.modified().ok();
+    }
+    fs::read_dir(path).ok()?.filter_map(|entry| modified(&entry.ok()?.path())).max()
+}
