@@ -24,7 +24,7 @@ Larder will answer on $(ADDRESS) in a moment, from a SQLite file with a sample c
   grpcurl -plaintext -d '{"query": "coffee grinder", "page_size": 3}' $(ADDRESS) larder.catalog.v1.ProductCatalog/SearchProducts
   grpcurl -plaintext -d '{"id": "copper-saucepan-18cm"}' $(ADDRESS) larder.catalog.v1.ProductCatalog/GetProduct
   grpcurl -plaintext -d '{"product": {"id": "my-first", "name": "My first product", "price": {"currency_code": "EUR", "units": 12}}}' $(ADDRESS) larder.catalog.v1.ProductCatalog/CreateProduct
-  grpcurl -plaintext -d '{"product": {"id": "my-first", "in_stock": true}, "update_mask": "inStock"}' $(ADDRESS) larder.catalog.v1.ProductCatalog/UpdateProduct
+  grpcurl -plaintext -d '{"product": {"id": "my-first", "in_stock": true}, "update_mask": {"paths": ["in_stock"]}}' $(ADDRESS) larder.catalog.v1.ProductCatalog/UpdateProduct
 
 Ctrl-C stops it.
 
