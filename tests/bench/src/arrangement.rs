@@ -1,40 +1,32 @@
 //! The runtime arrangement that both servers share: one listener, whose connections are dealt out to one single-thread runtime
 //! per core.
 
-use std::{future::Future, net::TcpListener, num::NonZero, thread};
+use std::{future::Future, net::SocketAddr, num::NonZero, sync::Arc, thread};
 
 use anyhow::Context as _;
-use tokio::{net::TcpStream, runtime, sync::mpsc};
+use larder_server::net::{Listener, Workers};
+use tokio::{net::TcpStream, runtime, sync::Semaphore};
 
-/// Serves every connection of a listener with the future that `serve` makes of it. Returns when accepting fails.
+/// Serves every connection to a port of the loopback with the future that `serve` makes of it, once `bound` has been told the
+/// address. Returns when that fails, or a worker does.
 pub(crate) fn run<F>(
-    listener: &TcpListener,
+    bound: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
     serve: impl Fn(TcpStream) -> F + Clone + Send + 'static,
 ) -> anyhow::Result<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let mut lanes = Vec::with_capacity(cores);
-    for core in 0..cores {
-        let (lane, mut dealt) = mpsc::unbounded_channel::<std::net::TcpStream>();
-        let serve = serve.clone();
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let work = async move {
-            while let Some(stream) = dealt.recv().await {
-                if let Ok(stream) = TcpStream::from_std(stream) {
-                    tokio::spawn(serve(stream));
-                }
-            }
-        };
-        thread::Builder::new().name(format!("bare-{core}")).spawn(move || runtime.block_on(work))?;
-        lanes.push(lane);
-    }
-    for lane in lanes.iter().cycle() {
-        let (stream, _) = listener.accept().context("cannot accept connections")?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        lane.send(stream).context("a runtime has ended")?;
-    }
-    Ok(())
+    let workers = Workers::start(cores, serve)?;
+    let places = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+    runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        bound(listener.address())?;
+        loop {
+            let stream = listener.accept().await;
+            stream.set_nodelay(true)?;
+            let place = Arc::clone(&places).acquire_owned().await?;
+            workers.deal(stream, place).await.context("a worker has ended")?;
+        }
+    })
 }

@@ -2,7 +2,7 @@
 //!
 //! What it costs is what gRPC costs here; what the real server costs beyond it is the service.
 
-use std::{fs, io, net::TcpListener, path::Path, pin::Pin};
+use std::{fs, io, net::SocketAddr, path::Path, pin::Pin};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-use crate::{arrangement, io::Connection};
+use crate::{arrangement, stream::Connection};
 
 /// The replies it gives, one for each method, whatever is asked.
 #[derive(Debug, Clone)]
@@ -67,10 +67,10 @@ const GET: &str = "get.reply";
 const BATCH: &str = "batch.reply";
 const LIST: &str = "list.reply";
 
-/// Serves until the process ends.
-pub(crate) fn serve(listener: &TcpListener, replies: Replies) -> anyhow::Result<()> {
+/// Serves at a port of the loopback, told to `bound`, until the process ends.
+pub(crate) fn serve(replies: Replies, bound: impl FnOnce(SocketAddr) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let service = ProductCatalogServer::new(Bare(replies));
-    arrangement::run(listener, move |stream| serve_connection(stream, service.clone()))
+    arrangement::run(bound, move |stream| serve_connection(stream, service.clone()))
 }
 
 /// Lets tonic's own server serve one connection until it ends.

@@ -11,7 +11,6 @@ mod cli;
 mod fill;
 mod frame;
 mod hit_ratio;
-mod io;
 mod load;
 mod machine;
 mod process;
@@ -24,9 +23,10 @@ mod server;
 #[cfg(test)]
 mod smoke;
 mod stats;
+mod stream;
 mod write_calls;
 
-use std::{fs, net::TcpListener, process::ExitCode};
+use std::{fs, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -68,10 +68,10 @@ fn measure(measure: &Measure) -> anyhow::Result<ExitCode> {
 
 fn serve_bare(bare: &Bare) -> anyhow::Result<ExitCode> {
     let replies = bare::Replies::load(&bare.replies)?;
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let catalog = listener.local_addr()?;
-    fs::write(&bare.addresses_file, serde_json::to_vec(&Addresses { catalog })?)?;
-    bare::serve(&listener, replies)?;
+    bare::serve(replies, |catalog| {
+        fs::write(&bare.addresses_file, serde_json::to_vec(&Addresses { catalog })?)?;
+        Ok(())
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

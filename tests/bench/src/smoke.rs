@@ -1,6 +1,10 @@
 //! The load generator against the bare server, in this process.
 
-use std::{net::TcpListener, sync::Arc, thread, time::Duration};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use larder_proto::catalog::{BatchGetProductsResponse, GetProductRequest, GetProductResponse, ListProductsResponse};
 use prost::Message as _;
@@ -24,10 +28,9 @@ fn start(get: &GetProductResponse) -> Target {
         &ListProductsResponse::default().encode_to_vec(),
     )
     .unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || bare::serve(&listener, replies));
-    Target { address, process: std::process::id() }
+    let (bound, address) = mpsc::channel();
+    thread::spawn(move || bare::serve(replies, move |address| Ok(bound.send(address)?)));
+    Target { address: address.recv().unwrap(), process: std::process::id() }
 }
 
 fn calls(path: &'static str, reply: usize) -> Arc<Calls> {
