@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The binary `larder`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    larder_server::cli::main()
+}

@@ -1,0 +1,148 @@
+//! Calls to a running server.
+
+use std::{error::Error, time::Duration};
+
+use clap::Args;
+use larder_proto::catalog::product_catalog_client::ProductCatalogClient;
+use tonic::{
+    Request,
+    metadata::MetadataMap,
+    transport::{Channel, Endpoint},
+};
+
+use super::{
+    CliError,
+    error::Exit,
+    output::{note, plain},
+    settings::{Calls, SettingArgs},
+    status,
+};
+use crate::config::{Purpose, value};
+
+/// A server that cannot be reached within this time is away.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A connection is asked this often whether its other end is there,
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// and given up when it does not answer in this time.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest reply that is read: above what a server sends unless it is told otherwise.
+pub(super) const MAX_REPLY: usize = 256 << 20;
+
+/// How to call a server.
+#[derive(Debug, Args)]
+pub(crate) struct CallArgs {
+    #[command(flatten)]
+    settings: SettingArgs<Calls>,
+    #[command(flatten)]
+    call: CallOptions,
+}
+
+/// How to call a server, but for where it is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CallOptions {
+    /// How long one call may take.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = timeout, help_heading = "Call")]
+    pub(crate) timeout: Duration,
+    /// Print where replies came from, and the ids of requests, to standard error.
+    #[arg(short, long, help_heading = "Call")]
+    pub(crate) verbose: bool,
+}
+
+/// A server that has been reached.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    pub(crate) channel: Channel,
+    options: CallOptions,
+}
+
+impl CallArgs {
+    /// Connects to the server.
+    pub(crate) async fn connect(&self) -> Result<Server, CliError> {
+        let config = self.settings.resolve(Purpose::Call)?.config;
+        Server::connect(&config.client.address, self.call.clone()).await
+    }
+
+    /// Whether to tell where replies came from.
+    pub(crate) fn verbose(&self) -> bool {
+        self.call.verbose
+    }
+}
+
+impl Server {
+    /// Connects to a server.
+    pub(crate) async fn connect(address: &http::Uri, options: CallOptions) -> Result<Self, CliError> {
+        let endpoint = Endpoint::from_shared(address.to_string())
+            .and_then(|endpoint| endpoint.user_agent(concat!("larder/", env!("CARGO_PKG_VERSION"))))
+            .map_err(|error| CliError::new(Exit::Config, format!("address {address}: {error}")))?
+            .connect_timeout(CONNECT.min(options.timeout))
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true);
+        let channel = endpoint.connect().await.map_err(|error| unreachable(address, &error))?;
+        Ok(Self { channel, options })
+    }
+
+    /// The catalogue.
+    pub(crate) fn catalog(&self) -> ProductCatalogClient<Channel> {
+        ProductCatalogClient::new(self.channel.clone()).max_decoding_message_size(MAX_REPLY)
+    }
+
+    /// A request with its deadline.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.options.timeout);
+        if self.options.verbose {
+            request.metadata_mut().insert("x-cache-debug", tonic::metadata::MetadataValue::from_static("1"));
+        }
+        request
+    }
+
+    /// Makes a call. It ends at its deadline even if the server has gone without a word.
+    pub(crate) async fn call<T>(
+        &self,
+        reply: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, CliError> {
+        let reply = self.try_call(reply).await.map_err(|error| status::failure(&error))?;
+        Ok(reply)
+    }
+
+    /// Makes a call whose error the caller looks at.
+    pub(crate) async fn try_call<T>(
+        &self,
+        reply: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, tonic::Status> {
+        // The server has the same deadline: its answer is given the time to arrive.
+        let limit = self.options.timeout + Duration::from_millis(500);
+        let reply = tokio::time::timeout(limit, reply)
+            .await
+            .unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("the server did not answer in time")))?;
+        if self.options.verbose {
+            show_metadata(reply.metadata());
+        }
+        Ok(reply.into_inner())
+    }
+}
+
+fn unreachable(address: &http::Uri, error: &tonic::transport::Error) -> CliError {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    CliError::new(Exit::Unavailable, format!("cannot reach {address}: {}", plain(&cause.to_string())))
+        .hint("is it running? start it with `larder serve`, or name another one with --address or LARDER_ADDRESS")
+}
+
+fn show_metadata(metadata: &MetadataMap) {
+    for name in ["x-request-id", "x-cache-status", "x-cache-tier", "x-cache-ttl", "x-cache-key"] {
+        if let Some(value) = metadata.get(name) {
+            note(&format!("{name}: {}", plain(&String::from_utf8_lossy(value.as_bytes()))));
+        }
+    }
+}
+
+/// Reads a length of time from the command line.
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    let limits = Duration::from_millis(1)..=Duration::from_hours(24);
+    value::duration_in(text, limits).map_err(|invalid| format!("{}; {}", invalid.reason, invalid.hint))
+}

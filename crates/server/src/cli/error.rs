@@ -1,0 +1,100 @@
+//! Why a command failed, and with which exit code.
+
+use std::{fmt, io, process::ExitCode};
+
+/// Exit codes, after `sysexits.h` of BSD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The command line is wrong.
+    Usage = 64,
+    /// What was read is wrong, at least in part.
+    Data = 65,
+    /// A file, or a product, is not there.
+    NoInput = 66,
+    /// A server or a database is not there, not ready or too slow.
+    Unavailable = 69,
+    /// Something that should not happen.
+    Internal = 70,
+    /// The system refuses what it should grant.
+    System = 71,
+    /// Reading or writing failed.
+    Io = 74,
+    /// The server wants credentials, or better ones.
+    Permission = 77,
+    /// The configuration is wrong.
+    Config = 78,
+    /// Ended by Ctrl-C: 128 and the number of the signal.
+    Interrupted = 130,
+    /// Ended by SIGTERM.
+    Terminated = 143,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum CliError {
+    /// Nobody reads what it writes any more: no failure of the command.
+    BrokenPipe,
+    /// It says so.
+    Failed(Failure),
+}
+
+/// What is said about a failure.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The exit code.
+    pub(crate) exit: Exit,
+    /// What went wrong, in one line.
+    pub(crate) message: String,
+    /// More about it, line by line.
+    pub(crate) details: Vec<String>,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+}
+
+impl CliError {
+    /// A failure without a hint.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self::Failed(Failure { exit, message: message.into(), details: Vec::new(), hint: None })
+    }
+
+    /// A wrong command line.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// The same with a hint.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        if let Self::Failed(failure) = &mut self {
+            failure.hint = Some(hint.into());
+        }
+        self
+    }
+
+    /// A failure to read or write what is named.
+    pub(crate) fn io(doing: impl fmt::Display, error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::BrokenPipe;
+        }
+        let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NoInput } else { Exit::Io };
+        Self::new(exit, format!("{doing}: {error}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "larder: {}", self.message)?;
+        for detail in &self.details {
+            write!(f, "\n  {detail}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {hint}")?;
+        }
+        Ok(())
+    }
+}

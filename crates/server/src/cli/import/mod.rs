@@ -1,0 +1,267 @@
+//! `larder import`.
+//!
+//! A thread reads records; what has been read waits in a bounded window until it is committed. So a connection may break at
+//! any time: what is in the window is sent again, which is harmless, since an import creates or replaces by id.
+
+mod direct;
+mod lines;
+mod records;
+mod remote;
+mod report;
+mod resume;
+mod source;
+mod stop;
+mod window;
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use larder_proto::catalog::Product;
+use prost::Message as _;
+
+pub(super) use records::Format;
+
+use super::{
+    CliError,
+    client::{CallOptions, timeout},
+    error::{Exit, Failure},
+    output::{Output, plain},
+    settings::{CallsOrOpens, SettingArgs},
+};
+use records::{Record, Records};
+use report::{Counts, Report};
+use source::Source;
+use stop::Stop;
+use window::{Content, Entry, Window};
+
+/// Creates or replaces products by id, from JSON Lines or CSV.
+///
+/// JSON Lines: Protobuf's JSON mapping of Product, one object a line. CSV: a header with columns among id, name, description,
+/// price_currency, price_amount (12.50), categories and tags (separated by |, with \| for | and \\ for \ within one),
+/// attributes (a JSON object of texts), image_url and in_stock (true or false); id and name are required.
+///
+/// What is no valid product is rejected with its line and a reason, and the import goes on; then it exits with 65. Of an id
+/// that occurs more than once the last one counts. When the import is interrupted it says how to go on.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The file; - reads standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// How the file holds products. By default as its name says: .csv, or .jsonl, .ndjson and .json; jsonl for standard input.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Skip what begins before this line.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    from_line: u64,
+    /// Write rejected lines here too, as JSON Lines with line, id, reason and raw. With --from-line they are added to it.
+    #[arg(long, value_name = "PATH")]
+    rejects: Option<PathBuf>,
+    /// How long to try again when the server or the database goes away.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = timeout)]
+    retry_for: Duration,
+    /// Print the counts as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Open the database instead of calling a server. A server on the same database sees the change.
+    #[arg(long, conflicts_with = "address")]
+    direct: bool,
+    #[command(flatten)]
+    settings: SettingArgs<CallsOrOpens>,
+    #[command(flatten)]
+    call: CallOptions,
+}
+
+/// What both ways to import need.
+struct Job {
+    source: Source,
+    report: Report,
+    stop: Stop,
+    retry_for: Duration,
+    counts: Counts,
+    through: Through,
+    /// Names the last commit, as far as a server told it.
+    token: String,
+}
+
+/// How far everything is committed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Through {
+    line: u64,
+    bytes: u64,
+}
+
+/// Why an import ended before the end of the file.
+enum Ended {
+    /// A signal.
+    Stopped(Exit),
+    /// Anything else.
+    Failed(CliError),
+}
+
+impl From<CliError> for Ended {
+    fn from(error: CliError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Import {
+    /// Runs the command.
+    pub(crate) async fn run(self) -> Result<(), CliError> {
+        let format = self.format()?;
+        let (reader, bytes) = open(&self.file)?;
+        let records = Records::open(reader, format, self.from_line)?;
+        let mut job = Job {
+            source: Source::start(records, self.rejects.is_some())?,
+            report: Report::new(bytes, self.rejects.as_deref(), self.from_line > 1)?,
+            stop: Stop::new()?,
+            retry_for: self.retry_for,
+            counts: Counts::default(),
+            through: Through { line: self.from_line - 1, bytes: 0 },
+            token: String::new(),
+        };
+        let ended = if self.direct {
+            direct::run(&mut job, &self.settings).await
+        } else {
+            remote::run(&mut job, &self.settings, &self.call).await
+        };
+        job.report.finish();
+        self.conclude(&job, ended)
+    }
+
+    fn format(&self) -> Result<Format, CliError> {
+        if let Some(format) = self.format {
+            return Ok(format);
+        }
+        if is_stdin(&self.file) {
+            return Ok(Format::Jsonl);
+        }
+        let extension = self.file.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+        match extension.as_deref() {
+            Some("csv") => Ok(Format::Csv),
+            Some("jsonl" | "ndjson" | "json") => Ok(Format::Jsonl),
+            _ => Err(CliError::usage(format!("cannot tell from its name how {} holds products", self.file.display()))
+                .hint("say --format jsonl or --format csv")),
+        }
+    }
+
+    /// Prints the counts, and how to go on when there is more to do.
+    fn conclude(&self, job: &Job, ended: Result<(), Ended>) -> Result<(), CliError> {
+        let mut skipped = 0;
+        let ended = match (ended, job.source.end()) {
+            (Ok(()), Some(end)) => {
+                skipped = end.skipped;
+                match &end.error {
+                    None => Ok(()),
+                    Some(error) => Err(CliError::new(
+                        Exit::Io,
+                        format!("cannot read {} any further: {error}", self.file.display()),
+                    )),
+                }
+            }
+            (Ok(()), None) => Err(CliError::new(Exit::Internal, "the import ended before its file")),
+            (Err(Ended::Failed(error)), _) => Err(error),
+            (Err(Ended::Stopped(exit)), _) => Err(CliError::new(exit, "interrupted")),
+        };
+        self.print(job, skipped)?;
+        match ended {
+            Ok(()) if job.counts.rejected == 0 => Ok(()),
+            Ok(()) => {
+                let error = CliError::new(Exit::Data, format!("{} lines were rejected", job.counts.rejected));
+                Err(match &self.rejects {
+                    Some(path) => error.hint(format!("they stand in {}", path.display())),
+                    None => error.hint("--rejects PATH writes them to a file"),
+                })
+            }
+            Err(CliError::Failed(failure)) => Err(CliError::Failed(self.resumable(job, failure))),
+            Err(CliError::BrokenPipe) => Err(CliError::BrokenPipe),
+        }
+    }
+
+    fn print(&self, job: &Job, skipped: u64) -> Result<(), CliError> {
+        let counts = job.counts;
+        let mut out = Output::new();
+        if self.json {
+            let Counts { created, updated, unchanged, rejected } = counts;
+            let object = serde_json::json!({
+                "lines": counts.sum(),
+                "created": created,
+                "updated": updated,
+                "unchanged": unchanged,
+                "rejected": rejected,
+                "through_line": job.through.line,
+                "token": job.token,
+            });
+            out.line(&object.to_string())?;
+        } else {
+            let seconds = job.report.elapsed().as_secs_f64();
+            let before = if skipped == 0 { String::new() } else { format!(" ({skipped} before them skipped)") };
+            out.line(&format!("{} lines{before}: {counts}, in {seconds:.1} s", counts.sum()))?;
+            if self.call.verbose && !job.token.is_empty() {
+                out.line(&format!("token: {}", plain(&job.token)))?;
+            }
+        }
+        out.flush()
+    }
+
+    fn resumable(&self, job: &Job, mut failure: Failure) -> Failure {
+        let next = job.through.line + 1;
+        let committed = match job.through.line {
+            0 => "nothing is committed for sure".to_owned(),
+            line => format!("everything through line {line} is committed or rejected"),
+        };
+        failure.details.push(committed);
+        failure.details.push(format!("go on with: {}", resume::command(std::env::args_os(), next)));
+        if is_stdin(&self.file) {
+            failure.details.push("(with the same input from its beginning)".to_owned());
+        }
+        failure
+    }
+}
+
+impl Job {
+    /// Puts a record into the window.
+    fn take<T>(&mut self, window: &mut Window<T>, record: Record, parse: impl FnOnce(Product) -> Content<T>) {
+        let (bytes, content) = match record.product {
+            Ok(product) => (product.encoded_len() + record.raw.len() + 64, parse(product)),
+            Err(reason) => (record.raw.len() + 64, Content::Refused { id: String::new(), reason }),
+        };
+        let Record { line, last_line, end, raw, .. } = record;
+        window.push(Entry { line, last_line, end, raw, bytes, content });
+    }
+
+    /// Takes what is settled out of the window, and reports what was refused here.
+    fn settle<T>(&mut self, window: &mut Window<T>, through: u64) -> Result<(), CliError> {
+        while let Some(entry) = window.settle(through) {
+            self.through = Through { line: entry.last_line, bytes: entry.end };
+            if let Content::Refused { id, reason } = entry.content {
+                self.counts.rejected += 1;
+                self.report.rejected(entry.line, &id, &reason, &entry.raw)?;
+            }
+        }
+        self.report.progress(self.counts, self.through.bytes);
+        Ok(())
+    }
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn open(path: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>), CliError> {
+    if is_stdin(path) {
+        return Ok((Box::new(io::stdin()), None));
+    }
+    let cannot = |error: &io::Error| CliError::new(Exit::NoInput, format!("cannot open {}: {error}", path.display()));
+    let file = File::open(path).map_err(|error| cannot(&error))?;
+    let metadata = file.metadata().map_err(|error| cannot(&error))?;
+    if metadata.is_dir() {
+        return Err(CliError::new(Exit::NoInput, format!("{} is a directory", path.display())));
+    }
+    let bytes = metadata.is_file().then_some(metadata.len());
+    Ok((Box::new(file), bytes))
+}

@@ -1,0 +1,29 @@
+//! The signals that end an import.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::super::{CliError, error::Exit};
+
+/// Ctrl-C and SIGTERM.
+pub(super) struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    pub(super) fn new() -> Result<Self, CliError> {
+        let refused = |error| CliError::new(Exit::System, format!("the system refuses to tell signals: {error}"));
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(refused)?,
+            terminate: signal(SignalKind::terminate()).map_err(refused)?,
+        })
+    }
+
+    /// Waits for the next one; returns the exit code that stands for it.
+    pub(super) async fn asked(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.interrupt.recv() => Exit::Interrupted,
+            _ = self.terminate.recv() => Exit::Terminated,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The command line.
+
+mod amount;
+mod client;
+mod csv;
+mod direct;
+mod error;
+mod export;
+mod get;
+mod health;
+mod import;
+mod list;
+mod local;
+mod output;
+mod request;
+mod retry;
+mod serve;
+mod settings;
+mod show;
+mod status;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, error::ErrorKind};
+
+use error::{CliError, Exit};
+use output::note;
+
+/// What stands below the help.
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done
+  64  the command line, or a field of the request, is wrong
+  65  some lines of an import were rejected, or a file is not what it should be
+  66  the file, or a product, does not exist
+  69  the server or the database is not there, not ready or too slow
+  70  an internal error
+  71  the system refuses threads, signals or the like
+  74  reading or writing failed
+  77  the server wants credentials, or better ones
+  78  the configuration is wrong
+ 130  ended by Ctrl-C (143: by SIGTERM) before it was done
+
+Settings come from flags, over the environment, over a TOML file (--config), over defaults; `larder config` prints them.";
+
+/// A product-catalogue cache: products from memory over gRPC, coherent with the database behind it.
+#[derive(Debug, Parser)]
+#[command(name = "larder", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Import(import::Import),
+    Export(export::Export),
+    Get(get::Get),
+    List(list::List),
+    Search(list::Search),
+    Health(health::Health),
+    Config(local::Config),
+    Generate(local::Generate),
+    Completions(local::Completions),
+    DescriptorSet(local::DescriptorSet),
+}
+
+/// Runs the command that this process was started with.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    match run(cli.command) {
+        Ok(()) | Err(CliError::BrokenPipe) => ExitCode::SUCCESS,
+        Err(CliError::Failed(failure)) => {
+            note(&failure.to_string());
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Serve(command) => command.run(),
+        Command::Import(command) => call(command.run()),
+        Command::Export(command) => call(command.run()),
+        Command::Get(command) => call(command.run()),
+        Command::List(command) => call(command.run()),
+        Command::Search(command) => call(command.run()),
+        Command::Health(command) => call(command.run()),
+        Command::Config(command) => command.run(),
+        Command::Generate(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::DescriptorSet(command) => command.run(),
+    }
+}
+
+/// Runs a command that waits for others.
+fn call(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(Exit::System, format!("the system refuses: {error}")))?;
+    let ended = runtime.block_on(command);
+    // A thread may still wait for standard input.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Prints the help that was asked for, or what is wrong with the command line.
+fn explain(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Nobody may be left who reads.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let text = error.render().to_string();
+            note(text.strip_prefix("error: ").map_or(text.clone(), |rest| format!("larder: {rest}")).trim_end());
+            Exit::Usage.into()
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What commands print.
+
+use std::{
+    borrow::Cow,
+    io::{self, BufWriter, StdoutLock, Write},
+};
+
+use super::CliError;
+
+/// Standard output. That nobody reads it any more is no panic but [`CliError::BrokenPipe`].
+pub(crate) struct Output {
+    out: BufWriter<StdoutLock<'static>>,
+}
+
+impl Output {
+    pub(crate) fn new() -> Self {
+        Self { out: BufWriter::with_capacity(64 << 10, io::stdout().lock()) }
+    }
+
+    /// Writes a text as it is.
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), CliError> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Writes a text and ends the line.
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), CliError> {
+        self.text(text)?;
+        self.text("\n")
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.out.write_all(bytes).map_err(|error| failed(&error))
+    }
+
+    /// Passes on what has been written so far.
+    pub(crate) fn flush(&mut self) -> Result<(), CliError> {
+        self.out.flush().map_err(|error| failed(&error))
+    }
+}
+
+fn failed(error: &io::Error) -> CliError {
+    CliError::io("cannot write to standard output", error)
+}
+
+/// Prints a line to standard error; there is nobody to tell if that fails.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// A text in which nothing moves the cursor or changes the colours of a terminal, however it got into the catalogue.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    let unsafe_character = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !text.contains(unsafe_character) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |c: char| match unsafe_character(c) {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    Cow::Owned(text.chars().map(escape).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn terminals_are_not_commanded() {
+        assert_eq!(plain("Tea, 茶"), "Tea, 茶");
+        assert_eq!(plain("a\u{1b}[31mb\r\n\u{9b}"), "a\\u{1b}[31mb\\r\\n\\u{9b}");
+        assert_eq!(plain("\u{202e}evil"), "\\u{202e}evil");
+    }
+}

@@ -1,0 +1,115 @@
+//! The parts of requests that several commands have in common.
+
+use std::time::Duration;
+
+use clap::Args;
+use larder_proto::catalog::{PriceRange, ProductFilter, ReadOptions, read_options::Consistency};
+
+use super::{CliError, amount, client::timeout};
+
+/// Which products.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Which products")]
+pub(crate) struct FilterArgs {
+    /// Only products of exactly this category.
+    #[arg(long)]
+    category: Option<String>,
+    /// Only products with exactly this tag.
+    #[arg(long)]
+    tag: Option<String>,
+    /// Only products that are (or, with =false, are not) in stock.
+    #[arg(long, value_name = "BOOLEAN", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    in_stock: Option<bool>,
+    /// Only products with a price in this currency: three letters of ISO 4217.
+    #[arg(long, value_name = "CODE")]
+    currency: Option<String>,
+    /// Only products that cost at least this, such as 12.50.
+    #[arg(long, value_name = "AMOUNT", requires = "currency", allow_hyphen_values = true)]
+    min_price: Option<String>,
+    /// Only products that cost at most this.
+    #[arg(long, value_name = "AMOUNT", requires = "currency", allow_hyphen_values = true)]
+    max_price: Option<String>,
+}
+
+impl FilterArgs {
+    /// The filter, or none when nothing is asked for.
+    pub(crate) fn message(&self) -> Result<Option<ProductFilter>, CliError> {
+        let price = match &self.currency {
+            None => None,
+            Some(currency) => {
+                let end = |flag: &str, text: &Option<String>| match text {
+                    None => Ok(None),
+                    Some(text) => amount::read(text, currency)
+                        .map(Some)
+                        .map_err(|reason| CliError::usage(format!("{flag}: {reason}"))),
+                };
+                Some(PriceRange {
+                    currency_code: currency.clone(),
+                    min: end("--min-price", &self.min_price)?,
+                    max: end("--max-price", &self.max_price)?,
+                })
+            }
+        };
+        let filter = ProductFilter {
+            category: self.category.clone().unwrap_or_default(),
+            tag: self.tag.clone().unwrap_or_default(),
+            in_stock: self.in_stock,
+            price,
+        };
+        Ok((filter != ProductFilter::default()).then_some(filter))
+    }
+}
+
+/// How fresh replies must be.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Freshness")]
+pub(crate) struct ReadArgs {
+    /// The state of the commit that this token names, or a later one.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "consistent")]
+    fresh: Option<String>,
+    /// Every write acknowledged before the request.
+    #[arg(long)]
+    consistent: bool,
+    /// How stale a reply may be while the database is away; 0s: an error instead.
+    #[arg(long, value_name = "DURATION", value_parser = stale)]
+    max_stale: Option<Duration>,
+    /// From the caches or not at all.
+    #[arg(long)]
+    cache_only: bool,
+    /// All products of one database snapshot.
+    #[arg(long)]
+    same_snapshot: bool,
+}
+
+impl ReadArgs {
+    /// The options, or none when nothing is asked for.
+    pub(crate) fn message(&self) -> Option<ReadOptions> {
+        let consistency = match &self.fresh {
+            Some(token) => Some(Consistency::AtLeastAsFresh(token.clone())),
+            None => self.consistent.then_some(Consistency::FullyConsistent(true)),
+        };
+        let max_stale = self.max_stale.and_then(|max| prost_types::Duration::try_from(max).ok());
+        let options =
+            ReadOptions { consistency, max_stale, cache_only: self.cache_only, same_snapshot: self.same_snapshot };
+        (options != ReadOptions::default()).then_some(options)
+    }
+}
+
+/// One page, or all of them.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Pages")]
+pub(crate) struct PageArgs {
+    /// Products on a page: 50 when 0, at most 1,000.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_hyphen_values = true)]
+    pub(crate) page_size: i32,
+    /// The page that this token of an earlier reply asks for.
+    #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
+    pub(crate) page_token: String,
+    /// Every page, from this one to the last.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+fn stale(text: &str) -> Result<Duration, String> {
+    if text.trim() == "0s" { Ok(Duration::ZERO) } else { timeout(text) }
+}

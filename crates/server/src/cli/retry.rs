@@ -1,0 +1,72 @@
+//! How long to wait before the next attempt.
+
+use std::time::Duration;
+
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+use tokio::time::Instant;
+
+/// The first pause is at most this long; each one after it at most twice as long as the one before,
+const FIRST: Duration = Duration::from_millis(200);
+/// up to this.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Attempts that grow rarer, until they have gone on for too long without progress.
+#[derive(Debug)]
+pub(crate) struct Retry {
+    rng: SmallRng,
+    limit: Duration,
+    next: Duration,
+    since: Option<Instant>,
+}
+
+impl Retry {
+    /// Attempts for as long as `limit`.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the process's own source of chance: pauses of many clients must differ"
+    )]
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { rng: SmallRng::from_os_rng(), limit, next: FIRST, since: None }
+    }
+
+    /// Notes that something went well: whatever fails next is a trouble of its own.
+    pub(crate) fn progress(&mut self) {
+        self.next = FIRST;
+        self.since = None;
+    }
+
+    /// How long to wait before the next attempt, at least as long as the other side asks for; `None` when to give up.
+    pub(crate) fn pause(&mut self, asked: Option<Duration>) -> Option<Duration> {
+        let now = Instant::now();
+        let since = *self.since.get_or_insert(now);
+        let left = self.limit.checked_sub(now - since).filter(|left| !left.is_zero())?;
+        // Half of the pause is chance, so that those who lost a server together do not come back together.
+        let share = self.rng.random_range(0.5..=1.0);
+        let pause = self.next.mul_f64(share).max(asked.unwrap_or_default());
+        self.next = (self.next * 2).min(LONGEST);
+        Some(pause.min(left))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_and_end() {
+        let mut retry = Retry::new(Duration::from_secs(30));
+        let mut total = Duration::ZERO;
+        let mut count = 0;
+        while let Some(pause) = retry.pause(None) {
+            assert!(pause <= LONGEST);
+            total += pause;
+            count += 1;
+            tokio::time::sleep(pause).await;
+        }
+        assert_eq!(total, Duration::from_secs(30));
+        assert!((8..=20).contains(&count), "{count}");
+        retry.progress();
+        assert!(retry.pause(None).unwrap() <= FIRST);
+        assert!(retry.pause(Some(Duration::from_secs(9))).unwrap() >= Duration::from_secs(9));
+    }
+}

@@ -1,0 +1,120 @@
+//! The flags that come from the table of settings.
+
+use std::marker::PhantomData;
+
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+
+use super::{CliError, error::Exit};
+use crate::config::{self, Purpose, Resolved, SECTIONS, Scope, Setting, Sources};
+
+/// Flags for the settings that a command reads, as they were given.
+#[derive(Debug, Clone)]
+pub(crate) struct SettingArgs<T> {
+    given: Vec<(&'static str, String)>,
+    takes: PhantomData<T>,
+}
+
+/// Which settings a command reads.
+pub(crate) trait Takes {
+    /// Whether it reads those of a scope.
+    fn takes(scope: Scope) -> bool;
+    /// The flag without which those of a scope mean nothing.
+    fn needs(_scope: Scope) -> Option<&'static str> {
+        None
+    }
+}
+
+/// Everything, as the server does.
+#[derive(Debug, Clone)]
+pub(crate) struct All;
+
+impl Takes for All {
+    fn takes(_scope: Scope) -> bool {
+        true
+    }
+}
+
+/// Where a server is.
+#[derive(Debug, Clone)]
+pub(crate) struct Calls;
+
+impl Takes for Calls {
+    fn takes(scope: Scope) -> bool {
+        matches!(scope, Scope::File | Scope::Client)
+    }
+}
+
+/// Where a server is or, with `--direct`, where the database is.
+#[derive(Debug, Clone)]
+pub(crate) struct CallsOrOpens;
+
+impl Takes for CallsOrOpens {
+    fn takes(scope: Scope) -> bool {
+        matches!(scope, Scope::File | Scope::Client | Scope::Database)
+    }
+
+    fn needs(scope: Scope) -> Option<&'static str> {
+        (scope == Scope::Database).then_some("direct")
+    }
+}
+
+impl<T> SettingArgs<T> {
+    /// Makes the configuration for a purpose.
+    pub(crate) fn resolve(&self, purpose: Purpose) -> Result<Resolved, CliError> {
+        config::resolve(&Sources::of_process(self.given.clone()), purpose).map_err(|errors| {
+            let mut details: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+            let failure = |message: String| CliError::new(Exit::Config, message);
+            if details.len() == 1 {
+                return failure(format!("configuration: {}", details.remove(0)));
+            }
+            let mut error = failure(format!("{} errors in the configuration", details.len()));
+            if let CliError::Failed(failure) = &mut error {
+                failure.details = details;
+            }
+            error
+        })
+    }
+}
+
+fn taken<T: Takes>() -> impl Iterator<Item = (&'static str, &'static Setting)> {
+    let all = SECTIONS.iter().flat_map(|section| section.settings.iter().map(|setting| (section.title, setting)));
+    all.filter(|(_, setting)| T::takes(setting.scope))
+}
+
+impl<T: Takes> Args for SettingArgs<T> {
+    fn augment_args(mut command: Command) -> Command {
+        for (title, setting) in taken::<T>() {
+            let help = format!("{} [env: {}] [default: {}]", setting.help, setting.env, setting.default.shown());
+            let mut arg = Arg::new(setting.key).long(setting.key).value_name(setting.kind).help(help);
+            if setting.kind == "BOOLEAN" {
+                arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
+            } else {
+                // So that a wrong value such as -1 is named as one.
+                arg = arg.allow_hyphen_values(true);
+            }
+            if let Some(other) = T::needs(setting.scope) {
+                arg = arg.requires(other);
+            }
+            command = command.arg(arg.help_heading(title));
+        }
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<T: Takes> FromArgMatches for SettingArgs<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = taken::<T>()
+            .filter_map(|(_, setting)| Some((setting.key, matches.get_one::<String>(setting.key)?.clone())))
+            .collect();
+        Ok(Self { given, takes: PhantomData })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

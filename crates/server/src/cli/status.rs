@@ -1,0 +1,149 @@
+//! Errors of a server, as a person reads them.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::{
+    CliError,
+    error::{Exit, Failure},
+    output::plain,
+};
+use crate::config::value::show_duration;
+
+/// The failure that an error of a server is.
+pub(crate) fn failure(status: &Status) -> CliError {
+    let details = status.get_error_details();
+    let violations = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();
+    let lines = violations
+        .iter()
+        .map(|violation| format!("{}: {}", plain(&violation.field), plain(&violation.description)))
+        .collect();
+    // The server's message repeats its violations; they are shown one a line.
+    let message = match violations {
+        [] => text(status),
+        _ => format!("{}: the server refuses the request", name(status.code())),
+    };
+    let hint = match retry_after(status) {
+        Some(delay) => Some(format!("try again in {}", show_duration(delay))),
+        None => hint(status.code()).map(str::to_owned),
+    };
+    CliError::Failed(Failure { exit: exit(status.code()), message, details: lines, hint })
+}
+
+/// An error in one line.
+pub(crate) fn text(status: &Status) -> String {
+    let message = match status.message() {
+        "" => "no message",
+        message => message,
+    };
+    format!("{}: {}", name(status.code()), plain(message))
+}
+
+/// When the server wants to be asked again.
+pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
+}
+
+/// Whether the same request may well succeed a little later.
+pub(crate) fn passes(code: Code) -> bool {
+    matches!(
+        code,
+        // Unknown and Internal are also what a connection that was cut looks like.
+        Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Internal
+    )
+}
+
+fn exit(code: Code) -> Exit {
+    match code {
+        Code::InvalidArgument | Code::OutOfRange => Exit::Usage,
+        Code::NotFound => Exit::NoInput,
+        Code::PermissionDenied | Code::Unauthenticated => Exit::Permission,
+        Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => Exit::Internal,
+        Code::Unavailable
+        | Code::ResourceExhausted
+        | Code::DeadlineExceeded
+        | Code::Cancelled
+        | Code::Aborted
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Unimplemented => Exit::Unavailable,
+    }
+}
+
+fn hint(code: Code) -> Option<&'static str> {
+    match code {
+        Code::DeadlineExceeded => Some("allow more time with --timeout"),
+        Code::Unimplemented => {
+            Some("the server at this address does not offer this; is it Larder, and of this release?")
+        }
+        Code::Unavailable => Some("try again in a moment"),
+        _ => None,
+    }
+}
+
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::{ErrorDetails, FieldViolation};
+
+    use super::*;
+
+    fn shown(status: &Status) -> (Exit, String) {
+        match failure(status) {
+            CliError::Failed(failure) => (failure.exit, failure.to_string()),
+            CliError::BrokenPipe => unreachable!("a status is no broken pipe"),
+        }
+    }
+
+    #[test]
+    fn violations_are_named_one_a_line() {
+        let mut details = ErrorDetails::new();
+        details.set_bad_request(vec![FieldViolation::new("page_size", "must not be \u{1b}negative")]);
+        let status = Status::with_error_details(Code::InvalidArgument, "invalid request: …", details);
+        let (exit, text) = shown(&status);
+        assert_eq!(exit, Exit::Usage);
+        assert_eq!(
+            text,
+            "larder: INVALID_ARGUMENT: the server refuses the request\n  page_size: must not be \\u{1b}negative"
+        );
+    }
+
+    #[test]
+    fn a_server_that_names_a_time_is_heard() {
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(2)));
+        let status = Status::with_error_details(Code::Unavailable, "the database is away", details);
+        assert_eq!(
+            shown(&status),
+            (Exit::Unavailable, "larder: UNAVAILABLE: the database is away\n  hint: try again in 2s".to_owned())
+        );
+    }
+}

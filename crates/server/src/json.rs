@@ -1,0 +1,106 @@
+//! Products as JSON: the mapping of Protobuf (<https://protobuf.dev/programming-guides/json/>), one object a line.
+
+use std::sync::LazyLock;
+
+use larder_proto::{DESCRIPTOR_SET, catalog};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+
+/// The shape of a product, from the descriptor set that this program was built with.
+static PRODUCT: LazyLock<MessageDescriptor> = LazyLock::new(|| {
+    let pool = DescriptorPool::decode(DESCRIPTOR_SET).expect("the descriptor set is written by build.rs");
+    pool.get_message_by_name("larder.catalog.v1.Product").expect("the contract has products")
+});
+
+/// Reads a product. Fields may be named in camel or snake case; an unknown one is an error. Of a name given twice, the last
+/// counts.
+pub fn from_json(text: &str) -> Result<catalog::Product, String> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let message = DynamicMessage::deserialize(PRODUCT.clone(), &mut json).map_err(|error| reason(&error))?;
+    json.end().map_err(|error| reason(&error))?;
+    message.transcode_to().map_err(|error| error.to_string())
+}
+
+/// Writes a product as one line, without the line's end.
+pub fn to_json(product: &catalog::Product) -> Result<String, String> {
+    let mut message = DynamicMessage::new(PRODUCT.clone());
+    message.transcode_from(product).map_err(|error| error.to_string())?;
+    serde_json::to_string(&message).map_err(|error| error.to_string())
+}
+
+/// What is wrong, and in which column: the line is one of the caller's.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line ") {
+        Some((what, _)) if error.column() > 0 => format!("{what} (column {})", error.column()),
+        Some((what, _)) => what.to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use larder_proto::google_type::Money;
+    use prost_types::Timestamp;
+
+    use super::*;
+
+    fn product() -> catalog::Product {
+        catalog::Product {
+            id: "a-1".into(),
+            name: "Tea \"Nº 5\"\n, 茶 \u{1F375}\u{7f}\u{1}".into(),
+            description: "first\r\nsecond\tthird \\ / \u{2028}".into(),
+            price: Some(Money { currency_code: "EUR".into(), units: 9_007_199_254_740_993, nanos: 1 }),
+            categories: vec!["tea".into(), "a,b|c".into()],
+            tags: vec!["new".into()],
+            attributes: [("colour, \"x\"".into(), "green\n".into()), ("empty".into(), String::new())].into(),
+            image_url: "https://example.com/?a=b&c".into(),
+            in_stock: true,
+            create_time: Some(Timestamp { seconds: 1, nanos: 5_000 }),
+            update_time: Some(Timestamp { seconds: -1, nanos: 0 }),
+            etag: "1f".into(),
+        }
+    }
+
+    #[test]
+    fn products_come_back_as_they_went() {
+        for product in
+            [product(), catalog::Product::default(), catalog::Product { price: Some(Money::default()), ..product() }]
+        {
+            let line = to_json(&product).unwrap();
+            assert!(!line.contains('\n'));
+            assert_eq!(from_json(&line), Ok(product), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_mapping_is_that_of_protobuf() {
+        let line = to_json(&product()).unwrap();
+        assert!(line.contains(r#""price":{"currencyCode":"EUR","units":"9007199254740993","nanos":1}"#), "{line}");
+        assert!(line.contains(r#""inStock":true"#), "{line}");
+        assert!(line.contains(r#""createTime":"1970-01-01T00:00:01.000005Z""#), "{line}");
+        let read = from_json(r#" {"id":"a","in_stock":true,"imageUrl":null,"price":{"units":3}} "#).unwrap();
+        assert!(read.in_stock);
+        assert_eq!(read.price.unwrap().units, 3);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (line, reason) in [
+            (r#"{"id":"a","colour":"red"}"#, "unrecognized field name 'colour'"),
+            (r#"{"id":1}"#, "invalid type: integer `1`, expected a string"),
+            (r#"{"inStock":"yes"}"#, "expected a boolean"),
+            (r#"{"price":{"units":1.5}}"#, "expected integer"),
+            (r#"{"price":12.5}"#, "expected a map"),
+            (r#"{"id":"a"} {"id":"b"}"#, "trailing characters"),
+            (r#"{"id":"a""#, "EOF"),
+            ("", "EOF"),
+            ("[]", "expected a map"),
+            ("null", "expected"),
+            ("tea", "expected"),
+        ] {
+            let error = from_json(line).expect_err(line);
+            assert!(error.contains(reason), "{line}: {error}");
+            assert!(!error.contains("line 1"), "{error}");
+        }
+    }
+}
