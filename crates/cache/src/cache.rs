@@ -7,11 +7,12 @@ use tokio::runtime::Handle;
 use crate::{
     CacheConfig, Change, Clock, Counters, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError,
     ReadOptions, Stats, Subject, Tier, Token,
-    flight::{Admission, Duty, FlightKey, Flights, Waiting},
+    flight::{FlightKey, Flights},
     follower::Passes,
     jitter::Jitter,
     knowledge::{Knowledge, within},
     l1::{Entry, L1, Value},
+    load::Admission,
 };
 
 /// Copies of values, kept right. Cloning it gives another handle to the same cache.
@@ -19,17 +20,17 @@ pub struct Cache<V> {
     shared: Arc<Shared<V>>,
 }
 
-struct Shared<V> {
-    config: CacheConfig,
-    clock: Clock,
-    runtime: Handle,
-    jitter: Jitter,
-    counters: Arc<Counters>,
-    knowledge: Knowledge,
-    l1: L1<V>,
-    flights: Arc<Flights<V>>,
-    admission: Admission,
-    passes: Passes,
+pub(crate) struct Shared<V> {
+    pub(crate) config: CacheConfig,
+    pub(crate) clock: Clock,
+    pub(crate) runtime: Handle,
+    pub(crate) jitter: Jitter,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) knowledge: Knowledge,
+    pub(crate) l1: L1<V>,
+    pub(crate) flights: Arc<Flights<V>>,
+    pub(crate) admission: Admission,
+    pub(crate) passes: Passes,
 }
 
 /// Whether a copy may be served.
@@ -37,10 +38,27 @@ struct Shared<V> {
 enum Verdict {
     /// It may.
     Valid,
-    /// Nothing that touches it was learned, but what was learned is not up to date, or its time has passed.
+    /// Nothing that touches it was learned, but what was learned is not up to date.
     Unproven,
+    /// Nothing that touches it was learned, but its time has passed.
+    Expired,
     /// Something that touches it was learned.
     Invalid,
+}
+
+/// What a read has of one of its keys so far.
+pub(crate) struct Sought<V> {
+    pub(crate) found: Option<Found<V>>,
+    /// A copy that could still be served stale.
+    copy: Option<Arc<Entry<V>>>,
+}
+
+/// The proof of freshness and the time, read before any copy is looked at, and in this order: a suspended thread then
+/// sees too old a proof, never too young a one.
+#[derive(Debug, Clone, Copy)]
+struct Sight {
+    proven: Moment,
+    now: Moment,
 }
 
 impl<V> Clone for Cache<V> {
@@ -72,13 +90,10 @@ impl<V: Value> Cache<V> {
     /// The copy of a key, if L1 has one that may be served: no wait, no lock, no network.
     pub fn get(&self, name: &str) -> Option<Arc<Entry<V>>> {
         let entry = self.shared.l1.get(name)?;
-        if self.judge(&entry) != Verdict::Valid {
+        if self.judge(&entry, self.sight()) != Verdict::Valid {
             return None;
         }
-        self.counters().hits.one();
-        if entry.value.is_none() {
-            self.counters().not_found_hits.one();
-        }
+        self.count_hit(&entry);
         Some(entry)
     }
 
@@ -128,40 +143,66 @@ impl<V: Value> Cache<V> {
         F: FnOnce(Vec<usize>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        let mut found: Vec<_> = keys.iter().map(|key| self.get(&key.name).map(Found::fresh)).collect();
-        let mut copies = self.unproven(&keys, &found);
-        if copies.iter().any(Option::is_some) && !self.proven() && !self.passes().failing() {
+        let mut sought: Vec<Sought<V>> = keys.iter().map(|_| Sought { found: None, copy: None }).collect();
+        self.look_up(&keys, &mut sought);
+        let mut away = self.passes().failing();
+        if !away && !self.proven() && sought.iter().any(|sought| sought.copy.is_some()) {
             // A look at the change log may prove all of them again, and costs less than a load.
-            let _ = self.pass_now(self.config().staleness_bound / 4).await;
-            for (found, key) in found.iter_mut().zip(&keys).filter(|(found, _)| found.is_none()) {
-                *found = self.get(&key.name).map(Found::fresh);
+            away = self.pass_now(self.config().staleness_bound / 4).await.is_err();
+            self.look_up(&keys, &mut sought);
+        }
+        if options.cache_only || (away && !self.proven()) {
+            for sought in &mut sought {
+                self.serve_stale(sought, options);
             }
-            copies = self.unproven(&keys, &found);
         }
-        let away = self.passes().failing() && !self.proven();
-        if away || options.cache_only {
-            self.serve_stale(&mut found, &copies, options);
-        }
-        let missing: Vec<usize> = (0..keys.len()).filter(|&number| found[number].is_none()).collect();
-        self.counters().misses.add(missing.len() as u64);
+        let missing: Vec<usize> = (0..keys.len()).filter(|&number| sought[number].found.is_none()).collect();
         if missing.is_empty() || options.cache_only {
-            return Ok(found);
+            self.counters().misses.add(missing.len() as u64);
+            return Ok(sought.into_iter().map(|sought| sought.found).collect());
         }
 
         let proven = self.shared.knowledge.proven();
-        let flights = missing.iter().map(|&number| self.flight_key(&keys[number]));
-        let flights: Vec<FlightKey> = flights.collect();
+        let flights: Vec<FlightKey> = missing.iter().map(|&number| self.flight_key(&keys[number])).collect();
         let now = self.clock().now();
         let bound = self.config().staleness_bound;
         let joinable = |began| within(bound, proven, now) || within(bound, began, now);
-        let (waits, own, duty) = self.shared.flights.join(flights, now, joinable);
-        self.counters().joins.add((waits.len() - own.len()) as u64);
-        if !own.is_empty() {
-            let numbers = own.iter().map(|&number| missing[number]).collect();
+        let (waits, mut duty) = self.shared.flights.join(flights, now, joinable);
+        self.counters().joins.add((waits.len() - duty.len()) as u64);
+        let mut hits = 0;
+        duty.settle(|number, (name, _)| {
+            // A load that landed since the look above has stored what it brought before it left the flights.
+            let entry = self.get(name)?;
+            hits += 1;
+            sought[missing[number]].found = Some(Found::fresh(Arc::clone(&entry)));
+            Some(Ok(entry))
+        });
+        self.counters().misses.add(missing.len() as u64 - hits);
+        if !duty.is_empty() {
+            let numbers = duty.numbers().map(|number| missing[number]).collect();
             self.start(duty, policy, numbers, load);
         }
-        self.wait(&missing, waits, &mut found, &copies, options).await?;
-        Ok(found)
+        // Where a load failed because the tier below is away, a stale copy may do.
+        for (&number, wait) in missing.iter().zip(waits) {
+            let sought = &mut sought[number];
+            if sought.found.is_some() {
+                continue;
+            }
+            match wait.await {
+                Ok(entry) if entry.foreign && self.stale_limit(options).is_zero() => return Err(ReadError::NoPass),
+                Ok(entry) => {
+                    let stale = entry.foreign;
+                    sought.found = Some(Found { entry, tier: Tier::Database, stale });
+                }
+                Err(error) => {
+                    self.serve_stale(sought, options);
+                    if sought.found.is_none() {
+                        return Err(error.into());
+                    }
+                }
+            }
+        }
+        Ok(sought.into_iter().map(|sought| sought.found).collect())
     }
 
     /// Learns a change: what it touches is not served again. Twice, late or out of order is harmless.
@@ -234,6 +275,10 @@ impl<V: Value> Cache<V> {
         &self.shared.clock
     }
 
+    pub(crate) fn shared(&self) -> &Shared<V> {
+        &self.shared
+    }
+
     pub(crate) fn counters(&self) -> &Counters {
         &self.shared.counters
     }
@@ -250,14 +295,18 @@ impl<V: Value> Cache<V> {
         &self.shared.jitter
     }
 
-    /// The moment of proof is read first: a suspended thread then sees too old a proof, never too young a one.
-    fn judge(&self, entry: &Entry<V>) -> Verdict {
+    fn sight(&self) -> Sight {
         let proven = self.shared.knowledge.proven();
-        let now = self.clock().now();
+        Sight { proven, now: self.clock().now() }
+    }
+
+    fn judge(&self, entry: &Entry<V>, Sight { proven, now }: Sight) -> Verdict {
         let bound = self.config().staleness_bound;
         if !entry.stands(&self.shared.knowledge) {
             Verdict::Invalid
-        } else if now < entry.deadline && (within(bound, proven, now) || within(bound, entry.began, now)) {
+        } else if now >= entry.deadline {
+            Verdict::Expired
+        } else if within(bound, proven, now) || within(bound, entry.began, now) {
             Verdict::Valid
         } else {
             Verdict::Unproven
@@ -265,47 +314,62 @@ impl<V: Value> Cache<V> {
     }
 
     fn proven(&self) -> bool {
-        let proven = self.shared.knowledge.proven();
-        within(self.config().staleness_bound, proven, self.clock().now())
+        let Sight { proven, now } = self.sight();
+        within(self.config().staleness_bound, proven, now)
     }
 
-    /// The copies of keys not found that could still be served stale. Removes the others.
-    fn unproven(&self, keys: &[Key], found: &[Option<Found<V>>]) -> Vec<Option<Arc<Entry<V>>>> {
-        let copy = |(key, found): (&Key, &Option<Found<V>>)| {
-            if found.is_some() {
-                return None;
-            }
-            let entry = self.shared.l1.get(&key.name)?;
-            match self.judge(&entry) {
+    fn count_hit(&self, entry: &Entry<V>) {
+        self.counters().hits.one();
+        if entry.value.is_none() {
+            self.counters().not_found_hits.one();
+        }
+    }
+
+    /// Looks into L1 for what is not found yet. What is invalid is removed.
+    fn look_up(&self, keys: &[Key], sought: &mut [Sought<V>]) {
+        let sight = self.sight();
+        for (key, sought) in keys.iter().zip(sought).filter(|(_, sought)| sought.found.is_none()) {
+            let known = sought.copy.take().is_some();
+            let Some(entry) = self.shared.l1.get(&key.name) else { continue };
+            match self.judge(&entry, sight) {
+                Verdict::Valid => {
+                    self.count_hit(&entry);
+                    sought.found = Some(Found::fresh(entry));
+                }
                 Verdict::Invalid => {
                     self.counters().invalidated.one();
                     self.shared.l1.discard(&key.name, &entry);
-                    None
                 }
-                Verdict::Valid | Verdict::Unproven => Some(entry),
+                verdict @ (Verdict::Unproven | Verdict::Expired) => {
+                    if verdict == Verdict::Expired && !known {
+                        self.counters().expired.one();
+                    }
+                    sought.copy = Some(entry);
+                }
             }
-        };
-        keys.iter().zip(found).map(copy).collect()
+        }
     }
 
-    /// Fills what was not found with copies that may be served stale.
-    fn serve_stale(&self, found: &mut [Option<Found<V>>], copies: &[Option<Arc<Entry<V>>>], options: ReadOptions) {
-        for (found, copy) in found.iter_mut().zip(copies) {
-            if let (None, Some(entry)) = (&found, copy)
-                && self.may_be_stale(entry, options)
-            {
-                self.counters().stale.one();
-                *found = Some(Found { entry: Arc::clone(entry), tier: Tier::L1, stale: true });
-            }
+    /// Finds the copy of what was not found, if it may be served stale.
+    fn serve_stale(&self, sought: &mut Sought<V>, options: ReadOptions) {
+        if let (None, Some(entry)) = (&sought.found, &sought.copy)
+            && self.may_be_stale(entry, options)
+        {
+            self.counters().stale.one();
+            sought.found = Some(Found { entry: Arc::clone(entry), tier: Tier::L1, stale: true });
         }
     }
 
     /// Waives the proof, up to the limit, and the deadline; never what was learned.
     fn may_be_stale(&self, entry: &Entry<V>, options: ReadOptions) -> bool {
+        let limit = self.stale_limit(options);
+        let Sight { proven, now } = self.sight();
+        !limit.is_zero() && within(limit, proven.max(entry.began), now) && entry.stands(&self.shared.knowledge)
+    }
+
+    fn stale_limit(&self, options: ReadOptions) -> Duration {
         let limit = self.config().max_stale;
-        let limit = options.max_stale.map_or(limit, |asked| asked.min(limit));
-        let newest_proof = self.shared.knowledge.proven().max(entry.began);
-        !limit.is_zero() && within(limit, newest_proof, self.clock().now()) && entry.stands(&self.shared.knowledge)
+        options.max_stale.map_or(limit, |asked| asked.min(limit))
     }
 
     /// Captures what is known of a key, before anything is looked at on its behalf.
@@ -313,103 +377,6 @@ impl<V: Value> Cache<V> {
         let knowledge = &self.shared.knowledge;
         let captured = knowledge.capture(knowledge.stripe(key.term.as_deref().unwrap_or(&key.name)));
         (key.name.clone(), captured)
-    }
-
-    /// Starts a load that nobody's departure ends.
-    fn start<F, Fut>(&self, duty: Duty<V>, policy: Policy, numbers: Vec<usize>, load: F)
-    where
-        F: FnOnce(Vec<usize>) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
-    {
-        if !self.shared.admission.has_room() {
-            self.counters().refused.one();
-            let count = duty.keys().len();
-            duty.fulfil((0..count).map(|_| Err(LoadError::Overloaded)));
-            return;
-        }
-        let cache = self.clone();
-        self.shared.runtime.spawn(async move {
-            let counters = cache.counters();
-            let limit = cache.config().load_timeout;
-            let outcome = async {
-                let _permit = cache.shared.admission.enter(limit).await?;
-                counters.loads.one();
-                let begun = cache.clock().now();
-                let loaded = tokio::time::timeout(limit, load(numbers)).await;
-                counters.load_nanos.add(u64::try_from(cache.clock().now().since(begun).as_nanos()).unwrap_or(0));
-                loaded.unwrap_or(Err(LoadError::Timeout))
-            }
-            .await;
-            match outcome {
-                Ok(loaded) => cache.land(duty, policy, loaded),
-                Err(error) => {
-                    if error == LoadError::Overloaded { &counters.refused } else { &counters.load_errors }.one();
-                    let count = duty.keys().len();
-                    duty.fulfil((0..count).map(|_| Err(error.clone())));
-                }
-            }
-        });
-    }
-
-    /// Stores what was loaded, as far as it still stands, and hands it to everybody who waits.
-    fn land(&self, duty: Duty<V>, policy: Policy, loaded: Loaded<V>) {
-        let view = self.shared.knowledge.view();
-        let ours = match (&view, loaded.incarnation) {
-            (Some(view), Some(incarnation)) => view.incarnation == incarnation,
-            _ => false,
-        };
-        let began = duty.began();
-        let entries: Vec<_> = duty
-            .keys()
-            .zip(loaded.values)
-            .map(|((name, captured), value)| {
-                let ttl = self.ttl(policy, value.is_some());
-                let entry = Arc::new(Entry::new(value, *captured, began, ttl));
-                if ours && self.shared.l1.store(name, &entry, *captured, &self.shared.knowledge) {
-                    self.counters().sets.one();
-                } else {
-                    self.counters().not_stored.one();
-                }
-                Ok(entry)
-            })
-            .collect();
-        duty.fulfil(entries);
-    }
-
-    fn ttl(&self, policy: Policy, exists: bool) -> Duration {
-        let ttl = &self.config().ttl;
-        let time = match policy {
-            _ if !exists => ttl.not_found,
-            Policy::Item => ttl.item,
-            Policy::List => ttl.list,
-            Policy::Search => ttl.search,
-        };
-        self.jitter().shorten(time, ttl.jitter)
-    }
-
-    /// Waits for loads. Where one failed because the tier below is away, a stale copy may do.
-    async fn wait(
-        &self,
-        missing: &[usize],
-        waits: Vec<Waiting<V>>,
-        found: &mut [Option<Found<V>>],
-        copies: &[Option<Arc<Entry<V>>>],
-        options: ReadOptions,
-    ) -> Result<(), ReadError> {
-        for (&number, wait) in missing.iter().zip(waits) {
-            match wait.await {
-                Ok(entry) => found[number] = Some(Found { entry, tier: Tier::Database, stale: false }),
-                Err(error) => {
-                    let number = number..=number;
-                    let found = &mut found[number.clone()];
-                    self.serve_stale(found, &copies[number], options);
-                    if found[0].is_none() {
-                        return Err(error.into());
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Whether the last look at the change log saw a commit; `None` when that was another database's.

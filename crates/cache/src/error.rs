@@ -37,7 +37,7 @@ pub enum ReadError {
     /// The token names a commit that the database does not have.
     #[error("the token names a commit that the database does not have")]
     UnknownCommit,
-    /// What the change log holds now could not be found out.
+    /// What the change log holds now could not be found out, or the database that answered is not the one it belongs to.
     #[error("the change log cannot be read")]
     NoPass,
 }

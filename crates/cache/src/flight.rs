@@ -2,16 +2,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use foldhash::fast::RandomState;
 use futures_util::{FutureExt as _, future::Shared};
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{LoadError, Moment, knowledge::Captured, l1::Entry};
 
@@ -41,7 +37,14 @@ struct Flight<V> {
 pub(crate) struct Duty<V> {
     flights: Arc<Flights<V>>,
     began: Moment,
-    keys: Vec<(FlightKey, oneshot::Sender<Outcome<V>>)>,
+    keys: Vec<Due<V>>,
+}
+
+/// One key to load: its number among the keys that were to be joined, and who is told.
+struct Due<V> {
+    number: usize,
+    key: FlightKey,
+    sender: oneshot::Sender<Outcome<V>>,
 }
 
 impl<V> Flights<V> {
@@ -50,16 +53,15 @@ impl<V> Flights<V> {
     }
 
     /// Joins the loads under way for `keys`, as far as `joinable` agrees to when they began, and takes on the duty for the
-    /// others. The waits are in the order of `keys`; the numbers say which of them the duty is for.
+    /// others. The waits are in the order of `keys`.
     pub(crate) fn join(
         self: &Arc<Self>,
         keys: impl IntoIterator<Item = FlightKey>,
         now: Moment,
         joinable: impl Fn(Moment) -> bool,
-    ) -> (Vec<Waiting<V>>, Vec<usize>, Duty<V>) {
+    ) -> (Vec<Waiting<V>>, Duty<V>) {
         let mut flights = self.lock();
         let mut waits = Vec::new();
-        let mut own = Vec::new();
         let mut duty = Duty { flights: Arc::clone(self), began: now, keys: Vec::new() };
         for (number, key) in keys.into_iter().enumerate() {
             if let Some(flight) = flights.get(&key).filter(|flight| joinable(flight.began)) {
@@ -71,10 +73,9 @@ impl<V> Flights<V> {
             let waiting = receiver.map(land).shared();
             waits.push(waiting.clone());
             flights.insert(key.clone(), Flight { began: now, waiting });
-            own.push(number);
-            duty.keys.push((key, sender));
+            duty.keys.push(Due { number, key, sender });
         }
-        (waits, own, duty)
+        (waits, duty)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<FlightKey, Flight<V>, RandomState>> {
@@ -88,24 +89,62 @@ impl<V> Duty<V> {
         self.began
     }
 
+    /// How many keys there are to load.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is nothing to load.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// The keys to load, with what was captured before.
-    pub(crate) fn keys(&self) -> impl ExactSizeIterator<Item = &FlightKey> {
-        self.keys.iter().map(|(key, _)| key)
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &FlightKey> {
+        self.keys.iter().map(|due| &due.key)
+    }
+
+    /// Their numbers among the keys that were to be joined.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.keys.iter().map(|due| due.number)
+    }
+
+    /// Drops from the duty what `outcome` has an outcome for without a load.
+    pub(crate) fn settle(&mut self, mut outcome: impl FnMut(usize, &FlightKey) -> Option<Outcome<V>>) {
+        let outcomes: Vec<_> = self.keys.iter().map(|due| outcome(due.number, &due.key)).collect();
+        if outcomes.iter().all(Option::is_none) {
+            return;
+        }
+        let settled = self.keys.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_some());
+        self.land(settled.map(|(due, _)| &due.key));
+        for (due, outcome) in std::mem::take(&mut self.keys).into_iter().zip(outcomes) {
+            match outcome {
+                // Nobody may be left who waits.
+                Some(outcome) => drop(due.sender.send(outcome)),
+                None => self.keys.push(due),
+            }
+        }
     }
 
     /// Tells everybody who waits; the outcomes are in the order of the keys.
     pub(crate) fn fulfil(mut self, outcomes: impl IntoIterator<Item = Outcome<V>>) {
-        self.land();
-        for ((_, sender), outcome) in std::mem::take(&mut self.keys).into_iter().zip(outcomes) {
+        self.land(self.keys());
+        for (due, outcome) in std::mem::take(&mut self.keys).into_iter().zip(outcomes) {
             // Nobody may be left who waits.
-            let _ = sender.send(outcome);
+            let _ = due.sender.send(outcome);
         }
     }
 
+    /// Tells everybody who waits that it failed.
+    pub(crate) fn fail(self, error: &LoadError) {
+        let count = self.len();
+        self.fulfil((0..count).map(|_| Err(error.clone())));
+    }
+
     /// From here on nobody joins. A later flight of the same key may have taken the place of one of these.
-    fn land(&self) {
+    fn land<'a>(&self, keys: impl Iterator<Item = &'a FlightKey>) {
         let mut flights = self.flights.lock();
-        for (key, _) in &self.keys {
+        for key in keys {
             if flights.get(key).is_some_and(|flight| flight.began == self.began) {
                 flights.remove(key);
             }
@@ -116,43 +155,68 @@ impl<V> Duty<V> {
 impl<V> Drop for Duty<V> {
     fn drop(&mut self) {
         if !self.keys.is_empty() {
-            self.land();
+            self.land(self.keys());
         }
     }
 }
 
-/// How many loads may be under way and how many may wait for that.
-pub(crate) struct Admission {
-    permits: Semaphore,
-    waiting: AtomicUsize,
-    max_waiting: usize,
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-impl Admission {
-    pub(crate) fn new(at_once: usize, max_waiting: usize) -> Self {
-        Self { permits: Semaphore::new(at_once), waiting: AtomicUsize::new(0), max_waiting }
+    use super::*;
+    use crate::knowledge::Knowledge;
+
+    fn key(name: &str) -> FlightKey {
+        (name.into(), Captured { stripe: Knowledge::new(1).stripe(name), generation: 0, rules: 0 })
     }
 
-    /// Whether one more load would find a place, now or after waiting.
-    pub(crate) fn has_room(&self) -> bool {
-        self.permits.available_permits() > 0 || self.waiting.load(Ordering::Relaxed) < self.max_waiting
+    fn now(second: u64) -> Moment {
+        Moment::NEVER.plus(Duration::from_secs(second))
     }
 
-    /// Waits for its turn.
-    pub(crate) async fn enter(&self, at_most: Duration) -> Result<SemaphorePermit<'_>, LoadError> {
-        if let Ok(permit) = self.permits.try_acquire() {
-            return Ok(permit);
+    #[test]
+    fn a_later_flight_of_the_same_key_outlives_an_earlier_one() {
+        let flights: Arc<Flights<()>> = Arc::new(Flights::new());
+        let key = key("a");
+        let (_, old) = flights.join([key.clone()], now(1), |_| true);
+        let (_, new) = flights.join([key.clone()], now(9), |began| began == now(9));
+        assert_eq!((old.len(), new.len()), (1, 1));
+        drop(old);
+        let (_, joined) = flights.join([key.clone()], now(9), |_| true);
+        assert!(joined.is_empty(), "the later one is under way");
+        drop(new);
+        assert!(flights.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_duty_that_is_dropped_is_lost() {
+        let flights: Arc<Flights<()>> = Arc::new(Flights::new());
+        let (waits, duty) = flights.join([key("a"), key("b")], now(1), |_| true);
+        drop(duty);
+        for wait in waits {
+            assert_eq!(wait.await.err(), Some(LoadError::Lost));
         }
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.max_waiting {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(LoadError::Overloaded);
-        }
-        let permit = tokio::time::timeout(at_most, self.permits.acquire()).await;
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        match permit {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) => Err(LoadError::Lost),
-            Err(_) => Err(LoadError::Overloaded),
-        }
+        assert!(flights.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_settled_is_no_longer_due() {
+        let flights: Arc<Flights<()>> = Arc::new(Flights::new());
+        let (mut waits, mut duty) = flights.join([key("a"), key("b"), key("c")], now(1), |_| true);
+        duty.settle(|number, _| (number == 1).then_some(Err(LoadError::Timeout)));
+        assert_eq!(duty.numbers().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(flights.lock().len(), 2);
+        assert_eq!(waits.remove(1).await.err(), Some(LoadError::Timeout));
+        duty.fail(&LoadError::Lost);
+        assert!(flights.lock().is_empty());
+    }
+
+    #[test]
+    fn one_key_twice_is_one_flight() {
+        let flights: Arc<Flights<()>> = Arc::new(Flights::new());
+        let key = key("a");
+        let (waits, duty) = flights.join([key.clone(), key], now(1), |_| true);
+        assert_eq!((waits.len(), duty.len()), (2, 1));
     }
 }

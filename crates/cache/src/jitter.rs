@@ -18,7 +18,9 @@ impl Jitter {
 
     /// `time`, shortened by up to `share` of it.
     pub(crate) fn shorten(&self, time: Duration, share: f64) -> Duration {
-        time.mul_f64(1.0 - share.clamp(0.0, 1.0) * self.unit())
+        let seconds = time.as_secs_f64() * (1.0 - share.clamp(0.0, 1.0) * self.unit());
+        // The longest times are beyond what a float can be turned back into.
+        Duration::try_from_secs_f64(seconds).map_or(time, |shortened| shortened.min(time))
     }
 
     /// From half of `time` to the whole.
@@ -43,5 +45,6 @@ mod tests {
         assert!(times.iter().all(|&t| t <= time && t >= Duration::from_secs(90)));
         assert!(times.iter().max() > times.iter().min());
         assert_eq!(jitter.shorten(time, 0.0), time);
+        assert_eq!(jitter.shorten(Duration::MAX, 0.0), Duration::MAX);
     }
 }

@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     hash::BuildHasher,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -78,11 +78,6 @@ impl Knowledge {
         Captured { stripe, generation: self.generation(stripe), rules: self.rules.counter() }
     }
 
-    /// Whether nothing that touches the stripe, and no rule, was learned since.
-    pub(crate) fn stands(&self, captured: Captured) -> bool {
-        self.generation(captured.stripe) == captured.generation && self.rules.counter() == captured.rules
-    }
-
     /// The count of changes learned for a stripe.
     pub(crate) fn generation(&self, stripe: Stripe) -> u64 {
         self.stripes[stripe.0 as usize].load(Ordering::Acquire)
@@ -113,6 +108,12 @@ impl Knowledge {
     pub(crate) fn publish(&self, view: View, began: Moment) {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));
         self.proven.store(began.nanos(), Ordering::Release);
+    }
+
+    /// The last look at the change log was at another database. Until the next is published nothing loaded is stored: a
+    /// load that captured what is known after everything was dropped may still have read the database of before.
+    pub(crate) fn forget_view(&self) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The last look at the change log; `None` before the first.
@@ -148,7 +149,7 @@ pub enum Rule {
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     counter: AtomicU64,
-    recent: Mutex<Recent>,
+    recent: RwLock<Recent>,
 }
 
 /// The rules from number `first` on; what is older is forgotten and counts as a rule for everything.
@@ -166,7 +167,7 @@ impl Rules {
 
     /// Whether a rule later than the first `seen` touches something. Also returns the counter read before any was matched.
     pub(crate) fn touched(&self, seen: u64, touches: impl Fn(&Rule) -> bool) -> (bool, u64) {
-        let recent = self.lock();
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
         let counter = self.counter();
         if seen < recent.first {
             return (true, counter);
@@ -176,7 +177,7 @@ impl Rules {
     }
 
     fn add(&self, rule: Rule) {
-        let mut recent = self.lock();
+        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         let counter = self.counter.load(Ordering::Acquire) + 1;
         if rule == Rule::All || recent.rules.len() == MAX_RULES {
             recent.rules.clear();
@@ -185,10 +186,6 @@ impl Rules {
             recent.rules.push_back(rule);
         }
         self.counter.store(counter, Ordering::SeqCst);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -207,7 +204,7 @@ mod tests {
         let names = ["product:a", "category:x", "tag:y", ANY, "product:b", "category:z"];
         let before: Vec<_> = names.iter().map(|name| knowledge.capture(knowledge.stripe(name))).collect();
         knowledge.learn(&entry(1, "product:a", &["category:x", "tag:y"]));
-        let stands: Vec<_> = before.iter().map(|&captured| knowledge.stands(captured)).collect();
+        let stands: Vec<_> = before.iter().map(|&captured| knowledge.capture(captured.stripe) == captured).collect();
         assert_eq!(stands, [false, false, false, false, true, true]);
     }
 

@@ -11,7 +11,7 @@ use std::{
 use foldhash::fast::RandomState;
 use moka::{
     notification::RemovalCause,
-    ops::compute::Op,
+    ops::compute::{CompResult, Op},
     policy::EvictionPolicy,
     sync::{Cache as Moka, CacheBuilder},
 };
@@ -39,6 +39,8 @@ pub struct Entry<V> {
     pub began: Moment,
     /// When it expires.
     pub deadline: Moment,
+    /// Whether it comes from another database than the one followed: it is served marked stale and never stored.
+    pub(crate) foreign: bool,
     stripe: Stripe,
     generation: u64,
     rules: AtomicU64,
@@ -46,11 +48,12 @@ pub struct Entry<V> {
 
 impl<V: Value> Entry<V> {
     /// A copy read by a load that began at `began`, after `captured` was.
-    pub(crate) fn new(value: Option<V>, captured: Captured, began: Moment, ttl: Duration) -> Self {
+    pub(crate) fn new(value: Option<V>, captured: Captured, began: Moment, ttl: Duration, foreign: bool) -> Self {
         Self {
             value,
             began,
             deadline: began.plus(ttl),
+            foreign,
             stripe: captured.stripe,
             generation: captured.generation,
             rules: AtomicU64::new(captured.rules),
@@ -68,7 +71,8 @@ impl<V: Value> Entry<V> {
     fn passes_rules(&self, knowledge: &Knowledge) -> bool {
         let seen = self.rules.load(Ordering::Relaxed);
         let (touched, counter) = knowledge.rules().touched(seen, |rule| match rule {
-            Rule::Tag(tag) => self.value.as_ref().is_some_and(|value| value.tagged(tag)),
+            // That there was nothing does not tell what tags there are now.
+            Rule::Tag(tag) => self.value.as_ref().is_none_or(|value| value.tagged(tag)),
             Rule::All => true,
         });
         if !touched {
@@ -86,6 +90,7 @@ impl<V: Value> Entry<V> {
 pub(crate) struct L1<V> {
     found: Store<V>,
     not_found: Store<V>,
+    capacity: u64,
 }
 
 type Builder<V> = CacheBuilder<Box<str>, Arc<Entry<V>>, Moka<Box<str>, Arc<Entry<V>>>>;
@@ -94,14 +99,15 @@ type Store<V> = Moka<Box<str>, Arc<Entry<V>>, RandomState>;
 impl<V: Value> L1<V> {
     #[expect(clippy::borrowed_box, reason = "the shape that moka asks for")]
     pub(crate) fn new(config: &CacheConfig, counters: &Arc<Counters>) -> Self {
-        let least = config.l1_bytes / config.l1_entries.max(1);
+        let capacity = config.l1_bytes;
+        let least = (capacity / config.l1_entries.max(1)).max(1);
         let policy = match config.eviction {
             Eviction::Lru => EvictionPolicy::lru(),
             Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
         };
         let longest = config.ttl.item.max(config.ttl.list).max(config.ttl.search);
         let found = Moka::builder()
-            .max_capacity(config.l1_bytes)
+            .max_capacity(capacity)
             .weigher(move |key: &Box<str>, entry: &Arc<Entry<V>>| {
                 u32::try_from((entry.weight(key) as u64).max(least)).unwrap_or(u32::MAX)
             })
@@ -110,6 +116,7 @@ impl<V: Value> L1<V> {
         Self {
             found: finish(found, longest, config.max_stale, counters),
             not_found: finish(not_found, config.ttl.not_found, config.max_stale, counters),
+            capacity,
         }
     }
 
@@ -118,16 +125,18 @@ impl<V: Value> L1<V> {
         self.found.get(key).or_else(|| self.not_found.get(key))
     }
 
-    /// Stores an entry, unless something that touches it was learned since `captured`: checked under the key's lock, so
-    /// that of two fills the one that knows more stays.
-    pub(crate) fn store(&self, key: &str, entry: &Arc<Entry<V>>, captured: Captured, knowledge: &Knowledge) -> bool {
+    /// Stores an entry, unless something that touches it was learned since before it was read: checked under the key's
+    /// lock, so that of two fills the one that knows more stays. What is larger than all of L1 is not stored: it would
+    /// drive out everything else first.
+    pub(crate) fn store(&self, key: &str, entry: &Arc<Entry<V>>, knowledge: &Knowledge) -> bool {
         let (store, other) = match entry.value {
+            Some(_) if entry.weight(key) as u64 > self.capacity => return false,
             Some(_) => (&self.found, &self.not_found),
             None => (&self.not_found, &self.found),
         };
         let mut stored = false;
         store.entry(key.into()).and_compute_with(|_| {
-            stored = knowledge.stands(captured);
+            stored = entry.stands(knowledge);
             if stored { Op::Put(Arc::clone(entry)) } else { Op::Nop }
         });
         if stored {
@@ -142,13 +151,14 @@ impl<V: Value> L1<V> {
         self.not_found.remove(key).is_some() || found
     }
 
-    /// Removes an entry that was found to be invalid, unless another has taken its place.
-    pub(crate) fn discard(&self, key: &str, entry: &Arc<Entry<V>>) {
+    /// Removes an entry that is of no more use, unless another has taken its place. Returns whether it was there.
+    pub(crate) fn discard(&self, key: &str, entry: &Arc<Entry<V>>) -> bool {
         let store = if entry.value.is_some() { &self.found } else { &self.not_found };
-        store.entry(key.into()).and_compute_with(|present| match present {
+        let result = store.entry(key.into()).and_compute_with(|present| match present {
             Some(present) if Arc::ptr_eq(present.value(), entry) => Op::Remove,
             _ => Op::Nop,
         });
+        matches!(result, CompResult::Removed(_))
     }
 
     /// Removes every entry.
@@ -162,8 +172,7 @@ impl<V: Value> L1<V> {
         let mut purged = 0;
         for store in [&self.found, &self.not_found] {
             for (key, entry) in store {
-                if entry.deadline <= now {
-                    self.discard(&key, &entry);
+                if entry.deadline <= now && self.discard(&key, &entry) {
                     purged += 1;
                 }
             }
@@ -180,12 +189,15 @@ impl<V: Value> L1<V> {
     }
 }
 
+/// moka panics over a time to live of more than a thousand years.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+
 /// Gives a store what both have in common. moka's own time to live only frees memory: whether an entry may be served is
 /// decided by the entry's deadline, and one past it may still be of use while the database is away.
 fn finish<V: Value>(builder: Builder<V>, ttl: Duration, max_stale: Duration, counters: &Arc<Counters>) -> Store<V> {
     let counters = Arc::clone(counters);
     builder
-        .time_to_live(ttl + max_stale)
+        .time_to_live(ttl.saturating_add(max_stale).min(LONGEST))
         .eviction_listener(move |_, _, cause| match cause {
             RemovalCause::Size => counters.evicted.one(),
             RemovalCause::Expired => counters.freed.one(),

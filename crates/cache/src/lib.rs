@@ -20,6 +20,7 @@ mod follower;
 mod jitter;
 mod knowledge;
 mod l1;
+mod load;
 mod read;
 mod stats;
 

@@ -49,7 +49,9 @@ pub struct Found<V> {
     pub entry: Arc<Entry<V>>,
     /// Where it came from.
     pub tier: Tier,
-    /// Whether it is past the staleness bound or its deadline, served because the database is away.
+    /// Whether it may be past the staleness bound, or is past its deadline, and is served because the database is away; or
+    /// whether it was loaded from another database than the one followed. A reader who asked for the state of a commit or
+    /// a later one must not take the second: [`ReadOptions::max_stale`] of zero refuses both.
     pub stale: bool,
 }
 

@@ -69,17 +69,19 @@ pub struct Counters {
 /// The counts of a cache since it was made, and its size now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Reads answered from L1.
+    /// Reads answered from L1. Each read of a key is a hit, a stale answer or a miss.
     pub hits: u64,
     /// Of those, the ones answered with "not found".
     pub not_found_hits: u64,
     /// Reads that L1 could not answer.
     pub misses: u64,
-    /// Reads answered past the staleness bound because the database was away.
+    /// Reads answered past the staleness bound because the database was away. Where that showed only in the load, the read
+    /// was a miss before.
     pub stale: u64,
     /// Copies stored.
     pub sets: u64,
-    /// Loaded copies that were not stored, since something that touches them changed meanwhile.
+    /// Loaded copies that were not stored: something that touches them changed meanwhile, they come from another database
+    /// than the one followed, or they are larger than L1.
     pub not_stored: u64,
     /// Entries removed by name.
     pub deletes: u64,

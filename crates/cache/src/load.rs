@@ -1,0 +1,150 @@
+//! Loads from the tier below: how they are run, and what becomes of what they bring.
+
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
+
+use crate::{
+    Cache, Incarnation, LoadError, Loaded, Moment, Policy,
+    flight::Duty,
+    l1::{Entry, Value},
+};
+
+impl<V: Value> Cache<V> {
+    /// Starts a load that nobody's departure ends.
+    pub(crate) fn start<F, Fut>(&self, duty: Duty<V>, policy: Policy, numbers: Vec<usize>, load: F)
+    where
+        F: FnOnce(Vec<usize>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        if !self.shared().admission.has_room() {
+            self.counters().refused.one();
+            duty.fail(&LoadError::Overloaded);
+            return;
+        }
+        let cache = self.clone();
+        self.shared().runtime.spawn(async move {
+            match cache.load(numbers, load).await {
+                Ok(loaded) => cache.land(duty, policy, loaded),
+                Err(error) => {
+                    let counters = cache.counters();
+                    if error == LoadError::Overloaded { &counters.refused } else { &counters.load_errors }.one();
+                    duty.fail(&error);
+                }
+            }
+        });
+    }
+
+    /// Waits for its turn and loads. A load that panics is lost, and nothing else.
+    async fn load<F, Fut>(&self, numbers: Vec<usize>, load: F) -> Result<Loaded<V>, LoadError>
+    where
+        F: FnOnce(Vec<usize>) -> Fut + Send,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        let counters = self.counters();
+        let mut begun = None;
+        let work = async {
+            let _permit = self.shared().admission.enter().await?;
+            counters.loads.one();
+            begun = Some(self.clock().now());
+            AssertUnwindSafe(async { load(numbers).await }).catch_unwind().await.unwrap_or(Err(LoadError::Lost))
+        };
+        let loaded = timeout(self.config().load_timeout, work).await;
+        let Some(begun) = begun else { return loaded.unwrap_or(Err(LoadError::Overloaded)) };
+        counters.load_nanos.add(u64::try_from(self.clock().now().since(begun).as_nanos()).unwrap_or(0));
+        loaded.unwrap_or(Err(LoadError::Timeout))
+    }
+
+    /// Stores what was loaded, as far as it still stands, and hands it to everybody who waits.
+    fn land(&self, duty: Duty<V>, policy: Policy, loaded: Loaded<V>) {
+        let shared = self.shared();
+        let (ours, foreign) = self.place(loaded.incarnation);
+        let began = duty.began();
+        let entries: Vec<_> = duty
+            .keys()
+            .zip(loaded.values)
+            .map(|((name, captured), value)| {
+                let ttl = self.ttl(policy, value.is_some());
+                let entry = Arc::new(Entry::new(value, *captured, began, ttl, foreign));
+                let stored = ours && shared.l1.store(name, &entry, &shared.knowledge);
+                if stored { &shared.counters.sets } else { &shared.counters.not_stored }.one();
+                Ok(entry)
+            })
+            .collect();
+        duty.fulfil(entries);
+    }
+
+    /// Whether what a database returned may be stored, and whether it must be marked stale: what comes from another
+    /// database than the one followed, or from one that cannot tell which it is, may be older than the staleness bound.
+    /// Before the change log was read for the first time nothing is stored.
+    fn place(&self, incarnation: Option<Incarnation>) -> (bool, bool) {
+        let followed = self.shared().knowledge.view().map(|view| view.incarnation);
+        let ours = followed.is_some() && followed == incarnation;
+        let starting = self.shared().knowledge.proven() == Moment::NEVER && incarnation.is_some();
+        (ours, !ours && !starting)
+    }
+
+    fn ttl(&self, policy: Policy, exists: bool) -> Duration {
+        let ttl = &self.config().ttl;
+        let time = match policy {
+            _ if !exists => ttl.not_found,
+            Policy::Item => ttl.item,
+            Policy::List => ttl.list,
+            Policy::Search => ttl.search,
+        };
+        self.shared().jitter.shorten(time, ttl.jitter)
+    }
+}
+
+/// How many loads may be under way and how many may wait for that.
+pub(crate) struct Admission {
+    permits: Semaphore,
+    waiting: AtomicUsize,
+    max_waiting: usize,
+}
+
+impl Admission {
+    pub(crate) fn new(at_once: usize, max_waiting: usize) -> Self {
+        let at_once = at_once.clamp(1, Semaphore::MAX_PERMITS);
+        Self { permits: Semaphore::new(at_once), waiting: AtomicUsize::new(0), max_waiting }
+    }
+
+    /// Whether one more load would find a place, now or after waiting.
+    fn has_room(&self) -> bool {
+        self.permits.available_permits() > 0 || self.waiting.load(Ordering::Relaxed) < self.max_waiting
+    }
+
+    /// Waits for its turn.
+    async fn enter(&self) -> Result<SemaphorePermit<'_>, LoadError> {
+        if let Ok(permit) = self.permits.try_acquire() {
+            return Ok(permit);
+        }
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        if before >= self.max_waiting {
+            return Err(LoadError::Overloaded);
+        }
+        self.permits.acquire().await.map_err(|_| LoadError::Lost)
+    }
+}
+
+/// One that waits, counted until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,14 @@
+//! The cache through its public interface.
+
+mod capacity;
+mod follower;
+mod incarnation;
+mod interleavings;
+mod learning;
+mod loads;
+mod negative;
+mod stale;
+mod tokens;
+mod ttl;
+
+mod support;

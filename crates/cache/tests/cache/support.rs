@@ -1,0 +1,500 @@
+//! A database in memory whose transactions commit in any order, and a cache that follows it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use larder_cache::{
+    ANY, Cache, CacheConfig, Change, ChangeLog, Clock, Found, Incarnation, Key, LoadError, Loaded, Moment, Pass,
+    Policy, ReadError, ReadOptions, Snapshot, Stats, Subject, Token, Value,
+};
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+    task::{JoinHandle, yield_now},
+    time::{sleep, timeout},
+};
+
+/// What is cached: the number of the commit that wrote it last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Item {
+    pub(crate) seq: u64,
+    pub(crate) tags: Vec<String>,
+    pub(crate) bytes: usize,
+}
+
+impl Value for Item {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn tagged(&self, tag: &str) -> bool {
+        self.tags.iter().any(|t| t == tag)
+    }
+}
+
+/// One state of a name: since which commit, whether it exists, and when it was committed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Point {
+    pub(crate) seq: u64,
+    pub(crate) exists: bool,
+    pub(crate) at: Moment,
+}
+
+/// Where loads and passes can be held.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum At {
+    /// A load, before it reads.
+    Load,
+    /// A load that has read.
+    Loaded,
+    /// A pass, before it reads.
+    Pass,
+    /// A pass that has read.
+    Passed,
+}
+
+#[derive(Debug)]
+struct Gate {
+    held: watch::Sender<bool>,
+    arrived: watch::Sender<u64>,
+}
+
+/// The truth. Names that begin with `item:` are items, absent until they are written; all others are terms.
+pub(crate) struct Database {
+    state: Mutex<State>,
+    clock: Clock,
+    gates: [Gate; 4],
+    wake: Notify,
+    pub(crate) loads: AtomicU64,
+    pub(crate) fail_loads: AtomicBool,
+    pub(crate) fail_passes: AtomicBool,
+    pub(crate) panic_loads: AtomicBool,
+    chaos: Option<Mutex<SmallRng>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    seq: u64,
+    open: BTreeSet<u64>,
+    log: Vec<Row>,
+    history: HashMap<String, Vec<Point>>,
+    tags: HashMap<String, Vec<String>>,
+    bytes: usize,
+    incarnation: u64,
+    /// What loads say that they read, when it is not the truth.
+    claim: Option<Claim>,
+    /// What the follower is known to have learned: by name, the last commit.
+    learned: HashMap<String, u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Claim(Option<Incarnation>);
+
+/// A row of the change log, and what it touched when it was committed.
+#[derive(Debug)]
+struct Row {
+    change: Change,
+    seq: u64,
+    names: Vec<String>,
+}
+
+impl Database {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let gate = || Gate { held: watch::channel(false).0, arrived: watch::channel(0).0 };
+        Self {
+            state: Mutex::new(State { next: 100, bytes: 100, incarnation: 1, ..State::default() }),
+            clock,
+            gates: [gate(), gate(), gate(), gate()],
+            wake: Notify::new(),
+            loads: AtomicU64::new(0),
+            fail_loads: AtomicBool::new(false),
+            fail_passes: AtomicBool::new(false),
+            panic_loads: AtomicBool::new(false),
+            chaos: None,
+        }
+    }
+
+    /// Loads and passes that take any time and fail now and then.
+    pub(crate) fn with_chaos(mut self, seed: u64) -> Self {
+        self.chaos = Some(Mutex::new(SmallRng::seed_from_u64(seed)));
+        self
+    }
+
+    /// Takes an id.
+    pub(crate) fn begin(&self) -> u64 {
+        let mut state = self.state();
+        state.next += 1;
+        let id = state.next - 1;
+        state.open.insert(id);
+        id
+    }
+
+    /// Takes an id and rolls back; returns the id.
+    pub(crate) fn begin_and_abort(&self) -> u64 {
+        let id = self.begin();
+        self.abort(id);
+        id
+    }
+
+    /// What a commit touched.
+    pub(crate) fn names_of(&self, seq: u64) -> Vec<String> {
+        self.state().log.iter().find(|row| row.seq == seq).map(|row| row.names.clone()).unwrap_or_default()
+    }
+
+    /// Rolls back.
+    pub(crate) fn abort(&self, id: u64) {
+        self.state().open.remove(&id);
+    }
+
+    /// Commits, and returns the number of the commit.
+    pub(crate) fn commit(&self, id: u64, subject: Subject, exists: bool) -> u64 {
+        let at = self.clock.now();
+        let mut state = self.state();
+        assert!(state.open.remove(&id), "transaction {id} is not open");
+        state.seq += 1;
+        let seq = state.seq;
+        let names = state.touched(&subject);
+        for name in &names {
+            let exists = exists || !name.starts_with("item:");
+            state.history.entry(name.clone()).or_default().push(Point { seq, exists, at });
+        }
+        state.log.push(Row { change: Change { id, subject }, seq, names });
+        seq
+    }
+
+    /// Writes an item in a transaction of its own, without telling anybody.
+    pub(crate) fn put(&self, key: &str, terms: &[&str]) -> Token {
+        self.write(entry(key, terms), true)
+    }
+
+    pub(crate) fn write(&self, subject: Subject, exists: bool) -> Token {
+        let id = self.begin();
+        self.commit(id, subject, exists);
+        self.token(id)
+    }
+
+    pub(crate) fn token(&self, id: u64) -> Token {
+        Token { incarnation: Incarnation(self.state().incarnation), id }
+    }
+
+    pub(crate) fn tag(&self, key: &str, tags: &[&str]) {
+        self.state().tags.insert(key.to_owned(), tags.iter().map(|&tag| tag.to_owned()).collect());
+    }
+
+    /// How large items are from now on.
+    pub(crate) fn size(&self, bytes: usize) {
+        self.state().bytes = bytes;
+    }
+
+    /// From now on the database is another one, as after a fail-over.
+    pub(crate) fn next_incarnation(&self) {
+        let mut state = self.state();
+        state.incarnation += 1;
+        state.log.clear();
+        state.open.clear();
+        state.next = 100;
+    }
+
+    /// The change ids start again, and the incarnation stays the same.
+    pub(crate) fn go_back(&self) {
+        self.state().next = 100;
+    }
+
+    /// What loads say of the database from now on.
+    pub(crate) fn loads_say(&self, incarnation: Option<u64>) {
+        self.state().claim = Some(Claim(incarnation.map(Incarnation)));
+    }
+
+    pub(crate) fn history(&self, name: &str) -> Vec<Point> {
+        self.state().history.get(name).cloned().unwrap_or_default()
+    }
+
+    /// The last commit that touches a name.
+    pub(crate) fn committed(&self, name: &str) -> u64 {
+        self.history(name).last().map_or(0, |point| point.seq)
+    }
+
+    /// The last commit of a name that the follower has learned for sure.
+    pub(crate) fn followed(&self, name: &str) -> u64 {
+        self.state().learned.get(name).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn notify(&self) {
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn hold(&self, at: At) {
+        self.gates[at as usize].held.send_replace(true);
+    }
+
+    pub(crate) fn release(&self, at: At) {
+        self.gates[at as usize].held.send_replace(false);
+    }
+
+    /// How many have come to a place.
+    pub(crate) fn arrived(&self, at: At) -> u64 {
+        *self.gates[at as usize].arrived.borrow()
+    }
+
+    /// Waits until so many have come to a place.
+    pub(crate) async fn reached(&self, at: At, count: u64) {
+        let mut arrived = self.gates[at as usize].arrived.subscribe();
+        arrived.wait_for(|&arrived| arrived >= count).await.unwrap();
+    }
+
+    /// Reads all names at one moment.
+    pub(crate) async fn load(&self, names: Vec<String>) -> Result<Loaded<Item>, LoadError> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.panic_loads.load(Ordering::SeqCst), "a load that panics on purpose");
+        self.gate(At::Load).await;
+        if self.fail_loads.load(Ordering::SeqCst) || self.chance(0.03) {
+            return Err(LoadError::Unavailable("away".into()));
+        }
+        assert!(!self.chance(0.005), "a load that panics on purpose");
+        let loaded = {
+            let state = self.state();
+            let values = names.iter().map(|name| state.read(name)).collect();
+            let incarnation = state.claim.map_or(Some(Incarnation(state.incarnation)), |claim| claim.0);
+            Loaded { values, incarnation }
+        };
+        self.gate(At::Loaded).await;
+        Ok(loaded)
+    }
+
+    /// Lets other tasks run, as often as chance will have it.
+    pub(crate) async fn dawdle(&self) {
+        let times = self.chaos.as_ref().map_or(0, |rng| rng.lock().unwrap().random_range(0..5));
+        for _ in 0..times {
+            yield_now().await;
+        }
+    }
+
+    pub(crate) fn chance(&self, share: f64) -> bool {
+        self.chaos.as_ref().is_some_and(|rng| rng.lock().unwrap().random_bool(share))
+    }
+
+    async fn gate(&self, at: At) {
+        let gate = &self.gates[at as usize];
+        gate.arrived.send_modify(|arrived| *arrived += 1);
+        let mut held = gate.held.subscribe();
+        held.wait_for(|held| !held).await.unwrap();
+        self.dawdle().await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl State {
+    fn read(&self, name: &str) -> Option<Item> {
+        let exists = !name.starts_with("item:");
+        let point = self.history.get(name).and_then(|history| history.last());
+        let tags = self.tags.get(name).cloned().unwrap_or_default();
+        point.map_or(exists, |point| point.exists).then(|| Item {
+            seq: point.map_or(0, |point| point.seq),
+            tags,
+            bytes: self.bytes,
+        })
+    }
+
+    /// What a subject touches: an entry itself and its lists; a tag or everything the items that exist.
+    fn touched(&self, subject: &Subject) -> Vec<String> {
+        let items = || self.history.keys().filter(|name| self.read(name).is_some() && name.starts_with("item:"));
+        match subject {
+            Subject::Entry { key, terms } => {
+                [key.as_str(), ANY].into_iter().map(str::to_owned).chain(terms.iter().cloned()).collect()
+            }
+            Subject::Key(key) => vec![key.clone()],
+            Subject::Tag(tag) => {
+                items().filter(|&name| self.tags.get(name).is_some_and(|t| t.contains(tag))).cloned().collect()
+            }
+            Subject::All => items().cloned().collect(),
+        }
+    }
+}
+
+impl ChangeLog for Database {
+    async fn pass(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, String> {
+        if let Some((since, incarnation)) = since {
+            // Whoever asks for what came after a snapshot has learned what came before it.
+            let State { log, learned, incarnation: now, .. } = &mut *self.state();
+            let seen = log.iter().filter(|row| incarnation.0 == *now && since.sees(row.change.id));
+            for (name, seq) in seen.flat_map(|row| row.names.iter().map(|name| (name, row.seq))) {
+                let learned = learned.entry(name.clone()).or_default();
+                *learned = seq.max(*learned);
+            }
+        }
+        self.gate(At::Pass).await;
+        if self.fail_passes.load(Ordering::SeqCst) || self.chance(0.15) {
+            return Err("away".to_owned());
+        }
+        let pass = {
+            let state = self.state();
+            let snapshot = Snapshot {
+                xmin: state.open.first().copied().unwrap_or(state.next),
+                xmax: state.next,
+                in_progress: state.open.iter().copied().collect(),
+            };
+            let changes = since.filter(|(_, incarnation)| incarnation.0 == state.incarnation).map(|(since, _)| {
+                let news = state.log.iter().map(|row| &row.change).filter(|change| !since.sees(change.id));
+                news.cloned().collect::<Vec<_>>()
+            });
+            let changes = changes.filter(|changes| changes.len() <= limit as usize);
+            Pass { snapshot, incarnation: Incarnation(state.incarnation), changes }
+        };
+        self.gate(At::Passed).await;
+        Ok(pass)
+    }
+
+    async fn changed(&self, at_most: Duration) {
+        let _ = timeout(at_most, self.wake.notified()).await;
+    }
+}
+
+/// A change of an item and of the lists of its terms.
+pub(crate) fn entry(key: &str, terms: &[&str]) -> Subject {
+    Subject::Entry { key: key.to_owned(), terms: terms.iter().map(|&term| term.to_owned()).collect() }
+}
+
+/// A cache that follows a database, with a clock moved by hand.
+pub(crate) struct Bench {
+    pub(crate) db: Arc<Database>,
+    pub(crate) cache: Cache<Item>,
+    pub(crate) clock: Clock,
+    follower: JoinHandle<()>,
+}
+
+/// As the default, without jitter.
+pub(crate) fn config() -> CacheConfig {
+    let mut config = CacheConfig::default();
+    config.ttl.jitter = 0.0;
+    config
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        Self::with(config()).await
+    }
+
+    /// Has seen its first pass.
+    pub(crate) async fn with(config: CacheConfig) -> Self {
+        let bench = Self::of(config, |db| db);
+        bench.cache.first_pass().await.unwrap();
+        bench
+    }
+
+    pub(crate) fn of(config: CacheConfig, adorn: impl FnOnce(Database) -> Database) -> Self {
+        let clock = Clock::manual();
+        let db = Arc::new(adorn(Database::new(clock.clone())));
+        let cache = Cache::new(config, clock.clone(), Handle::current(), 1);
+        let follower = tokio::spawn(cache.clone().follow(Arc::clone(&db)));
+        Self { db, cache, clock, follower }
+    }
+
+    /// Ends the following.
+    pub(crate) async fn unfollow(&self) {
+        self.follower.abort();
+        until(|| self.follower.is_finished()).await;
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.cache.stats()
+    }
+
+    pub(crate) fn loads(&self) -> u64 {
+        self.db.loads.load(Ordering::SeqCst)
+    }
+
+    /// What a plain read of an item returns.
+    pub(crate) async fn read(&self, name: &str) -> Result<Found<Item>, ReadError> {
+        self.read_with(Key::item(name), ReadOptions::default()).await
+    }
+
+    pub(crate) async fn read_with(&self, key: Key, options: ReadOptions) -> Result<Found<Item>, ReadError> {
+        let policy = if key.term.is_some() { Policy::List } else { Policy::Item };
+        let (db, name) = (Arc::clone(&self.db), source(&key));
+        self.cache.get_or_load(key, policy, options, move |_| async move { db.load(vec![name]).await }).await
+    }
+
+    pub(crate) async fn read_many(&self, keys: Vec<Key>) -> Result<Vec<Option<Found<Item>>>, ReadError> {
+        self.read_many_with(keys, ReadOptions::default()).await
+    }
+
+    pub(crate) async fn read_many_with(
+        &self,
+        keys: Vec<Key>,
+        options: ReadOptions,
+    ) -> Result<Vec<Option<Found<Item>>>, ReadError> {
+        let (db, names) = (Arc::clone(&self.db), keys.iter().map(source).collect::<Vec<_>>());
+        let load = move |numbers: Vec<usize>| async move {
+            db.load(numbers.into_iter().map(|number| names[number].clone()).collect()).await
+        };
+        self.cache.get_or_load_many(keys, Policy::Item, options, load).await
+    }
+
+    /// The commit that a plain read of an item shows; `None` for one that does not exist.
+    pub(crate) async fn seq(&self, name: &str) -> Option<u64> {
+        seq(&self.read(name).await.unwrap())
+    }
+
+    pub(crate) async fn list_seq(&self, term: &str) -> Option<u64> {
+        seq(&self.read_with(list(term), ReadOptions::default()).await.unwrap())
+    }
+
+    /// Learns as a writer does of its own write.
+    pub(crate) fn learn(&self, subject: Subject) {
+        self.cache.learn(&Change { id: 0, subject });
+    }
+
+    /// Lets the proof of freshness lapse: passes fail from here on, and more than the bound goes by.
+    pub(crate) async fn lose_the_log(&self) {
+        self.db.fail_passes.store(true, Ordering::SeqCst);
+        let failed = self.stats().failed_passes;
+        self.db.notify();
+        until(|| self.stats().failed_passes > failed).await;
+        self.clock.advance(self.cache.config().staleness_bound * 2);
+    }
+
+    /// Has the next pass made, and waits for it.
+    pub(crate) async fn pass(&self) {
+        self.cache.reach(larder_cache::Freshness::FullyConsistent).await.unwrap();
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
+}
+
+pub(crate) fn list(term: &str) -> Key {
+    Key::list(format!("list:{term}"), term)
+}
+
+pub(crate) fn seq(found: &Found<Item>) -> Option<u64> {
+    found.entry.value.as_ref().map(|item| item.seq)
+}
+
+/// Where the database keeps what belongs to a key.
+fn source(key: &Key) -> String {
+    key.term.as_ref().unwrap_or(&key.name).to_string()
+}
+
+/// Waits for what nothing announces.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_mins(1), wait).await.expect("what was waited for did not come");
+}
