@@ -32,10 +32,10 @@ pub(crate) struct Measure {
     /// The server's binary [default: `larder` beside this program]
     #[arg(long, value_name = "PATH")]
     pub(crate) larder: Option<PathBuf>,
-    /// Rounds; ratios are medians over them [default: 5]
+    /// Rounds; ratios are medians over them [default: 9]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Seconds for each server, scenario and round [default: 2]
+    /// Seconds for each server, scenario and round [default: 1.2]
     #[arg(long, value_parser = seconds)]
     seconds: Option<f64>,
     /// Products in the catalogue [default: 100000]
@@ -57,11 +57,11 @@ pub(crate) struct Measure {
 
 impl Measure {
     pub(crate) fn rounds(&self) -> u32 {
-        self.rounds.unwrap_or(if self.quick { 1 } else { 5 })
+        self.rounds.unwrap_or(if self.quick { 1 } else { 9 })
     }
 
     pub(crate) fn seconds(&self) -> f64 {
-        self.seconds.unwrap_or(if self.quick { 0.3 } else { 2.0 })
+        self.seconds.unwrap_or(if self.quick { 0.3 } else { 1.2 })
     }
 
     pub(crate) fn products(&self) -> usize {
@@ -131,7 +131,7 @@ mod tests {
         let cli = Cli::parse_from(["larder-bench", "--quick", "--rounds", "3"]);
         assert_eq!((cli.measure.rounds(), cli.measure.products()), (3, 2_000));
         let cli = Cli::parse_from(["larder-bench"]);
-        assert_eq!((cli.measure.rounds(), cli.measure.products()), (5, 100_000));
+        assert_eq!((cli.measure.rounds(), cli.measure.products()), (9, 100_000));
         assert!(Cli::try_parse_from(["larder-bench", "--seconds", "NaN"]).is_err());
     }
 }

@@ -30,6 +30,7 @@ use std::{fs, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::{Bare, Cli, Command, Measure},
@@ -52,7 +53,12 @@ fn main() -> anyhow::Result<ExitCode> {
 /// Measures, and fails when a reply was wrong.
 fn measure(measure: &Measure) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = runtime.block_on(run::run(measure))?;
+    let report = runtime.block_on(async {
+        tokio::select! {
+            report = run::run(measure) => report,
+            stopped = stopped() => Err(stopped),
+        }
+    })?;
     print(&render(&report, Form::Text));
     if let Some(file) = &measure.markdown {
         fs::write(file, render(&report, Form::Markdown)).with_context(|| format!("cannot write {}", file.display()))?;
@@ -64,6 +70,23 @@ fn measure(measure: &Measure) -> anyhow::Result<ExitCode> {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+/// Waits for a signal to stop: the servers are ended where the run is dropped, not where the process is killed.
+async fn stopped() -> anyhow::Error {
+    let waited = async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    match waited.await {
+        Ok(()) => anyhow::anyhow!("stopped by a signal"),
+        Err(error) => error.into(),
+    }
 }
 
 fn serve_bare(bare: &Bare) -> anyhow::Result<ExitCode> {

@@ -34,9 +34,10 @@ fn settings(report: &Report) -> String {
     let settings = &report.settings;
     let smoke = if settings.quick { "Smoke run, its figures mean nothing. " } else { "" };
     format!(
-        "{smoke}{} rounds of {} s; {} products ({} bytes in a reply), {} of them hot, imported at {} a second. Requests/s and \
+        "{smoke}{} rounds of {} s for each server and scenario; {} products ({} bytes in a reply), {} of them hot, imported at {} a second. Requests/s and \
          CPU: closed loop. Percentiles: open loop at 60% of the slower server's requests/s, from the moment a request was due; 1×1: \
-         closed loop, corrected. Medians over the rounds. Of the reads meant for the database {:.1}% reached it.",
+         closed loop, corrected for coordinated omission. Medians over the rounds. 8×32: 8 connections of 32 streams. Database: \
+         ids in random order over all products, of which L1 holds 1%; {:.1}% of a sample came from there.",
         settings.rounds,
         settings.seconds,
         thousands(settings.products.to_string()),

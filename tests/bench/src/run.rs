@@ -22,8 +22,8 @@ const LOAD: f64 = 0.6;
 const CLOSED: f64 = 0.5;
 /// The share of a window for which the server is loaded before it.
 const WARM_UP: f64 = 0.15;
-/// The entries of L1 on the server whose reads reach the database, as a share of the products.
-const SMALL_L1: usize = 100;
+/// On the server whose reads reach the database, L1 has one entry for so many products.
+const PRODUCTS_PER_ENTRY: usize = 100;
 
 /// Measures and reports. An error means that no figure can be had; wrong replies stand in the report.
 pub(crate) async fn run(measure: &Measure) -> anyhow::Result<Report> {
@@ -38,7 +38,8 @@ pub(crate) async fn run(measure: &Measure) -> anyhow::Result<Report> {
     let requests = Requests::prepare(larder.target.address, measure.products(), measure.hot()).await?;
     requests.replies()?.save(directory.path())?;
     let bare = ServerProcess::bare(directory.path())?;
-    let small = ServerProcess::larder(&binary, directory.path(), Some((measure.products() / SMALL_L1).max(1)))?;
+    let small =
+        ServerProcess::larder(&binary, directory.path(), Some((measure.products() / PRODUCTS_PER_ENTRY).max(1)))?;
     let from_database = requests.share_from_database(small.target.address).await?;
 
     let scenarios = requests.scenarios(larder.target, small.target, bare.target);

@@ -45,8 +45,6 @@ impl ServerProcess {
             .env("DATABASE_URL", format!("sqlite://{}", directory.join("larder.db").display()))
             .env("LARDER_DATA_DIR", directory)
             .env("LARDER_SAMPLE_CATALOGUE", "false")
-            .env("LARDER_ADMIN_LISTEN", "127.0.0.1:0")
-            .env("LARDER_HTTP_LISTEN", "127.0.0.1:0")
             .env("LARDER_LOG", "warn")
             .envs(l1_entries.map(|entries| ("LARDER_L1_ENTRIES", entries.to_string())))
             .current_dir(directory);
