@@ -129,6 +129,8 @@ fn unreachable(address: &http::Uri, error: &tonic::transport::Error) -> CliError
     while let Some(source) = cause.source() {
         cause = source;
     }
+    let address = address.to_string();
+    let address = address.trim_end_matches('/');
     CliError::new(Exit::Unavailable, format!("cannot reach {address}: {}", plain(&cause.to_string())))
         .hint("is it running? start it with `larder serve`, or name another one with --address or LARDER_ADDRESS")
 }

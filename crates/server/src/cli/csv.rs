@@ -117,9 +117,8 @@ impl Quotes {
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         for byte in bytes {
             *self = match (*self, byte) {
-                (Self::FieldStart | Self::Closed, b'"') => Self::Quoted,
                 (Self::Quoted, b'"') => Self::Closed,
-                (Self::Quoted, _) => Self::Quoted,
+                (Self::FieldStart | Self::Closed, b'"') | (Self::Quoted, _) => Self::Quoted,
                 (_, b',') => Self::FieldStart,
                 _ => Self::Bare,
             };

@@ -11,11 +11,12 @@ use super::{
     show,
 };
 
+const ORDER_BY: &str = "The order: id, create_time, update_time, name or price, alone or followed by \" desc\"";
+
 /// Prints products in order, page by page.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// The order: id, create_time, update_time, name or price, alone or followed by " desc".
-    #[arg(long, value_name = "FIELD", default_value = "", hide_default_value = true)]
+    #[arg(long, help = ORDER_BY, value_name = "FIELD", default_value = "", hide_default_value = true)]
     order_by: String,
     /// Tell how many products match on all pages together.
     #[arg(long)]

@@ -65,7 +65,7 @@ impl FilterArgs {
 #[command(next_help_heading = "Freshness")]
 pub(crate) struct ReadArgs {
     /// The state of the commit that this token names, or a later one.
-    #[arg(long, value_name = "TOKEN", conflicts_with = "consistent")]
+    #[arg(long, value_name = "TOKEN", conflicts_with = "consistent", allow_hyphen_values = true)]
     fresh: Option<String>,
     /// Every write acknowledged before the request.
     #[arg(long)]
@@ -103,7 +103,7 @@ pub(crate) struct PageArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_hyphen_values = true)]
     pub(crate) page_size: i32,
     /// The page that this token of an earlier reply asks for.
-    #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     pub(crate) page_token: String,
     /// Every page, from this one to the last.
     #[arg(long)]

@@ -13,7 +13,7 @@ use crate::{
     telemetry,
 };
 
-/// Serves the catalogue until SIGTERM or Ctrl-C; then requests under way may finish. Both again: ends at once.
+/// Serves the catalogue until SIGTERM or Ctrl-C; then requests under way may finish.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]

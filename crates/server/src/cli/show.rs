@@ -1,5 +1,7 @@
 //! Products as people read them.
 
+use std::fmt::Write as _;
+
 use larder_proto::{
     catalog::{CacheCounts, CacheInfo, CacheTier, Product},
     google_type::Money,
@@ -92,16 +94,16 @@ pub(crate) fn cache(info: Option<&CacheInfo>, counts: Option<&CacheCounts>) {
     let mut text = format!("cache: from {tier}");
     let duration = |duration: &prost_types::Duration| std::time::Duration::try_from(*duration).unwrap_or_default();
     if let Some(age) = &info.age {
-        text.push_str(&format!(", read {:?} ago", duration(age)));
+        let _ = write!(text, ", read {:.1?} ago", duration(age));
     }
     if let Some(ttl) = &info.ttl {
-        text.push_str(&format!(", expires in {:?}", duration(ttl)));
+        let _ = write!(text, ", expires in {:.1?}", duration(ttl));
     }
     if info.stale {
         text.push_str(", stale: the database is away");
     }
     if let Some(counts) = counts {
-        text.push_str(&format!("; memory {}, Redis {}, database {}", counts.l1, counts.l2, counts.database));
+        let _ = write!(text, "; memory {}, Redis {}, database {}", counts.l1, counts.l2, counts.database);
     }
     note(&text);
 }

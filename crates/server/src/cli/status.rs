@@ -36,6 +36,10 @@ pub(crate) fn failure(status: &Status) -> CliError {
 pub(crate) fn text(status: &Status) -> String {
     let message = match status.message() {
         "" => "no message",
+        // Errors of the service say why; those of the transport carry no details and speak of its inner workings.
+        _ if status.code() == Code::Unknown && status.details().is_empty() => {
+            return "the connection was lost".to_owned();
+        }
         message => message,
     };
     format!("{}: {}", name(status.code()), plain(message))

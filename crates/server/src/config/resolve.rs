@@ -287,7 +287,7 @@ fn unknown_variables(sources: &Sources) -> Vec<String> {
             Some(near) => format!("did you mean {near}?"),
             None => "`larder config --markdown` lists every setting".to_owned(),
         };
-        warnings.push(format!("{name} (environment {name}) is no setting of this release and has no effect; {hint}"));
+        warnings.push(format!("environment {name}: no setting has this name, it has no effect; {hint}"));
     }
     warnings.sort();
     warnings

@@ -12,7 +12,7 @@ use super::{
         retry::Retry,
         settings::{CallsOrOpens, SettingArgs},
     },
-    Content, Ended, Job, Window,
+    Content, Ended, Job, Window, take,
 };
 use crate::{config::value::show_duration, contract::parse_import};
 
@@ -65,7 +65,7 @@ impl Direct<'_> {
             }
             self.bytes += record.product.as_ref().map_or(0, prost::Message::encoded_len);
             let ids = &mut self.ids;
-            job.take(&mut self.window, record, |product| parse(product, ids));
+            take(&mut self.window, record, |product| parse(product, ids));
             if self.ids.len() >= BATCH || self.bytes >= BATCH_BYTES || !self.window.has_room() {
                 self.commit(job).await?;
             }

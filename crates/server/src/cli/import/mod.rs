@@ -39,15 +39,22 @@ use source::Source;
 use stop::Stop;
 use window::{Content, Entry, Window};
 
+/// What `larder import --help` says.
+const ABOUT: &str = "\
+Creates or replaces products by id, from JSON Lines or CSV.
+
+JSON Lines: Protobuf's JSON mapping of Product, one object a line.
+
+CSV: a header with columns among id, name, description, price_currency, price_amount (12.50), categories and tags (entries
+separated by |; within one, \\| stands for | and \\\\ for \\), attributes (a JSON object of texts), image_url and in_stock (true or
+false). The columns id and name are required.
+
+What is no valid product is rejected with its line and a reason, and the import goes on; in the end it exits with 65. Of an id
+that occurs more than once the last one counts. When the import is interrupted it says how to go on.";
+
 /// Creates or replaces products by id, from JSON Lines or CSV.
-///
-/// JSON Lines: Protobuf's JSON mapping of Product, one object a line. CSV: a header with columns among id, name, description,
-/// price_currency, price_amount (12.50), categories and tags (separated by |, with \| for | and \\ for \ within one),
-/// attributes (a JSON object of texts), image_url and in_stock (true or false); id and name are required.
-///
-/// What is no valid product is rejected with its line and a reason, and the import goes on; then it exits with 65. Of an id
-/// that occurs more than once the last one counts. When the import is interrupted it says how to go on.
 #[derive(Debug, Args)]
+#[command(long_about = ABOUT)]
 pub(crate) struct Import {
     /// The file; - reads standard input.
     #[arg(value_name = "FILE")]
@@ -167,11 +174,21 @@ impl Import {
             (Err(Ended::Failed(error)), _) => Err(error),
             (Err(Ended::Stopped(exit)), _) => Err(CliError::new(exit, "interrupted")),
         };
+        if let (Err(error), 0) = (&ended, job.counts.sum())
+            && !matches!(error, CliError::Failed(failure) if failure.exit == Exit::Interrupted)
+        {
+            // Nothing has been done: there is nothing to count and nothing to go on with.
+            return ended;
+        }
         self.print(job, skipped)?;
         match ended {
             Ok(()) if job.counts.rejected == 0 => Ok(()),
             Ok(()) => {
-                let error = CliError::new(Exit::Data, format!("{} lines were rejected", job.counts.rejected));
+                let rejected = match job.counts.rejected {
+                    1 => "1 line was rejected".to_owned(),
+                    count => format!("{count} lines were rejected"),
+                };
+                let error = CliError::new(Exit::Data, rejected);
                 Err(match &self.rejects {
                     Some(path) => error.hint(format!("they stand in {}", path.display())),
                     None => error.hint("--rejects PATH writes them to a file"),
@@ -200,7 +217,8 @@ impl Import {
         } else {
             let seconds = job.report.elapsed().as_secs_f64();
             let before = if skipped == 0 { String::new() } else { format!(" ({skipped} before them skipped)") };
-            out.line(&format!("{} lines{before}: {counts}, in {seconds:.1} s", counts.sum()))?;
+            let lines = if counts.sum() == 1 { "line" } else { "lines" };
+            out.line(&format!("{} {lines}{before}: {counts}, in {seconds:.1} s", counts.sum()))?;
             if self.call.verbose && !job.token.is_empty() {
                 out.line(&format!("token: {}", plain(&job.token)))?;
             }
@@ -224,16 +242,6 @@ impl Import {
 }
 
 impl Job {
-    /// Puts a record into the window.
-    fn take<T>(&mut self, window: &mut Window<T>, record: Record, parse: impl FnOnce(Product) -> Content<T>) {
-        let (bytes, content) = match record.product {
-            Ok(product) => (product.encoded_len() + record.raw.len() + 64, parse(product)),
-            Err(reason) => (record.raw.len() + 64, Content::Refused { id: String::new(), reason }),
-        };
-        let Record { line, last_line, end, raw, .. } = record;
-        window.push(Entry { line, last_line, end, raw, bytes, content });
-    }
-
     /// Takes what is settled out of the window, and reports what was refused here.
     fn settle<T>(&mut self, window: &mut Window<T>, through: u64) -> Result<(), CliError> {
         while let Some(entry) = window.settle(through) {
@@ -246,6 +254,16 @@ impl Job {
         self.report.progress(self.counts, self.through.bytes);
         Ok(())
     }
+}
+
+/// Puts a record into the window.
+fn take<T>(window: &mut Window<T>, record: Record, parse: impl FnOnce(Product) -> Content<T>) {
+    let (bytes, content) = match record.product {
+        Ok(product) => (product.encoded_len() + record.raw.len() + 64, parse(product)),
+        Err(reason) => (record.raw.len() + 64, Content::Refused { id: String::new(), reason }),
+    };
+    let Record { line, last_line, end, raw, .. } = record;
+    window.push(Entry { line, last_line, end, raw, bytes, content });
 }
 
 fn is_stdin(path: &Path) -> bool {

@@ -19,7 +19,7 @@ use super::{
         settings::{CallsOrOpens, SettingArgs},
         status,
     },
-    Content, Counts, Ended, Job, Record, Window,
+    Content, Counts, Ended, Job, Record, Window, take,
 };
 use crate::config::{Purpose, value::show_duration};
 
@@ -91,7 +91,7 @@ async fn something_to_send(job: &mut Job, window: &mut Window<Product>) -> Resul
         }
         tokio::select! {
             record = job.source.next() => match record {
-                Some(record) => job.take(window, record, Content::Product),
+                Some(record) => take(window, record, Content::Product),
                 None => return Ok(false),
             },
             exit = job.stop.asked() => return Err(Ended::Stopped(exit)),
@@ -158,12 +158,22 @@ async fn stream(
                 }
                 _ => Event::End,
             },
-            record = job.source.next(), if window.has_room() && job.source.end().is_none() => Event::Read(record),
+            record = job.source.next(), if window.has_room() && job.source.end().is_none() => {
+                Event::Read(record.map(Box::new))
+            }
             () = sleep(QUIET), if window.awaits() => Event::End,
         };
         match event {
             Event::Sent | Event::Read(None) => {}
-            Event::Read(Some(record)) => job.take(window, record, Content::Product),
+            Event::Read(Some(record)) => {
+                let refused = record.product.is_err();
+                take(window, *record, Content::Product);
+                if refused {
+                    // With nothing before it that is awaited it is settled here: no reply will do it.
+                    let through = job.through.line;
+                    job.settle(window, through)?;
+                }
+            }
             Event::Heard(Ok(Some(reply))) => hear(job, window, reply, &mut heard)?,
             Event::Heard(Ok(None)) => {
                 return Ok(StreamEnd::Broken(Status::unavailable("the server ended the import early")));
@@ -184,7 +194,7 @@ enum Event {
     Stop(Exit),
     Heard(Result<Option<ImportProductsResponse>, Status>),
     Sent,
-    Read(Option<Record>),
+    Read(Option<Box<Record>>),
     /// Nothing more is to be sent.
     End,
 }

@@ -119,10 +119,8 @@ mod tests {
     use super::*;
 
     fn entry(line: u64, product: bool) -> Entry<u64> {
-        let content = match product {
-            true => Content::Product(line * 10),
-            false => Content::Refused { id: String::new(), reason: "bad".to_owned() },
-        };
+        let refused = || Content::Refused { id: String::new(), reason: "bad".to_owned() };
+        let content = if product { Content::Product(line * 10) } else { refused() };
         Entry { line, last_line: line, end: 0, raw: Vec::new(), bytes: 1, content }
     }
 
