@@ -281,9 +281,11 @@ fn the_example_file_is_in_sync_and_holds_when_uncommented() {
 }
 
 #[test]
-fn the_table_of_the_readme_names_every_setting() {
+fn the_table_of_the_readme_is_in_sync_and_names_every_setting() {
     let markdown = markdown();
     for setting in settings() {
         assert!(markdown.contains(&format!("| `{}` |", setting.env)), "{}", setting.env);
     }
+    let readme = include_str!("../../../../README.md");
+    assert!(readme.contains(markdown.trim_end()), "put the output of `larder config --markdown` into README.md again");
 }
