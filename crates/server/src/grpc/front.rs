@@ -218,8 +218,8 @@ fn parse_timeout(value: &HeaderValue) -> Option<Duration> {
     }
     let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
     match unit {
-        b"H" => Some(Duration::from_secs(count * 3_600)),
-        b"M" => Some(Duration::from_secs(count * 60)),
+        b"H" => Some(Duration::from_hours(count)),
+        b"M" => Some(Duration::from_mins(count)),
         b"S" => Some(Duration::from_secs(count)),
         b"m" => Some(Duration::from_millis(count)),
         b"u" => Some(Duration::from_micros(count)),
