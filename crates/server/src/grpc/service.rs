@@ -1,6 +1,9 @@
 //! `larder.catalog.v1.ProductCatalog`.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use larder_cache::{Entry, Tier, Token};
 use larder_proto::{
@@ -82,19 +85,15 @@ impl ProductCatalog for CatalogService {
         let read = violations.take(parse_read(request.read));
 
         let mut facts = self.facts();
-        let mut counts = CacheCounts::default();
         let mut entries = Vec::with_capacity(request.ids.len());
         let mut absent = Vec::new();
         for (number, id) in request.ids.iter().enumerate() {
             let entry = if plain { self.catalog.cached(id) } else { None };
             match &entry {
-                Some(entry) => {
-                    facts.hit(entry);
-                    counts.l1 += u32::from(entry.value.is_some());
-                }
+                Some(entry) => facts.hit(entry),
                 None => absent.push(number),
             }
-            entries.push(entry);
+            entries.push(entry.map(|entry| (entry, Tier::L1)));
         }
         // A name that stands in the request twice is looked up once.
         let mut wanted = Vec::new();
@@ -108,29 +107,28 @@ impl ProductCatalog for CatalogService {
         if !wanted.is_empty() {
             let found = self.catalog.products(wanted.clone(), read).await.map_err(|error| errors::read(&error))?;
             facts = self.facts();
-            entries.iter().flatten().for_each(|entry| facts.hit(entry));
+            entries.iter().flatten().for_each(|(entry, _)| facts.hit(entry));
             let found: HashMap<_, _> = wanted.into_iter().zip(found).collect();
-            for found in found.values().flatten() {
-                facts.add(found);
-                if found.entry.value.is_some() {
-                    match found.tier {
-                        Tier::L1 => counts.l1 += 1,
-                        Tier::Database => counts.database += 1,
-                    }
-                }
-            }
+            found.values().flatten().for_each(|found| facts.add(found));
             for number in absent {
                 let found = found.get(&request.ids[number]).and_then(Option::as_ref);
-                entries[number] = found.map(|found| std::sync::Arc::clone(&found.entry));
+                entries[number] = found.map(|found| (Arc::clone(&found.entry), found.tier));
             }
         }
 
+        let mut counts = CacheCounts::default();
         let mut products = Vec::with_capacity(entries.len());
         let mut missing_ids: Vec<String> = Vec::new();
         let mut missing = HashSet::new();
         for (id, entry) in request.ids.iter().zip(&entries) {
-            match entry.as_deref().and_then(product) {
-                Some(product) => products.push(product),
+            match entry.as_ref().and_then(|(entry, tier)| product(entry).zip(Some(tier))) {
+                Some((product, tier)) => {
+                    products.push(product);
+                    match tier {
+                        Tier::L1 => counts.l1 += 1,
+                        Tier::Database => counts.database += 1,
+                    }
+                }
                 None if missing.insert(id) => missing_ids.push(id.clone()),
                 None => {}
             }
