@@ -4,4 +4,10 @@
 
 mod harness;
 
+mod imports;
+mod masks;
+mod paging;
+mod reads;
+mod searches;
 mod smoke;
+mod writes;

@@ -26,6 +26,11 @@ pub(crate) fn named(id: &str, name: &str) -> Product {
     Product { id: id.to_owned(), name: name.to_owned(), ..Product::default() }
 }
 
+/// A product without what the server adds.
+pub(crate) fn user_fields(product: Product) -> Product {
+    Product { create_time: None, update_time: None, etag: String::new(), ..product }
+}
+
 /// Waits until a condition holds.
 ///
 /// # Panics

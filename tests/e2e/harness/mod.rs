@@ -17,9 +17,13 @@
 mod database;
 mod fixtures;
 mod process;
+mod raw;
+mod refusal;
 mod server;
 
 pub(crate) use database::{Database, on_both_databases};
-pub(crate) use fixtures::{eventually, named, product};
+pub(crate) use fixtures::{eventually, named, product, user_fields};
 pub(crate) use process::Process;
+pub(crate) use raw::{Raw, RawReply, framed};
+pub(crate) use refusal::{Refusal, refusal};
 pub(crate) use server::{Client, Server, connect};

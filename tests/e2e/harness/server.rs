@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 
 use larder_cache::{Clock, Stats};
 use larder_proto::catalog::{
-    CreateProductRequest, CreateProductResponse, GetProductRequest, GetProductResponse, Product, ReadOptions,
+    CreateProductRequest, CreateProductResponse, DeleteProductRequest, GetProductRequest, GetProductResponse,
+    ImportProductsRequest, ImportProductsResponse, Product, ReadOptions, UpdateProductRequest, UpdateProductResponse,
     product_catalog_client::ProductCatalogClient,
 };
 use larder_server::{app::Running, config::Config};
+use prost_types::FieldMask;
 use tokio::runtime::{Builder, Runtime};
 use tonic::{Status, transport::Channel};
 
@@ -82,6 +84,33 @@ impl Server {
     pub(crate) async fn create(&self, product: Product) -> CreateProductResponse {
         let request = CreateProductRequest { product: Some(product), ..Default::default() };
         self.client().create_product(request).await.expect("the product to be created").into_inner()
+    }
+
+    /// Changes the fields of a product that the paths name.
+    pub(crate) async fn update(&self, product: Product, paths: &[&str]) -> UpdateProductResponse {
+        let paths = paths.iter().map(|&path| path.to_owned()).collect();
+        let update_mask = Some(FieldMask { paths });
+        let request = UpdateProductRequest { product: Some(product), update_mask, ..Default::default() };
+        self.client().update_product(request).await.expect("the product to be changed").into_inner()
+    }
+
+    /// Deletes a product and returns the token.
+    pub(crate) async fn delete(&self, id: &str) -> String {
+        let request = DeleteProductRequest { id: id.to_owned(), ..Default::default() };
+        self.client().delete_product(request).await.expect("the product to be deleted").into_inner().token
+    }
+
+    /// Imports products, and returns the last report.
+    pub(crate) async fn import(&self, products: impl IntoIterator<Item = Product>) -> ImportProductsResponse {
+        let requests: Vec<_> =
+            products.into_iter().map(|product| ImportProductsRequest { product: Some(product), line: 0 }).collect();
+        let stream = self.client().import_products(tokio_stream::iter(requests)).await.expect("an import");
+        let mut stream = stream.into_inner();
+        let mut last = ImportProductsResponse::default();
+        while let Some(report) = stream.message().await.expect("the import to go on") {
+            last = report;
+        }
+        last
     }
 
     /// Reads a product that is there.

@@ -1,0 +1,76 @@
+//! Errors, as scripts read them.
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+/// What of an error scripts rely on: its code, the reason of its `ErrorInfo`, the fields of its `BadRequest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: Code,
+    pub(crate) reason: String,
+    pub(crate) fields: Vec<String>,
+}
+
+impl Refusal {
+    /// A refusal for another reason than its fields.
+    pub(crate) fn of(code: Code, reason: &str) -> Self {
+        Self { code, reason: reason.to_owned(), fields: Vec::new() }
+    }
+
+    /// A refusal because of fields.
+    pub(crate) fn invalid(fields: &[&str]) -> Self {
+        let fields = fields.iter().map(|&field| field.to_owned()).collect();
+        Self { code: Code::InvalidArgument, reason: "INVALID_REQUEST".to_owned(), fields }
+    }
+}
+
+/// Words that only a driver or a library would write.
+const FOREIGN: [&str; 20] = [
+    "sqlx",
+    "sqlite",
+    "postgres",
+    "psql",
+    "relation",
+    "constraint",
+    "sql",
+    "pool",
+    "tokio",
+    "hyper",
+    "h2 ",
+    "tonic",
+    "prost",
+    "protobuf",
+    "panick",
+    "connection refused",
+    "os error",
+    "broken pipe",
+    "varint",
+    "wire type",
+];
+
+/// Reads an error, and checks what holds for each: it has one `ErrorInfo` of this service, every broken rule has a field
+/// and a text, no text of a driver or a library is in it, and what may be tried again says when.
+///
+/// # Panics
+/// When it breaks one of these.
+pub(crate) fn refusal(status: &Status) -> Refusal {
+    let info = status.get_details_error_info().unwrap_or_else(|| panic!("an error without ErrorInfo: {status:?}"));
+    assert_eq!(info.domain, "larder.dev", "{status:?}");
+    let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();
+    assert_eq!(info.reason == "INVALID_REQUEST", !violations.is_empty(), "{status:?}");
+
+    let texts = violations.iter().map(|violation| violation.description.as_str());
+    for text in texts.chain([status.message()]) {
+        assert!(!text.is_empty(), "an error that explains nothing: {status:?}");
+        let lower = text.to_lowercase();
+        for word in FOREIGN {
+            assert!(!lower.contains(word), "{word:?} in an error: {status:?}");
+        }
+    }
+    let retried = ["DATABASE_UNAVAILABLE", "OVERLOADED", "WRITE_CONFLICT"].contains(&info.reason.as_str());
+    let delay = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
+    assert_eq!(delay.is_some_and(|delay| !delay.is_zero()), retried, "RetryInfo: {status:?}");
+
+    let fields = violations.into_iter().map(|violation| violation.field).collect();
+    Refusal { code: status.code(), reason: info.reason, fields }
+}
