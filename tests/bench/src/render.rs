@@ -32,7 +32,11 @@ pub(crate) fn render(report: &Report, form: Form) -> String {
 
 fn settings(report: &Report) -> String {
     let settings = &report.settings;
-    let smoke = if settings.quick { "Smoke run, its figures mean nothing. " } else { "" };
+    let smoke = if settings.quick || cfg!(debug_assertions) {
+        "A smoke run or a debug build: the figures mean nothing. "
+    } else {
+        ""
+    };
     format!(
         "{smoke}{} rounds of {} s for each server and scenario; {} products ({} bytes in a reply), {} of them hot, imported at {} a second. Requests/s and \
          CPU: closed loop. Percentiles: open loop at 60% of the slower server's requests/s, from the moment a request was due; 1×1: \
