@@ -17,7 +17,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     catalog::{Catalog, Log},
     config::{Config, ServerConfig},
-    grpc::{CatalogService, Front, FrontOptions},
+    grpc::{Front, FrontOptions},
     net::{Connections, Limits, Listener, Workers},
 };
 
@@ -125,7 +125,7 @@ impl Running {
         for name in ALL_SERVING {
             health.set_service_status(name, ServingStatus::NotServing).await;
         }
-        let front = Front::new(CatalogService::new(catalog.clone()), front_options(&server))
+        let front = Front::new(catalog.clone(), front_options(&server))
             .with("/grpc.health.v1.Health/", health_service)
             .with("/grpc.reflection.v1.ServerReflection/", reflection().build_v1().map_err(reflection_error)?)
             .with(

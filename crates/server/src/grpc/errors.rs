@@ -110,6 +110,12 @@ pub(super) fn write(error: &StorageError) -> Status {
     }
 }
 
+/// A reply that is larger than what may be sent.
+pub(super) fn reply_too_large() -> Status {
+    let text = "the reply would be larger than the server sends; ask for fewer products at once";
+    status(Code::ResourceExhausted, "REPLY_TOO_LARGE", text)
+}
+
 /// Too much at once.
 pub(super) fn overloaded() -> Status {
     retry(Code::ResourceExhausted, "OVERLOADED", "too many requests are waiting for the database")

@@ -9,4 +9,3 @@ mod replies;
 mod service;
 
 pub use front::{Front, FrontOptions};
-pub use service::CatalogService;

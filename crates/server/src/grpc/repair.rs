@@ -24,6 +24,9 @@ fn status_of(headers: &HeaderMap) -> Option<(Code, String)> {
     Some((Code::from_bytes(code.as_bytes()), message))
 }
 
+/// What tonic says of a body that ends too early, begins with no known flag, or is empty.
+const NO_WHOLE_MESSAGE: [&str; 4] = ["EOF", "compression flag", "compressed-flag", "Missing request message"];
+
 /// A status that tonic made, in the words of the contract.
 pub(super) fn mended(code: Code, message: &str) -> Status {
     match code {
@@ -35,7 +38,7 @@ pub(super) fn mended(code: Code, message: &str) -> Status {
             "MESSAGE_TOO_LARGE",
             "the message is larger than the server accepts",
         ),
-        Code::Internal if message.contains("EOF") || message.contains("compression flag") || message.is_empty() => {
+        Code::Internal if NO_WHOLE_MESSAGE.iter().any(|part| message.contains(part)) || message.is_empty() => {
             errors::status(Code::InvalidArgument, "MALFORMED_MESSAGE", "the body is not one whole message")
         }
         Code::Unimplemented if message.contains("ompress") || message.contains("encoding") => {

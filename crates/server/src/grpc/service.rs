@@ -16,6 +16,7 @@ use larder_proto::{
     },
 };
 use larder_storage::{Creation, Deletion, ProductMask, Update, Updating, WriteOptions};
+use prost::Message;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -33,16 +34,23 @@ use crate::{
 
 /// The catalogue over gRPC.
 #[derive(Clone)]
-pub struct CatalogService {
+pub(super) struct CatalogService {
     catalog: Catalog,
+    max_response: usize,
 }
 
 const LONGEST_REQUEST_ID: usize = 128;
 
 impl CatalogService {
-    /// Serves a catalogue.
-    pub fn new(catalog: Catalog) -> Self {
-        Self { catalog }
+    /// Serves a catalogue, with replies of at most `max_response` bytes.
+    pub(super) fn new(catalog: Catalog, max_response: usize) -> Self {
+        Self { catalog, max_response }
+    }
+
+    /// Refuses a reply that is too large. tonic could as well, but only when the headers have left, without details, and
+    /// with another code.
+    fn sized<T: Message>(&self, message: T) -> Result<T, Status> {
+        if message.encoded_len() > self.max_response { Err(errors::reply_too_large()) } else { Ok(message) }
     }
 
     fn facts(&self) -> Facts {
@@ -59,7 +67,7 @@ impl ProductCatalog for CatalogService {
         {
             let mut facts = self.facts();
             facts.hit(&entry);
-            return got(facts, &entry, &request.id, &metadata);
+            return self.got(facts, &entry, &request.id, &metadata);
         }
         let mut violations = Violations::default();
         let id = violations.take(parse_id("id", request.id));
@@ -68,7 +76,7 @@ impl ProductCatalog for CatalogService {
         let found = self.catalog.product(id.clone(), read).await.map_err(|error| errors::read(&error))?;
         let mut facts = self.facts();
         facts.add(&found);
-        got(facts, &found.entry, id.as_str(), &metadata)
+        self.got(facts, &found.entry, id.as_str(), &metadata)
     }
 
     async fn batch_get_products(
@@ -134,7 +142,7 @@ impl ProductCatalog for CatalogService {
             }
         }
         let reply = BatchGetProductsResponse { products, missing_ids, cache: Some(facts.info()), counts: Some(counts) };
-        Ok(facts.reply(reply, &metadata, || "product:*".to_owned()))
+        Ok(facts.reply(self.sized(reply)?, &metadata, || "product:*".to_owned()))
     }
 
     async fn list_products(
@@ -147,7 +155,7 @@ impl ProductCatalog for CatalogService {
         let page = self.catalog.list(request).await.map_err(|error| errors::read(&error))?;
         let (facts, products, next_page_token, total_size) = self.page(&page);
         let reply = ListProductsResponse { products, next_page_token, total_size, cache: Some(facts.info()) };
-        Ok(facts.reply(reply, &metadata, || key))
+        Ok(facts.reply(self.sized(reply)?, &metadata, || key))
     }
 
     async fn search_products(
@@ -160,7 +168,7 @@ impl ProductCatalog for CatalogService {
         let page = self.catalog.search(request).await.map_err(|error| errors::read(&error))?;
         let (facts, products, next_page_token, _) = self.page(&page);
         let reply = SearchProductsResponse { products, next_page_token, cache: Some(facts.info()) };
-        Ok(facts.reply(reply, &metadata, || key))
+        Ok(facts.reply(self.sized(reply)?, &metadata, || key))
     }
 
     async fn create_product(
@@ -252,6 +260,27 @@ impl ProductCatalog for CatalogService {
 }
 
 impl CatalogService {
+    /// The reply of a read of one product.
+    fn got(
+        &self,
+        facts: Facts,
+        entry: &Entry<Copy>,
+        id: &str,
+        metadata: &MetadataMap,
+    ) -> Result<Response<GetProductResponse>, Status> {
+        match product(entry) {
+            Some(product) => {
+                let reply = GetProductResponse { product: Some(product), cache: Some(facts.info()) };
+                Ok(facts.reply(self.sized(reply)?, metadata, || product_name(id)))
+            }
+            None => {
+                let mut status = errors::missing(id);
+                facts.mark(status.metadata_mut(), metadata, || product_name(id));
+                Err(status)
+            }
+        }
+    }
+
     fn page(&self, page: &Page) -> (Facts, Vec<Product>, String, Option<i64>) {
         let mut facts = self.facts();
         facts.add(&page.page);
@@ -260,26 +289,6 @@ impl CatalogService {
         match &page.page.entry.value {
             Some(Copy::Page(page)) => (facts, products, page.next.as_deref().unwrap_or_default().into(), page.total),
             _ => (facts, products, String::new(), None),
-        }
-    }
-}
-
-/// The reply of a read of one product.
-fn got(
-    facts: Facts,
-    entry: &Entry<Copy>,
-    id: &str,
-    metadata: &MetadataMap,
-) -> Result<Response<GetProductResponse>, Status> {
-    match product(entry) {
-        Some(product) => {
-            let reply = GetProductResponse { product: Some(product), cache: Some(facts.info()) };
-            Ok(facts.reply(reply, metadata, || product_name(id)))
-        }
-        None => {
-            let mut status = errors::missing(id);
-            facts.mark(status.metadata_mut(), metadata, || product_name(id));
-            Err(status)
         }
     }
 }
