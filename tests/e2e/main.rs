@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod bad_input;
 mod imports;
 mod masks;
 mod paging;

@@ -48,29 +48,36 @@ const FOREIGN: [&str; 20] = [
     "wire type",
 ];
 
-/// Reads an error, and checks what holds for each: it has one `ErrorInfo` of this service, every broken rule has a field
-/// and a text, no text of a driver or a library is in it, and what may be tried again says when.
+/// Reads an error.
 ///
 /// # Panics
-/// When it breaks one of these.
+/// When it breaks a rule of [`read_refusal`].
 pub(crate) fn refusal(status: &Status) -> Refusal {
-    let info = status.get_details_error_info().unwrap_or_else(|| panic!("an error without ErrorInfo: {status:?}"));
-    assert_eq!(info.domain, "larder.dev", "{status:?}");
+    read_refusal(status).unwrap_or_else(|broken| panic!("{broken}: {status:?}"))
+}
+
+/// Reads an error, and checks what holds for each: it has one `ErrorInfo` of this service, every broken rule has a field
+/// and a text, no text of a driver or a library is in it, and what may be tried again says when. Otherwise it says what is
+/// wrong.
+pub(crate) fn read_refusal(status: &Status) -> Result<Refusal, String> {
+    let info = status.get_details_error_info().ok_or("no ErrorInfo")?;
     let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();
-    assert_eq!(info.reason == "INVALID_REQUEST", !violations.is_empty(), "{status:?}");
+    let rule = |holds: bool, broken: &str| if holds { Ok(()) } else { Err(broken.to_owned()) };
+    rule(info.domain == "larder.dev", "another domain")?;
+    rule((info.reason == "INVALID_REQUEST") == !violations.is_empty(), "a reason that does not go with the fields")?;
 
     let texts = violations.iter().map(|violation| violation.description.as_str());
     for text in texts.chain([status.message()]) {
-        assert!(!text.is_empty(), "an error that explains nothing: {status:?}");
+        rule(!text.is_empty(), "no explanation")?;
         let lower = text.to_lowercase();
         for word in FOREIGN {
-            assert!(!lower.contains(word), "{word:?} in an error: {status:?}");
+            rule(!lower.contains(word), &format!("{word:?} in the text"))?;
         }
     }
     let retried = ["DATABASE_UNAVAILABLE", "OVERLOADED", "WRITE_CONFLICT"].contains(&info.reason.as_str());
     let delay = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
-    assert_eq!(delay.is_some_and(|delay| !delay.is_zero()), retried, "RetryInfo: {status:?}");
+    rule(delay.is_some_and(|delay| !delay.is_zero()) == retried, "RetryInfo where there should be none, or none")?;
 
     let fields = violations.into_iter().map(|violation| violation.field).collect();
-    Refusal { code: status.code(), reason: info.reason, fields }
+    Ok(Refusal { code: status.code(), reason: info.reason, fields })
 }
