@@ -5,8 +5,11 @@
 mod harness;
 
 mod bad_input;
+mod caching;
+mod freshness;
 mod imports;
 mod masks;
+mod metadata;
 mod paging;
 mod reads;
 mod searches;

@@ -24,6 +24,7 @@ async fn a_batch_keeps_the_order_of_the_request(database: &Database) {
     for id in ["a", "b", "c"] {
         server.create(product(id)).await;
     }
+    server.settle().await;
     let asked = ["b", "a", "none", "b", "nothing", "b", "none"];
     for round in ["from the database", "from memory"] {
         let reply = batch(&server, &asked).await;

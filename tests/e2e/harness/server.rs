@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use larder_cache::{Clock, Stats};
+use larder_cache::{Clock, Freshness, Stats};
 use larder_proto::catalog::{
     CreateProductRequest, CreateProductResponse, DeleteProductRequest, GetProductRequest, GetProductResponse,
     ImportProductsRequest, ImportProductsResponse, Product, ReadOptions, UpdateProductRequest, UpdateProductResponse,
@@ -68,6 +68,13 @@ impl Server {
     /// What its cache has counted.
     pub(crate) fn stats(&self) -> Stats {
         self.running().catalog().cache().stats()
+    }
+
+    /// Waits until the server has read every change so far in the change log. Its own ones it learns twice, once when it
+    /// makes them; what was read in between is read again.
+    pub(crate) async fn settle(&self) {
+        let cache = self.running().catalog().cache();
+        cache.reach(Freshness::FullyConsistent).await.expect("a look at the change log");
     }
 
     /// A connection that all clients of the test share.
