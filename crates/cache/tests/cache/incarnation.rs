@@ -1,10 +1,19 @@
 //! Another database, or another life of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use larder_cache::{Freshness, Key, ReadError, ReadOptions, Tier};
+use larder_cache::{
+    Cache, ChangeLog, Clock, Freshness, Incarnation, Key, Loaded, Pass, Policy, ReadError, ReadOptions, Snapshot, Tier,
+};
+use tokio::{runtime::Handle, time::sleep};
 
-use crate::support::{At, Bench, seq};
+use crate::support::{At, Bench, Item, config, seq};
 
 async fn bench() -> Arc<Bench> {
     let bench = Bench::new().await;
@@ -89,4 +98,34 @@ async fn what_a_standby_returns_is_served_marked_stale_and_not_kept() {
     let refused = ReadOptions { max_stale: Some(Duration::ZERO), cache_only: false };
     let read = bench.read_with(Key::item("item:a"), refused).await;
     assert_eq!(read.err(), Some(ReadError::NoPass));
+}
+
+/// A log that says nothing of what the incarnation before it held.
+struct Silent(AtomicU64);
+
+impl ChangeLog for Silent {
+    async fn pass(&self, _: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<Pass, String> {
+        let incarnation = Incarnation(self.0.load(Ordering::SeqCst));
+        Ok(Pass { snapshot: Snapshot::default(), incarnation, changes: Some(Vec::new()) })
+    }
+
+    async fn changed(&self, at_most: Duration) {
+        sleep(at_most).await;
+    }
+}
+
+#[tokio::test]
+async fn another_incarnation_drops_everything_whatever_the_log_says() {
+    let log = Arc::new(Silent(AtomicU64::new(1)));
+    let cache: Cache<Item> = Cache::new(config(), Clock::manual(), Handle::current(), 1);
+    let follower = tokio::spawn(cache.clone().follow(Arc::clone(&log)));
+    cache.first_pass().await.unwrap();
+    let load = |_| async { Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)) }) };
+    cache.get_or_load(Key::item("item:a"), Policy::Item, ReadOptions::default(), load).await.unwrap();
+    cache.reach(Freshness::FullyConsistent).await.unwrap();
+    assert!(cache.get("item:a").is_some());
+    log.0.store(2, Ordering::SeqCst);
+    cache.reach(Freshness::FullyConsistent).await.unwrap();
+    assert!(cache.get("item:a").is_none());
+    follower.abort();
 }

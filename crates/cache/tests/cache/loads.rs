@@ -1,14 +1,20 @@
 //! Loads: one for many readers, and what happens when they fail.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use futures_util::future::join_all;
-use larder_cache::{CacheConfig, Key, LoadError, ReadError, Tier};
+use larder_cache::{CacheConfig, Incarnation, Key, LoadError, Loaded, Policy, ReadError, ReadOptions, Tier};
 
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Barrier,
+    time::{Instant, sleep},
+};
 
 use crate::support::{At, Bench, config, entry, seq, until};
 
@@ -32,20 +38,27 @@ async fn a_thousand_readers_of_one_cold_key_cost_one_load() {
 /// A reader who looked before a load stored what it brought, and asks to join after it ended, must look again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn readers_that_come_as_a_load_ends_cost_no_second_one() {
-    const ROUNDS: u64 = 500;
+    const ROUNDS: u64 = 5_000;
+    const READERS: usize = 4;
     let bench = Arc::new(Bench::new().await);
-    for round in 0..ROUNDS {
-        bench.db.put(&format!("item:{round}"), &[]);
-    }
-    bench.pass().await;
-    for round in 0..ROUNDS {
-        let readers = (0..32).map(|_| {
-            let bench = Arc::clone(&bench);
-            tokio::spawn(async move { bench.seq(&format!("item:{round}")).await })
-        });
-        join_all(readers.collect::<Vec<_>>()).await;
-    }
-    assert_eq!(bench.loads(), ROUNDS);
+    let (start, loads) = (Arc::new(Barrier::new(READERS)), Arc::new(AtomicU64::new(0)));
+    let readers = (0..READERS).map(|_| {
+        let (bench, start, loads) = (Arc::clone(&bench), Arc::clone(&start), Arc::clone(&loads));
+        tokio::spawn(async move {
+            for round in 0..ROUNDS {
+                start.wait().await;
+                let loads = Arc::clone(&loads);
+                let load = move |_| async move {
+                    loads.fetch_add(1, Ordering::SeqCst);
+                    Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)) })
+                };
+                let key = Key::item(format!("item:{round}"));
+                bench.cache.get_or_load(key, Policy::Item, ReadOptions::default(), load).await.unwrap();
+            }
+        })
+    });
+    join_all(readers.collect::<Vec<_>>()).await.into_iter().for_each(Result::unwrap);
+    assert_eq!(loads.load(Ordering::SeqCst), ROUNDS);
 }
 
 #[tokio::test]
@@ -181,8 +194,7 @@ async fn a_load_with_too_few_values_loses_the_rest() {
     let db = Arc::clone(&bench.db);
     let load = move |_| async move { db.load(vec!["item:a".to_owned()]).await };
     let keys = vec![Key::item("item:a"), Key::item("item:b")];
-    let (policy, options) = (larder_cache::Policy::Item, larder_cache::ReadOptions::default());
-    let read = bench.cache.get_or_load_many(keys, policy, options, load).await;
+    let read = bench.cache.get_or_load_many(keys, Policy::Item, ReadOptions::default(), load).await;
     assert_eq!(read.err(), Some(ReadError::Load(LoadError::Lost)));
     assert_eq!(bench.seq("item:a").await, Some(1));
 }

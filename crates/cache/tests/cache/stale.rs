@@ -100,8 +100,10 @@ async fn what_was_invalidated_is_never_served() {
 async fn what_is_invalidated_while_its_load_fails_is_not_served_either() {
     let bench = Bench::with(config()).await;
     bench.db.put("item:a", &[]);
+    bench.pass().await;
     bench.read("item:a").await.unwrap();
     bench.clock.advance(Duration::from_mins(10));
+    bench.pass().await;
     bench.db.hold(At::Load);
     bench.db.fail_loads.store(true, Ordering::SeqCst);
     let learn = async {

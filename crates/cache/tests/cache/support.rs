@@ -247,7 +247,8 @@ impl Database {
     /// Waits until so many have come to a place.
     pub(crate) async fn reached(&self, at: At, count: u64) {
         let mut arrived = self.gates[at as usize].arrived.subscribe();
-        arrived.wait_for(|&arrived| arrived >= count).await.unwrap();
+        let wait = timeout(Duration::from_secs(20), arrived.wait_for(|&arrived| arrived >= count));
+        assert!(wait.await.is_ok(), "only {} have come to {at:?}, not {count}", self.arrived(at));
     }
 
     /// Reads all names at one moment.
