@@ -16,6 +16,7 @@
 
 mod database;
 mod fixtures;
+mod lock;
 mod process;
 mod raw;
 mod refusal;
@@ -23,6 +24,7 @@ mod server;
 
 pub(crate) use database::{Database, on_both_databases};
 pub(crate) use fixtures::{eventually, named, product, user_fields};
+pub(crate) use lock::TableLock;
 pub(crate) use process::Process;
 pub(crate) use raw::{Raw, RawReply, framed};
 pub(crate) use refusal::{Refusal, read_refusal, refusal};

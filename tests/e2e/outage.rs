@@ -1,0 +1,180 @@
+//! The database goes away and comes back.
+
+use std::{sync::Arc, time::Duration};
+
+use larder_proto::catalog::{
+    BatchGetProductsRequest, CreateProductRequest, DeleteProductRequest, GetProductRequest, GetProductResponse,
+    ImportProductsRequest, ListProductsRequest, ReadOptions, UpdateProductRequest, read_options::Consistency,
+};
+use larder_server::config::Config;
+use larder_test_servers::{Postgres, PostgresOptions};
+use tonic::{Code, Response, Status};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use crate::harness::{Database, Refusal, Server, eventually, named, product, refusal};
+
+/// Errors come soon; all else is as in production.
+fn impatient(config: &mut Config) {
+    config.storage.acquire_timeout = Duration::from_millis(500);
+}
+
+async fn own_postgres() -> (Arc<Postgres>, Database) {
+    let postgres = Arc::new(Postgres::start(PostgresOptions::default()).await);
+    (Arc::clone(&postgres), Database::on(postgres).await)
+}
+
+#[tokio::test]
+async fn reads_go_on_marked_stale_while_the_database_is_away() {
+    let (postgres, database) = own_postgres().await;
+    let server = Server::start_with(&database, impatient).await;
+    server.import(["a", "b", "c"].map(product)).await;
+    let token = server.update(named("b", "Before"), &["name"]).await.token;
+    server.settle().await;
+    for id in ["a", "b"] {
+        server.get(id).await;
+    }
+    let list = || ListProductsRequest { page_size: 2, ..Default::default() };
+    server.client().list_products(list()).await.expect("a page");
+    // Nobody has read this state yet, and the copy of the one before is gone.
+    server.update(named("b", "After"), &["name"]).await;
+    server.settle().await;
+    postgres.stop();
+    stale_at_last(&server, "a").await;
+
+    let got = get(&server, "a", None).await.expect("a stale copy");
+    assert_eq!(got.metadata().get("x-cache-status").expect("a header"), "STALE");
+    assert!(got.get_ref().cache.is_some_and(|cache| cache.stale));
+    let read = ReadOptions { consistency: Some(Consistency::AtLeastAsFresh(token)), ..Default::default() };
+    let got = get(&server, "a", Some(read)).await.expect("a copy of that state, or a later one");
+    assert!(got.get_ref().cache.is_some_and(|cache| cache.stale));
+
+    let away = Refusal::of(Code::Unavailable, "DATABASE_UNAVAILABLE");
+    let refused = |outcome: Result<_, Status>, case: &str| match outcome {
+        Ok(()) => panic!("{case} must be refused"),
+        Err(status) => assert_eq!(refusal(&status), away, "{case}"),
+    };
+    let none = |_| ();
+    refused(get(&server, "b", None).await.map(none), "what was invalidated");
+    refused(get(&server, "c", None).await.map(none), "what has no copy");
+    refused(get(&server, "none", None).await.map(none), "an absence without a copy");
+    let fresh = ReadOptions { max_stale: Some(prost_types::Duration::default()), ..Default::default() };
+    refused(get(&server, "a", Some(fresh)).await.map(none), "max_stale of zero");
+    let read = ReadOptions { consistency: Some(Consistency::FullyConsistent(true)), ..Default::default() };
+    refused(get(&server, "a", Some(read)).await.map(none), "fully_consistent");
+    let mut client = server.client();
+    refused(client.list_products(list()).await.map(|_| ()), "a page that the update touched");
+    let batch = BatchGetProductsRequest { ids: vec!["a".to_owned(), "b".to_owned()], read: None };
+    refused(client.batch_get_products(batch).await.map(|_| ()), "a batch with what was invalidated");
+    let batch = BatchGetProductsRequest { ids: vec!["a".to_owned()], read: None };
+    let batch = client.batch_get_products(batch).await.expect("a stale copy");
+    assert_eq!(batch.metadata().get("x-cache-status").expect("a header"), "STALE");
+    for (case, outcome) in writes(&server).await {
+        refused(outcome, case);
+    }
+
+    postgres.restart().await;
+    eventually("fresh replies", async || {
+        get(&server, "a", None).await.is_ok_and(|got| got.get_ref().cache.is_some_and(|cache| !cache.stale))
+    })
+    .await;
+    assert_eq!(server.get("b").await.product.expect("a product").name, "After");
+    let page = server.client().list_products(list()).await.expect("a page").into_inner();
+    assert_eq!(page.products[1].name, "After");
+    server.create(product("d")).await;
+    server.stop().await;
+}
+
+/// A killed server may have lost commits, so nothing that was known before counts: no copy and no token.
+#[tokio::test]
+async fn nothing_of_before_counts_after_a_crash_of_the_database() {
+    let (postgres, database) = own_postgres().await;
+    let server = Server::start_with(&database, impatient).await;
+    let token = server.create(product("a")).await.token;
+    server.settle().await;
+    server.get("a").await;
+    postgres.kill();
+    stale_at_last(&server, "a").await;
+    // What a crash with lost commits leaves behind: another state under the same copies.
+    postgres.restart().await;
+    let read = || ReadOptions { consistency: Some(Consistency::AtLeastAsFresh(token.clone())), ..Default::default() };
+    let mut status = None;
+    eventually("a look at the database that came back", async || {
+        status = get(&server, "a", Some(read())).await.err().filter(|status| status.code() != Code::Unavailable);
+        status.is_some()
+    })
+    .await;
+    let status = status.expect("a refusal");
+    assert_eq!(refusal(&status), Refusal::invalid(&["read.at_least_as_fresh"]));
+    assert!(status.message().contains("lost or replaced"), "{}", status.message());
+    let got = server.get("a").await;
+    assert!(got.cache.is_some_and(|cache| !cache.stale));
+    let token = server.update(named("a", "Again"), &["name"]).await.token;
+    let read = ReadOptions { consistency: Some(Consistency::AtLeastAsFresh(token)), ..Default::default() };
+    let got = get(&server, "a", Some(read)).await.expect("a new token").into_inner();
+    assert_eq!(got.product.expect("a product").name, "Again");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn stale_copies_have_an_end_and_so_has_readiness() {
+    let (postgres, database) = own_postgres().await;
+    let server = Server::start_with(&database, |config| {
+        impatient(config);
+        config.cache.max_stale = Duration::from_secs(3);
+    })
+    .await;
+    server.create(product("a")).await;
+    server.settle().await;
+    server.get("a").await;
+    assert_eq!(readiness(&server).await, ServingStatus::Serving);
+    postgres.stop();
+    stale_at_last(&server, "a").await;
+    eventually("no more stale copies", async || get(&server, "a", None).await.is_err()).await;
+    let status = get(&server, "a", None).await.expect_err("it is too old");
+    assert_eq!(refusal(&status), Refusal::of(Code::Unavailable, "DATABASE_UNAVAILABLE"));
+    eventually("a server that is not ready", async || readiness(&server).await == ServingStatus::NotServing).await;
+    assert_eq!(health(&server, "liveness").await, ServingStatus::Serving, "a restart would not help");
+
+    postgres.restart().await;
+    eventually("a server that is ready", async || readiness(&server).await == ServingStatus::Serving).await;
+    let got = server.get("a").await;
+    assert!(got.cache.is_some_and(|cache| !cache.stale));
+    server.stop().await;
+}
+
+/// Waits until a copy is served stale; before, it is fresh.
+async fn stale_at_last(server: &Server, id: &str) {
+    eventually("a stale reply", async || {
+        get(server, id, None).await.expect("a copy").into_inner().cache.is_some_and(|cache| cache.stale)
+    })
+    .await;
+}
+
+async fn get(server: &Server, id: &str, read: Option<ReadOptions>) -> Result<Response<GetProductResponse>, Status> {
+    server.client().get_product(GetProductRequest { id: id.to_owned(), read }).await
+}
+
+/// One write of each kind.
+async fn writes(server: &Server) -> [(&'static str, Result<(), Status>); 4] {
+    let mut client = server.client();
+    let create = CreateProductRequest { product: Some(product("new")), ..Default::default() };
+    let update = UpdateProductRequest { product: Some(named("a", "New")), ..Default::default() };
+    let delete = DeleteProductRequest { id: "a".to_owned(), ..Default::default() };
+    let import = tokio_stream::iter([ImportProductsRequest { product: Some(product("new")), line: 0 }]);
+    let mut progress = client.import_products(import).await.expect("a stream").into_inner();
+    [
+        ("create", client.create_product(create).await.map(|_| ())),
+        ("update", client.update_product(update).await.map(|_| ())),
+        ("delete", client.delete_product(delete).await.map(|_| ())),
+        ("import", progress.message().await.map(|_| ())),
+    ]
+}
+
+async fn readiness(server: &Server) -> ServingStatus {
+    health(server, "readiness").await
+}
+
+async fn health(server: &Server, service: &str) -> ServingStatus {
+    let request = HealthCheckRequest { service: service.to_owned() };
+    HealthClient::new(server.channel()).check(request).await.expect("an answer").into_inner().status()
+}
