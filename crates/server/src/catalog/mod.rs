@@ -6,7 +6,7 @@ mod write;
 
 use std::sync::Arc;
 
-use larder_cache::{Cache, Entry, Found, Key, LoadError, Loaded, Policy, ReadError};
+use larder_cache::{Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Policy, ReadError, Tier};
 use larder_storage::{Incarnation, Product, ProductRepository as _, ReadPoint, Repository, StorageError};
 use tokio::runtime::Handle;
 
@@ -69,9 +69,10 @@ impl Catalog {
         let key = product_key(id.as_str());
         let ids = vec![id.into_string()];
         let repository = Arc::clone(&self.repository);
-        self.cache
-            .get_or_load(key, Policy::Item, read.options, move |_| async move { load_products(&repository, ids).await })
-            .await
+        let load = move |_| async move { load_products(&repository, ids).await };
+        let found = self.cache.get_or_load(key, Policy::Item, read.options, load).await?;
+        self.confirm(read, [&found]).await?;
+        Ok(found)
     }
 
     /// Returns products, or the fact that there are none, in the order of `ids`, of which none may stand there twice. An
@@ -94,6 +95,7 @@ impl Catalog {
             Ok(Loaded { values: vec![Some(Copy::Page(page))], incarnation: incarnation(&loaded.point) })
         };
         let page = self.cache.get_or_load(key, Policy::List, read.options, load).await?;
+        self.confirm(read, [&page]).await?;
         self.fill(page, read).await
     }
 
@@ -110,6 +112,7 @@ impl Catalog {
             Ok(Loaded { values: vec![Some(Copy::Page(page))], incarnation: incarnation(&loaded.point) })
         };
         let page = self.cache.get_or_load(key, Policy::Search, read.options, load).await?;
+        self.confirm(read, [&page]).await?;
         self.fill(page, read).await
     }
 
@@ -133,7 +136,24 @@ impl Catalog {
             let ids = numbers.into_iter().map(|number| ids[number].clone()).collect();
             load_products(&repository, ids).await
         };
-        self.cache.get_or_load_many(keys, Policy::Item, read.options, load).await
+        let items = self.cache.get_or_load_many(keys, Policy::Item, read.options, load).await?;
+        self.confirm(read, items.iter().flatten()).await?;
+        Ok(items)
+    }
+
+    /// Makes sure that what was read is of the database that the reader named a state of. Since that state was found to be
+    /// reached, the database may have been restored or failed over, and the one that answered may not have it.
+    async fn confirm(&self, read: Read, found: impl IntoIterator<Item = &Found<Copy>>) -> Result<(), ReadError> {
+        if read.freshness == Freshness::MinimizeLatency {
+            return Ok(());
+        }
+        if found.into_iter().any(|found| found.stale && found.tier == Tier::Database) {
+            return Err(ReadError::NoPass);
+        }
+        match read.freshness {
+            Freshness::AtLeast(_) => self.cache.reach(read.freshness).await,
+            Freshness::MinimizeLatency | Freshness::FullyConsistent => Ok(()),
+        }
     }
 }
 
