@@ -86,15 +86,29 @@ pub(crate) fn signal(name: &str, pids: &[u32]) {
 
 /// Returns a process's children.
 pub(crate) fn children(parent: u32) -> Vec<u32> {
-    let Ok(output) = Command::new("ps").args(["-A", "-o", "pid=,ppid="]).output() else {
+    processes("ppid=")
+        .into_iter()
+        .filter(|(_, its_parent)| its_parent.parse() == Ok(parent))
+        .map(|(pid, _)| pid)
+        .collect()
+}
+
+/// Whether one of some processes still has what it had: one that was killed while it waits for a disk does, until the disk
+/// has answered.
+pub(crate) fn any_lives(pids: &[u32]) -> bool {
+    processes("stat=").into_iter().any(|(pid, state)| pids.contains(&pid) && !state.starts_with('Z'))
+}
+
+/// Every process, with something that `ps` tells of it.
+fn processes(what: &str) -> Vec<(u32, String)> {
+    let Ok(output) = Command::new("ps").args(["-A", "-o", "pid=", "-o", what]).output() else {
         return Vec::new();
     };
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| {
-            let mut fields = line.split_whitespace().map(str::parse::<u32>);
-            let (child, its_parent) = (fields.next()?.ok()?, fields.next()?.ok()?);
-            (its_parent == parent).then_some(child)
+            let (pid, told) = line.trim().split_once(char::is_whitespace)?;
+            Some((pid.parse().ok()?, told.trim().to_owned()))
         })
         .collect()
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    guardian::{Guardian, children, signal},
+    guardian::{Guardian, any_lives, children, signal},
     temp::{TempDir, free_port},
 };
 
@@ -123,10 +123,16 @@ impl Postgres {
             return;
         };
         if let Some(pid) = self.pid() {
+            // First of all it begets no more children: one that is not killed would keep the next server from starting.
+            signal("STOP", &[pid]);
             let mut pids = vec![pid];
             pids.extend(children(pid));
             signal("KILL", &pids);
             guardian.wait_for_end();
+            let begin = Instant::now();
+            while any_lives(&pids) && begin.elapsed() < START_LIMIT {
+                thread::sleep(Duration::from_millis(5));
+            }
             // The file of a killed server stays behind with a number that another process may get.
             let _ = std::fs::remove_file(self.root.join("data/postmaster.pid"));
         }
@@ -252,8 +258,8 @@ impl Postgres {
         let (data, log) = (self.root.join("data"), self.root.join("log"));
         let pid_file = data.join("postmaster.pid");
         let command = as_server_user(&[self.binaries.join("postgres").as_os_str(), OsStr::new("-D"), data.as_os_str()]);
-        let read = || std::fs::read_to_string(&log).unwrap_or_default();
-        let earlier = read().len();
+        // What a server of before wrote, or an orphan of a killed one has yet to write, is not about this one.
+        let _ = std::fs::remove_file(&log);
         let mut slot = self.guardian();
         let mut guardian = Guardian::start(&pid_file, self.root.path(), &log, &command);
         let begin = Instant::now();
@@ -265,7 +271,7 @@ impl Postgres {
                 *slot = Some(guardian);
                 return Ok(());
             }
-            let text = read().split_off(earlier);
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
             let failed = text.contains("FATAL:") && !pid_file.exists();
             if guardian.has_ended() || failed || begin.elapsed() > START_LIMIT {
                 return Err(text);
