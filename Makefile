@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Where the example calls go; the server listens there.
 ADDRESS := $(if $(LARDER_LISTEN),$(LARDER_LISTEN),127.0.0.1:50051)
 # How `make run` builds.
-RUN_PROFILE ?= release
+RUN_PROFILE ?= quick
 # CI builds what Cargo.lock says or nothing.
 LOCKED := $(if $(CI),--locked)
 # A fresh install of Rust may not be on the PATH of this shell yet.
@@ -39,7 +39,7 @@ run: rust ## Build and start Larder on the embedded default, with a sample catal
 
 test: rust ## Install what the tests need, and run all of them
 	@.ci/tools install test
-	@eval "$$(.ci/tools env)" && exec $(CARGO) test $(LOCKED) --workspace --no-fail-fast $(ARGS)
+	@eval "$$(.ci/tools env)" && $(CARGO) build $(LOCKED) --bin larder && exec $(CARGO) test $(LOCKED) --workspace --no-fail-fast $(ARGS)
 
 bench: rust ## Measure Larder beside a bare tonic server
 	@$(CARGO) run $(LOCKED) --release -p larder-bench -- $(ARGS)
