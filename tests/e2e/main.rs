@@ -6,6 +6,8 @@ mod harness;
 
 mod bad_input;
 mod caching;
+mod coherence;
+mod durability;
 mod freshness;
 mod imports;
 mod loads;
