@@ -49,7 +49,9 @@ pub(super) fn change(change: storage::Change) -> cache::Change {
             };
             cache::Subject::Entry { key: product_name(&key), terms: terms.into_iter().map(term).collect() }
         }
-        storage::Subject::Key(key) => cache::Subject::Key(key),
+        // The name of a copy, as replies show it, or else the id of a product, which never holds a colon.
+        storage::Subject::Key(key) if key.contains(':') => cache::Subject::Key(key),
+        storage::Subject::Key(id) => cache::Subject::Key(product_name(&id)),
         storage::Subject::Tag(tag) => cache::Subject::Tag(tag),
         // A pattern touches some keys; everything is more, and as right.
         storage::Subject::Pattern(_) | storage::Subject::All => cache::Subject::All,
