@@ -68,7 +68,8 @@ impl<V> Clone for Cache<V> {
 }
 
 impl<V: Value> Cache<V> {
-    /// An empty cache. Loads run on `runtime`, so that none is lost with the reader who began it. `seed` feeds the jitter.
+    /// An empty cache. Loads run on `runtime`, so that none is lost with the reader who began it. `seed`
+    /// feeds the jitter and decides which keys share a counter of changes; a service takes a random one.
     pub fn new(config: CacheConfig, clock: Clock, runtime: Handle, seed: u64) -> Self {
         let counters = Arc::new(Counters::default());
         Self {
@@ -76,7 +77,7 @@ impl<V: Value> Cache<V> {
                 clock,
                 runtime,
                 jitter: Jitter::new(seed),
-                knowledge: Knowledge::new(config.l1_entries),
+                knowledge: Knowledge::new(config.l1_entries, seed),
                 l1: L1::new(&config, &counters),
                 flights: Arc::new(Flights::new()),
                 admission: Admission::new(config.max_loads, config.max_waiting_loads),

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use foldhash::fast::RandomState;
+use foldhash::{SharedSeed, fast::SeedableRandomState};
 
 use crate::{Change, Incarnation, Moment, Snapshot, Subject};
 
@@ -28,7 +28,7 @@ const MAX_RULES: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct Knowledge {
     stripes: Box<[AtomicU64]>,
-    hasher: RandomState,
+    hasher: SeedableRandomState,
     rules: Rules,
     proven: AtomicU64,
     view: RwLock<Option<Arc<View>>>,
@@ -55,12 +55,12 @@ pub(crate) struct Captured {
 
 impl Knowledge {
     /// Knows nothing yet. `entries` is how many copies there may be: with fewer stripes than copies, a change would drop
-    /// copies of other keys with it.
-    pub(crate) fn new(entries: u64) -> Self {
+    /// copies of other keys with it. `seed` decides which keys share a stripe.
+    pub(crate) fn new(entries: u64, seed: u64) -> Self {
         let stripes = entries.saturating_mul(4).clamp(1 << 10, 1 << 20).next_power_of_two();
         Self {
             stripes: (0..stripes).map(|_| AtomicU64::new(0)).collect(),
-            hasher: RandomState::default(),
+            hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
             rules: Rules::default(),
             proven: AtomicU64::new(Moment::NEVER.nanos()),
             view: RwLock::default(),
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_change_ages_its_key_its_terms_and_any() {
-        let knowledge = Knowledge::new(1_000);
+        let knowledge = Knowledge::new(1_000, 1);
         let names = ["product:a", "category:x", "tag:y", ANY, "product:b", "category:z"];
         let before: Vec<_> = names.iter().map(|name| knowledge.capture(knowledge.stripe(name))).collect();
         knowledge.learn(&entry(1, "product:a", &["category:x", "tag:y"]));

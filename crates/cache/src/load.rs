@@ -148,3 +148,41 @@ impl Drop for Waiting<'_> {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::{CacheConfig, Clock, Snapshot, knowledge::View};
+
+    struct Nothing;
+
+    impl Value for Nothing {
+        fn bytes(&self) -> usize {
+            0
+        }
+
+        fn tagged(&self, _: &str) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn between_two_databases_nothing_is_ours() {
+        let cache: Cache<Nothing> = Cache::new(CacheConfig::default(), Clock::manual(), Handle::current(), 1);
+        let (old, new) = (Incarnation(1), Incarnation(2));
+        let place = |incarnation| cache.place(Some(incarnation));
+        assert_eq!((place(old), cache.place(None)), ((false, false), (false, true)), "before the first pass");
+        let publish = |incarnation| {
+            let view = View { snapshot: Snapshot::default(), incarnation };
+            cache.knowledge().publish(view, cache.clock().now());
+        };
+        publish(old);
+        assert_eq!((place(old), place(new)), ((true, false), (false, true)));
+        cache.knowledge().forget_view();
+        assert_eq!((place(old), place(new)), ((false, true), (false, true)), "everything is being dropped");
+        publish(new);
+        assert_eq!((place(old), place(new)), ((false, true), (true, false)));
+    }
+}

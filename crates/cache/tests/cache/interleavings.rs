@@ -2,7 +2,8 @@
 //!
 //! One seed is one run on one thread, where every task yields as often as chance will have it, passes and loads fail now
 //! and then, time goes by and readers leave; so a failure is repeated by its seed: `LARDER_SEED=… cargo test interleavings`.
-//! The last tests run on several threads for the races between instructions.
+//! (Timers of the runtime may fall one millisecond apart: one run in a thousand differs from the last.) The last tests run
+//! on several threads for the races between instructions.
 
 use std::{
     collections::HashMap,
@@ -123,7 +124,7 @@ fn run(seed: u64) -> Result<Totals, String> {
         let mut config = CacheConfig { l1_entries: 16, staleness_bound: BOUND, load_timeout: BOUND * 5, ..config() };
         config.ttl.not_found = BOUND * 2;
         let game = Arc::new(Game {
-            bench: Bench::of(config, |db| db.with_chaos(seed)),
+            bench: Bench::of(config, seed, |db| db.with_chaos(seed)),
             learned: Mutex::default(),
             tokens: Mutex::default(),
             seen: Mutex::default(),

@@ -388,15 +388,15 @@ impl Bench {
 
     /// Has seen its first pass.
     pub(crate) async fn with(config: CacheConfig) -> Self {
-        let bench = Self::of(config, |db| db);
+        let bench = Self::of(config, 1, |db| db);
         bench.cache.first_pass().await.unwrap();
         bench
     }
 
-    pub(crate) fn of(config: CacheConfig, adorn: impl FnOnce(Database) -> Database) -> Self {
+    pub(crate) fn of(config: CacheConfig, seed: u64, adorn: impl FnOnce(Database) -> Database) -> Self {
         let clock = Clock::manual();
         let db = Arc::new(adorn(Database::new(clock.clone())));
-        let cache = Cache::new(config, clock.clone(), Handle::current(), 1);
+        let cache = Cache::new(config, clock.clone(), Handle::current(), seed);
         let follower = tokio::spawn(cache.clone().follow(Arc::clone(&db)));
         Self { db, cache, clock, follower }
     }
