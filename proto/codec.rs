@@ -3,8 +3,11 @@
 use std::marker::PhantomData;
 
 use prost::Message;
-use tonic::codec::BufferSettings;
-use tonic_prost::{ProstDecoder, ProstEncoder};
+use tonic::{
+    Status,
+    codec::{BufferSettings, EncodeBuf},
+};
+use tonic_prost::ProstDecoder;
 
 /// Encodes and decodes with prost, through buffers sized for a product rather than for the 8 KiB that tonic reserves for
 /// every message in either direction.
@@ -29,14 +32,33 @@ where
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = ProstEncoder<T>;
+    type Encoder = Encoder<T>;
     type Decoder = ProstDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstEncoder::new(BufferSettings::new(INITIAL, YIELD_AT))
+        Encoder(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
         ProstDecoder::new(BufferSettings::new(INITIAL, YIELD_AT))
+    }
+}
+
+/// Makes room for the whole message before it writes the first byte: a page of products then grows no buffer step by step.
+#[derive(Debug, Clone, Copy)]
+pub struct Encoder<T>(PhantomData<T>);
+
+impl<T: Message> tonic::codec::Encoder for Encoder<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, item: T, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buf.reserve(item.encoded_len());
+        item.encode_raw(buf);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(INITIAL, YIELD_AT)
     }
 }
