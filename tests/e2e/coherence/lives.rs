@@ -1,0 +1,124 @@
+//! Another database in the place of the one that the server has copies of.
+
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use larder_proto::catalog::{ReadOptions, UpdateProductRequest, read_options::Consistency};
+use larder_test_servers::{Postgres, PostgresOptions};
+use tonic::Code;
+
+use super::watch::{BOUND, Question, Row, Rows, Watch};
+use crate::harness::{Database, Refusal, Server, eventually, named, refusal};
+
+const QUESTIONS: [Question; 5] = [
+    Question::Get("a"),
+    Question::Get("late"),
+    Question::Batch(&["late", "a"]),
+    Question::All(10),
+    Question::Search("second"),
+];
+
+#[tokio::test]
+async fn a_sqlite_file_put_back_from_a_copy_is_what_is_served() {
+    let database = Database::sqlite();
+    let server = Server::start(&database).await;
+    server.create(named("a", "First")).await;
+    let kept = rows(&[("a", "First")]);
+    let copy = database.file().with_extension("copy");
+    database.shell(&format!(".backup '{}'", copy.display())).await;
+
+    let lost = rows(&[("a", "Second"), ("late", "Second")]);
+    let updated = server.update(named("a", "Second"), &["name"]).await;
+    let token = server.create(named("late", "Second")).await.token;
+    let etag = updated.product.expect("a product").etag;
+    let watch = Watch { server: &server, questions: &QUESTIONS };
+    watch.warm(&lost).await;
+    server.read("a", Some(at_least(&token))).await.expect("the token is good for now");
+
+    fs::rename(&copy, database.file()).expect("the copy to be put back");
+    let took = watch.until_shown("the copy put back", &lost, &kept, Instant::now()).await;
+    println!("what was put back was served after {took:?}");
+    refuses_what_was_lost(&server, &token, &etag).await;
+    lives_on(&server, &watch).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn commits_that_a_crash_of_postgres_lost_are_not_served() {
+    // What is not flushed at once stays in memory, and goes with it.
+    let settings = [("wal_writer_delay", "10s"), ("checkpoint_timeout", "1h"), ("autovacuum", "off")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let postgres = Arc::new(Postgres::start(PostgresOptions { fsync: false, settings }).await);
+    let database = Database::on(Arc::clone(&postgres)).await;
+    let server = Server::start(&database).await;
+    server.create(named("a", "First")).await;
+    let token = server.create(named("gone", "Gone")).await.token;
+    server.delete("gone").await;
+    let kept = rows(&[("a", "First")]);
+    let watch = Watch { server: &server, questions: &QUESTIONS };
+    watch.warm(&kept).await;
+
+    let lost = rows(&[("a", "Second"), ("late", "Second")]);
+    let typed = "SET synchronous_commit = off; UPDATE products SET name = 'Second' WHERE id = 'a'; \
+                 INSERT INTO products (id, name) VALUES ('late', 'Second')";
+    database.shell(typed).await;
+    watch.until_shown("commits that are not on disk", &kept, &lost, Instant::now()).await;
+    watch.warm(&lost).await;
+    let etag = server.get("a").await.product.expect("a product").etag;
+    let server_process = Arc::clone(&postgres);
+    tokio::task::spawn_blocking(move || server_process.kill()).await.expect("PostgreSQL to be killed");
+    postgres.restart().await;
+    let survived = postgres.psql(&database.url(), "SELECT name FROM products ORDER BY id").await;
+    assert_eq!(survived, "First", "the crash was to lose what was not on disk");
+
+    // The first pass of the new life.
+    eventually("a look at the change log", async || {
+        server
+            .read(
+                "a",
+                Some(ReadOptions { consistency: Some(Consistency::FullyConsistent(true)), ..Default::default() }),
+            )
+            .await
+            .is_ok()
+    })
+    .await;
+    let began = Instant::now();
+    while began.elapsed() < BOUND + Duration::from_millis(200) {
+        watch.read(&kept).await;
+    }
+    refuses_what_was_lost(&server, &token, &etag).await;
+    lives_on(&server, &watch).await;
+    server.stop().await;
+}
+
+/// Tokens and etags of the life before are refused as documented.
+async fn refuses_what_was_lost(server: &Server, token: &str, etag: &str) {
+    let status = server.read("a", Some(at_least(token))).await.expect_err("a token of another life");
+    assert_eq!(refusal(&status), Refusal::invalid(&["read.at_least_as_fresh"]));
+    let mut product = named("a", "Third");
+    etag.clone_into(&mut product.etag);
+    let request = UpdateProductRequest { product: Some(product), ..Default::default() };
+    let status = server.client().update_product(request).await.expect_err("an etag of another life");
+    assert_eq!(refusal(&status), Refusal::of(Code::Aborted, "ETAG_MISMATCH"));
+}
+
+/// What is written now is read, and its token is good.
+async fn lives_on(server: &Server, watch: &Watch<'_>) {
+    let token = server.update(named("a", "Third"), &["name"]).await.token;
+    let reply = server.read("a", Some(at_least(&token))).await.expect("a token of this life");
+    assert_eq!(reply.product.expect("a product").name, "Third");
+    server.settle().await;
+    watch.read(&rows(&[("a", "Third")])).await;
+}
+
+fn at_least(token: &str) -> ReadOptions {
+    ReadOptions { consistency: Some(Consistency::AtLeastAsFresh(token.to_owned())), ..Default::default() }
+}
+
+fn rows(names: &[(&str, &str)]) -> Rows {
+    let row = |name: &str| Row { name: name.to_owned(), category: String::new(), tag: String::new() };
+    names.iter().map(|&(id, name)| (id.to_owned(), row(name))).collect()
+}
