@@ -45,6 +45,8 @@ pub(super) fn mended(code: Code, message: &str) -> Status {
             errors::status(Code::Unimplemented, "ENCODING_UNSUPPORTED", "the message's encoding is not supported")
         }
         Code::Unimplemented => unknown_method(),
+        // Of the health service, the only one besides the catalogue's that looks for something.
+        Code::NotFound => errors::status(Code::NotFound, "UNKNOWN_SERVICE", "there is no service of this name"),
         Code::Cancelled if message.contains("imeout") => deadline(),
         code => errors::status(code, "PROTOCOL", message),
     }
