@@ -18,6 +18,7 @@ use tower_service::Service;
 use tracing::Span;
 
 use super::{
+    body::{Awaited, polled},
     errors,
     names::{REQUEST_ID, TIMEOUT},
     repair::{deadline, repair, unknown_method},
@@ -56,7 +57,8 @@ type Other = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 const CATALOG: &str = "/larder.catalog.v1.ProductCatalog/";
-const STREAMING: [&str; 1] = ["/larder.catalog.v1.ProductCatalog/ImportProducts"];
+/// The method that streams.
+pub(super) const IMPORT: &str = "/larder.catalog.v1.ProductCatalog/ImportProducts";
 const LONGEST_REQUEST_ID: usize = 128;
 
 impl Front {
@@ -83,7 +85,7 @@ impl Front {
     fn route(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path();
         if path.starts_with(CATALOG) {
-            return self.catalog.clone().call(request);
+            return self.catalog.clone().call(request.map(Awaited));
         }
         match self.others.iter().find(|(prefix, _)| path.starts_with(prefix)) {
             Some((_, service)) => service(request),
@@ -101,7 +103,7 @@ impl Front {
             }
         };
         let path = request.uri().path();
-        let unlimited = STREAMING.contains(&path) || !path.starts_with(CATALOG);
+        let unlimited = path == IMPORT || !path.starts_with(CATALOG);
         let limit = if unlimited { asked } else { Some(asked.unwrap_or(self.request_default).min(self.request_max)) };
         Ok(limit.map(|limit| Instant::now() + limit))
     }
@@ -123,23 +125,28 @@ impl Respond for Front {
                 if let Some(deadline) = deadline {
                     request.extensions_mut().insert(Deadline(deadline));
                 }
+                if method == IMPORT {
+                    // It goes on when this call's future has ended, and logs under the same id.
+                    request.headers_mut().insert(REQUEST_ID, id.clone());
+                }
                 self.route(request)
             }
         };
-        Call { answer, id, method, until, waiting: None }
+        Call { answer, id, method, until, timer: None, span: None }
     }
 }
 
 /// A call under way.
 ///
-/// What a call needs only when it waits, a timer and a span for its log lines, is made when it first has to wait: a hit
-/// pays for neither.
+/// What a call needs only when it waits is made when it first has to: a timer, and, unless it waits for its body, a span
+/// for its log lines. A hit whose body came with its headers pays for neither, one whose body came later for the timer.
 pub struct Call {
     answer: Answer,
     id: HeaderValue,
     method: String,
     until: Option<Instant>,
-    waiting: Option<(Option<Pin<Box<Sleep>>>, Span)>,
+    timer: Option<Pin<Box<Sleep>>>,
+    span: Option<Span>,
 }
 
 impl Future for Call {
@@ -147,20 +154,21 @@ impl Future for Call {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let polled = match &this.waiting {
+        let (polled, awaits_body) = polled(|| match &this.span {
             None => this.answer.as_mut().poll(cx),
-            Some((_, span)) => span.in_scope(|| this.answer.as_mut().poll(cx)),
-        };
+            Some(span) => span.in_scope(|| this.answer.as_mut().poll(cx)),
+        });
         let response = match polled {
             Poll::Ready(Ok(response)) => response,
             Poll::Ready(Err(never)) => match never {},
             Poll::Pending => {
-                let (timer, _) = this.waiting.get_or_insert_with(|| {
-                    let timer = this.until.map(|until| Box::pin(sleep_until(until)));
+                // Clients such as tonic's send the body behind the headers; nothing is logged before it has come.
+                if !awaits_body && this.span.is_none() {
                     let id = this.id.to_str().unwrap_or_default();
-                    (timer, tracing::info_span!("call", request_id = id, method = this.method))
-                });
-                let Some(timer) = timer else { return Poll::Pending };
+                    this.span = Some(tracing::info_span!("call", request_id = id, method = this.method));
+                }
+                let Some(until) = this.until else { return Poll::Pending };
+                let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
                 ready!(timer.as_mut().poll(cx));
                 deadline().into_http()
             }

@@ -8,10 +8,12 @@ use larder_storage::{Imported, ProductData};
 use tokio::{sync::mpsc, time::timeout_at};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Status, Streaming};
+use tracing::Instrument as _;
 
 use super::{
     errors,
-    front::Deadline,
+    front::{Deadline, IMPORT},
+    names::REQUEST_ID,
     repair::{deadline, mended},
 };
 use crate::{
@@ -34,9 +36,11 @@ const REJECTIONS: usize = 100;
 /// Starts an import. It ends with the stream of products, or when nobody reads its progress.
 pub(super) fn start(catalog: Catalog, request: Request<Streaming<ImportProductsRequest>>) -> Progress {
     let until = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
+    let id = request.metadata().get(REQUEST_ID.as_str()).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let span = tracing::info_span!("call", request_id = id, method = IMPORT);
     let (sender, receiver) = mpsc::channel(REPORTS);
     let stream = request.into_inner();
-    tokio::spawn(async move {
+    let import = async move {
         let import = Import::new(catalog, sender.clone()).run(stream);
         let ended = match until {
             None => import.await,
@@ -46,7 +50,8 @@ pub(super) fn start(catalog: Catalog, request: Request<Streaming<ImportProductsR
             // Nobody may be left who reads.
             let _ = sender.send(Err(status)).await;
         }
-    });
+    };
+    tokio::spawn(import.instrument(span));
     Box::pin(ReceiverStream::new(receiver))
 }
 

@@ -1,5 +1,6 @@
 //! gRPC: services, errors, and what every call goes through.
 
+mod body;
 mod errors;
 mod front;
 mod import;

@@ -15,7 +15,7 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
-    time::sleep,
+    time::{interval, sleep},
 };
 
 /// A bound port.
@@ -43,6 +43,12 @@ type Dealt = (std::net::TcpStream, OwnedSemaphorePermit);
 
 /// Connections dealt to a thread that it has not begun to serve.
 const QUEUE: usize = 256;
+/// How often a thread looks up without cause.
+///
+/// tokio wakes the thread's driver by a system call for every timer that is earlier than all the others, even when the
+/// thread itself sets it, as it does for each call that waits. With this timer always there, those that are not due very
+/// soon are never the earliest.
+const TICK: Duration = Duration::from_millis(100);
 /// How long to wait after a failed accept, as when no file descriptor is left.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 
@@ -119,6 +125,7 @@ impl Worker {
         let open = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&open);
         let work = async move {
+            let mut tick = interval(TICK);
             loop {
                 let (stream, place) = tokio::select! {
                     biased;
@@ -127,6 +134,7 @@ impl Worker {
                         Some(dealt) => dealt,
                         None => break,
                     },
+                    _ = tick.tick() => continue,
                 };
                 let open = Open(Arc::clone(&count));
                 match TcpStream::from_std(stream) {
