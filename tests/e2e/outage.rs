@@ -8,10 +8,10 @@ use larder_proto::catalog::{
 };
 use larder_server::config::Config;
 use larder_test_servers::{Postgres, PostgresOptions};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::harness::{Database, Refusal, Server, eventually, named, product, refusal};
+use crate::harness::{Database, Process, Refusal, Server, eventually, named, product, refusal};
 
 /// Errors come soon; all else is as in production.
 fn impatient(config: &mut Config) {
@@ -140,6 +140,43 @@ async fn stale_copies_have_an_end_and_so_has_readiness() {
     let got = server.get("a").await;
     assert!(got.cache.is_some_and(|cache| !cache.stale));
     server.stop().await;
+}
+
+/// What fails is logged under the id that the caller was told.
+#[tokio::test]
+async fn failures_are_logged_under_the_id_of_the_request() {
+    let (postgres, database) = own_postgres().await;
+    let mut process = Process::start_with(&database, &["--database-acquire-timeout", "500ms"]).await;
+    postgres.stop();
+    let mut client = process.client();
+    let get = || GetProductRequest { id: "a".to_owned(), read: None };
+    let (mut first, mut second) = (Request::new(get()), Request::new(CreateProductRequest::default()));
+    second.get_mut().product = Some(product("a"));
+    let import = tokio_stream::iter([ImportProductsRequest { product: Some(product("a")), line: 0 }]);
+    let mut third = Request::new(import);
+    for (metadata, id) in [
+        (first.metadata_mut(), "of-the-read"),
+        (second.metadata_mut(), "of-the-write"),
+        (third.metadata_mut(), "of-the-import"),
+    ] {
+        metadata.insert("x-request-id", id.parse().expect("a header"));
+    }
+    assert_eq!(client.get_product(first).await.expect_err("no database").code(), Code::Unavailable);
+    assert_eq!(client.create_product(second).await.expect_err("no database").code(), Code::Unavailable);
+    let mut progress = client.import_products(third).await.expect("a stream").into_inner();
+    assert_eq!(progress.message().await.expect_err("no database").code(), Code::Unavailable);
+    let status = client.get_product(get()).await.expect_err("no database");
+    let made = status.metadata().get("x-request-id").expect("an id").to_str().expect("text").to_owned();
+    let log = process.log();
+    for id in ["of-the-read", "of-the-write", "of-the-import", &made] {
+        let found = log.lines().any(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("a JSON object a line");
+            line["level"] == "WARN" && line.to_string().contains(&format!("\"request_id\":\"{id}\""))
+        });
+        assert!(found, "no line of {id}:\n{log}");
+    }
+    process.signal("TERM").await;
+    assert_eq!(process.ended().await.code(), Some(0), "the database is still away");
 }
 
 /// Waits until a copy is served stale; before, it is fresh.

@@ -1,0 +1,72 @@
+//! How a server that cannot start says so.
+
+use std::{net::TcpListener, process::Stdio};
+
+use larder_test_servers::{TempDir, free_port};
+
+use crate::harness::{Database, Process};
+
+/// Runs `larder serve` until it ends by itself; returns its exit code and what it wrote to standard error.
+async fn serve(environment: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
+    let directory = TempDir::new("startup");
+    let mut command = Process::command().await;
+    command.arg("serve").arg("--data-dir").arg(directory.path()).args(flags);
+    command.envs(environment.iter().copied()).stderr(Stdio::piped());
+    let output = command.spawn().expect("larder to start").wait_with_output().await.expect("larder to end");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let (code, text) = serve(&[("LARDER_LISTEN", &address)], &[]).await;
+    assert_eq!(code, Some(69), "{text}");
+    assert!(text.contains(&address) && text.contains("--listen"), "what is wrong, and what to do:\n{text}");
+}
+
+#[tokio::test]
+async fn every_error_in_the_configuration_is_reported_at_once() {
+    let environment = [
+        ("LARDER_LISTEN", "nowhere"),
+        ("LARDER_STALENESS_BOUND", "soon"),
+        ("LARDER_L1_BYTES", "-1"),
+        ("DATABASE_URL", "mysql://user:secret-word@localhost/larder"),
+        ("REDIS_URL", "redis://127.0.0.1"),
+    ];
+    let (code, text) = serve(&environment, &["--ttl-item", "2d", "--max-loads", "many"]).await;
+    assert_eq!(code, Some(78), "{text}");
+    for name in ["listen", "staleness-bound", "l1-bytes", "database-url", "REDIS_URL", "ttl-item", "max-loads"] {
+        assert!(text.lines().any(|line| line.trim_start().starts_with(name)), "{name} is missing:\n{text}");
+    }
+    for origin in ["environment LARDER_LISTEN", "environment DATABASE_URL", "flag --max-loads"] {
+        assert!(text.contains(origin), "{origin} is missing:\n{text}");
+    }
+    assert!(!text.contains("secret-word"), "{text}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_named_without_its_password() {
+    let url = format!("postgres://user:secret-word@127.0.0.1:{}/larder", free_port());
+    let flags = ["--listen", "127.0.0.1:0", "--database-acquire-timeout", "500ms"];
+    let (code, text) = serve(&[("DATABASE_URL", &url)], &flags).await;
+    assert_eq!(code, Some(69), "{text}");
+    assert!(text.contains("database") && !text.contains("secret-word"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_no_flag_is_a_wrong_usage() {
+    let (code, text) = serve(&[], &["--lisen", "127.0.0.1:0"]).await;
+    assert_eq!(code, Some(64), "{text}");
+    assert!(text.contains("--listen"), "a hint:\n{text}");
+}
+
+#[tokio::test]
+async fn what_looks_like_a_setting_and_is_none_is_warned_of() {
+    let database = Database::sqlite();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let (_, text) =
+        serve(&[("LARDER_LISTEN", &address), ("LARDER_MAX_STAIL", "1m"), ("DATABASE_URL", &database.url())], &[]).await;
+    assert!(text.contains("LARDER_MAX_STAIL") && text.contains("LARDER_MAX_STALE"), "{text}");
+}
