@@ -53,6 +53,7 @@ async fn ten_thousand_loads_race_changes_on_postgres() {
 
 async fn race(database: &Database) {
     let seed = seed();
+    println!("seed {seed}");
     let repository = Repository::connect(&StorageConfig::new(database.url())).await.expect("the database");
     let repository = Arc::new(repository);
     let config = CacheConfig::default();
@@ -78,7 +79,7 @@ async fn race(database: &Database) {
             panic!("{failure}\nseed {seed}, after {:?} and {:?}", begin.elapsed(), history.counts);
         }
     }
-    println!("{:?} in {:?}, seed {seed}; {:?}", history.counts, begin.elapsed(), cache.stats());
+    println!("{:?} in {:?}; {:?}", history.counts, begin.elapsed(), cache.stats());
     following.abort();
 }
 

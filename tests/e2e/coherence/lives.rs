@@ -8,6 +8,7 @@ use std::{
 
 use larder_proto::catalog::{ReadOptions, UpdateProductRequest, read_options::Consistency};
 use larder_test_servers::{Postgres, PostgresOptions};
+use tokio::process::Command;
 use tonic::Code;
 
 use super::watch::{BOUND, Question, Row, Rows, Watch};
@@ -48,8 +49,8 @@ async fn a_sqlite_file_put_back_from_a_copy_is_what_is_served() {
 
 #[tokio::test]
 async fn commits_that_a_crash_of_postgres_lost_are_not_served() {
-    // What is not flushed at once stays in memory, and goes with it.
-    let settings = [("wal_writer_delay", "10s"), ("checkpoint_timeout", "1h"), ("autovacuum", "off")];
+    // Nothing writes to disk but commits that wait for it, and the process that is stopped below.
+    let settings = [("bgwriter_lru_maxpages", "0"), ("checkpoint_timeout", "1h"), ("autovacuum", "off")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let postgres = Arc::new(Postgres::start(PostgresOptions { fsync: false, settings }).await);
     let database = Database::on(Arc::clone(&postgres)).await;
@@ -61,6 +62,11 @@ async fn commits_that_a_crash_of_postgres_lost_are_not_served() {
     let watch = Watch { server: &server, questions: &QUESTIONS };
     watch.warm(&kept).await;
 
+    // What is not flushed by now stays in memory, and goes with it.
+    let writer = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'";
+    let writer = database.shell(writer).await;
+    let stopped = Command::new("sh").args(["-c", "kill -s STOP \"$0\"", &writer]).status().await;
+    assert!(stopped.expect("a shell").success(), "the WAL writer to be stopped");
     let lost = rows(&[("a", "Second"), ("late", "Second")]);
     let typed = "SET synchronous_commit = off; UPDATE products SET name = 'Second' WHERE id = 'a'; \
                  INSERT INTO products (id, name) VALUES ('late', 'Second')";

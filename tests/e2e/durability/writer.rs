@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
 use larder_proto::catalog::{
@@ -36,7 +36,13 @@ pub(super) struct Writer {
 
 /// How far a round has come.
 #[derive(Clone, Default)]
-pub(super) struct Phase(Arc<AtomicU8>);
+pub(super) struct Phase(Arc<Progress>);
+
+#[derive(Default)]
+struct Progress {
+    stage: AtomicU8,
+    acknowledged: AtomicU64,
+}
 
 /// A write.
 #[derive(Debug, Clone)]
@@ -68,6 +74,7 @@ impl Writer {
             match result {
                 Ok(token) => {
                     self.acknowledged += 1;
+                    phase.0.acknowledged.fetch_add(1, Ordering::SeqCst);
                     let (id, _) = call.writes().pop().expect("a product");
                     if phase.is_writing() {
                         self.last = Some((id, token));
@@ -273,20 +280,25 @@ impl Writer {
 impl Phase {
     /// The kill is on its way: what is acknowledged from here on may be so by the life after.
     pub(super) fn set_doomed(&self) {
-        self.0.store(1, Ordering::SeqCst);
+        self.0.stage.store(1, Ordering::SeqCst);
     }
 
     /// The kill has happened: no more writes are begun.
     pub(super) fn set_over(&self) {
-        self.0.store(2, Ordering::SeqCst);
+        self.0.stage.store(2, Ordering::SeqCst);
+    }
+
+    /// How many writes have been acknowledged in this round.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.0.acknowledged.load(Ordering::SeqCst)
     }
 
     fn is_writing(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == 0
+        self.0.stage.load(Ordering::SeqCst) == 0
     }
 
     fn is_over(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == 2
+        self.0.stage.load(Ordering::SeqCst) == 2
     }
 }
 
