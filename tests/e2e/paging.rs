@@ -21,7 +21,7 @@ const CHANGES: usize = 600;
 async fn no_product_is_missed_or_repeated_while_others_come_and_go(database: &Database) {
     let server = Server::start(database).await;
     server.import((0..ORIGINALS).map(|number| item("o", number))).await;
-    let (changed, changes) = watch::channel(0);
+    let (sender, changes) = watch::channel(0);
     let walks = async {
         let mut walks: Vec<_> = ["id", "name", "price", "create_time", "update_time"]
             .into_iter()
@@ -32,20 +32,20 @@ async fn no_product_is_missed_or_repeated_while_others_come_and_go(database: &Da
         walks.push(walk(server.client(), "name".to_owned(), Some(filter), changes));
         join_all(walks).await;
     };
-    tokio::join!(walks, churn(&server, changed));
+    tokio::join!(walks, churn(&server, sender));
     server.stop().await;
 }
 
 /// Lets products appear, vanish and stay before and behind the originals, until nobody walks any more.
-async fn churn(server: &Server, changed: watch::Sender<usize>) {
+async fn churn(server: &Server, sender: watch::Sender<usize>) {
     let mut changes = 0;
-    while changes < CHANGES && changed.receiver_count() > 0 {
+    while changes < CHANGES && sender.receiver_count() > 0 {
         let number = (changes * 37) % ORIGINALS;
         for kind in ["n", "p"] {
             server.create(item(kind, number)).await;
-            changed.send_replace(changes + 1);
+            sender.send_replace(changes + 1);
             server.delete(&item(kind, number).id).await;
-            changed.send_replace(changes + 2);
+            sender.send_replace(changes + 2);
             changes += 2;
         }
         server.create(Product { id: format!("{number:04}q{changes}"), ..item("q", number) }).await;

@@ -109,6 +109,8 @@ async fn a_filter_selects(database: &Database) {
     server.stop().await;
 }
 
+type Compare = fn(&Product, &Product) -> Ordering;
+
 async fn every_order_orders(database: &Database) {
     let server = Server::start(database).await;
     let mut products = shelf();
@@ -120,7 +122,7 @@ async fn every_order_orders(database: &Database) {
     server.update(named("p07", "Changed"), &["name"]).await;
     server.create(named("p99", "Late")).await;
     let mut all = list(&server, ListProductsRequest { page_size: 1_000, ..Default::default() }).await.products;
-    let orders: [(&str, fn(&Product, &Product) -> Ordering); 5] = [
+    let orders: [(&str, Compare); 5] = [
         ("id", |_, _| Ordering::Equal),
         ("name", |a, b| a.name.as_bytes().cmp(b.name.as_bytes())),
         ("create_time", |a, b| time(a.create_time.as_ref()).cmp(&time(b.create_time.as_ref()))),

@@ -18,9 +18,11 @@ on_both_databases!(
 
 async fn a_product_is_created(database: &Database) {
     let server = Server::start(database).await;
-    let mut asked = product("own-id");
-    asked.etag = "ignored".to_owned();
-    asked.create_time = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
+    let asked = Product {
+        etag: "ignored".to_owned(),
+        create_time: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+        ..product("own-id")
+    };
     let created = server.create(asked.clone()).await;
     let stored = created.product.expect("a product");
     assert_eq!(user_fields(stored.clone()), user_fields(product("own-id")));
@@ -46,9 +48,7 @@ async fn a_product_is_created(database: &Database) {
 async fn a_repeated_creation_gets_the_first_reply(database: &Database) {
     let server = Server::start(database).await;
     let (first, first_token) = create(&server, product("a"), "request-1", false).await.expect("a product");
-    let mut changed = product("a");
-    changed.name = "Changed meanwhile".to_owned();
-    server.update(changed, &["name"]).await;
+    server.update(named("a", "Changed meanwhile"), &["name"]).await;
 
     let (again, again_token) = create(&server, product("a"), "request-1", false).await.expect("the first reply");
     assert_eq!(again, first);

@@ -18,12 +18,12 @@ type Bad = (&'static str, fn(&mut Product), &'static [&'static str]);
 
 const BAD_PRODUCTS: [Bad; 33] = [
     ("no name", |product| product.name.clear(), &["name"]),
-    ("a blank name", |product| product.name = " \t".to_owned(), &["name"]),
+    ("a blank name", |product| " \t".clone_into(&mut product.name), &["name"]),
     ("a long name", |product| product.name = "x".repeat(513), &["name"]),
     ("a long name in bytes", |product| product.name = "ä".repeat(257), &["name"]),
-    ("a zero in the name", |product| product.name = "a\0b".to_owned(), &["name"]),
+    ("a zero in the name", |product| "a\0b".clone_into(&mut product.name), &["name"]),
     ("a long description", |product| product.description = "x".repeat(65_537), &["description"]),
-    ("a zero in the description", |product| product.description = "\0".to_owned(), &["description"]),
+    ("a zero in the description", |product| "\0".clone_into(&mut product.description), &["description"]),
     ("no currency", |product| product.price = money("", 1, 0), &["price.currency_code"]),
     ("a small currency", |product| product.price = money("eur", 1, 0), &["price.currency_code"]),
     ("a long currency", |product| product.price = money("EURO", 1, 0), &["price.currency_code"]),
@@ -49,7 +49,7 @@ const BAD_PRODUCTS: [Bad; 33] = [
     ("a zero in a value", |product| attribute(product, "k", "\0"), &["attributes[\"k\"]"]),
     ("many attributes", |product| numbers(129).iter().for_each(|key| attribute(product, key, "")), &["attributes"]),
     ("a long image_url", |product| product.image_url = "x".repeat(2_049), &["image_url"]),
-    ("a zero in the image_url", |product| product.image_url = "\0".to_owned(), &["image_url"]),
+    ("a zero in the image_url", |product| "\0".clone_into(&mut product.image_url), &["image_url"]),
 ];
 
 /// Only the beginning of a long key is repeated.

@@ -26,6 +26,6 @@ pub(crate) use database::{Database, on_both_databases};
 pub(crate) use fixtures::{eventually, named, product, user_fields};
 pub(crate) use lock::TableLock;
 pub(crate) use process::Process;
-pub(crate) use raw::{Raw, RawReply, framed};
+pub(crate) use raw::{Raw, framed};
 pub(crate) use refusal::{Refusal, read_refusal, refusal};
 pub(crate) use server::{Client, Server, connect};

@@ -146,19 +146,19 @@ async fn find_program() -> PathBuf {
     let profile = test.parent().and_then(Path::parent).expect("a directory of a profile");
     let program = profile.join(format!("larder{}", std::env::consts::EXE_SUFFIX));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let newest = ["proto", "build.rs", "crates", "Cargo.lock"].map(|part| modified(&root.join(part)));
+    let sources = ["proto", "build.rs", "crates", "Cargo.lock"].map(|part| modified(&root.join(part)));
     let built = fs::metadata(&program).and_then(|metadata| metadata.modified()).ok();
-    if built.is_some_and(|built| newest.into_iter().flatten().all(|source| source <= built)) {
+    if built.is_some_and(|built| sources.into_iter().flatten().all(|source| source <= built)) {
         return program;
     }
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
     // With the test's own target among the others the dependencies have the features that they were built with for it.
-    build.current_dir(root).args(["build", "--quiet", "--bin", "larder", "--test", "e2e"]);
-    build.arg("--target-dir").arg(profile.parent().expect("a target directory"));
+    cargo.current_dir(root).args(["build", "--quiet", "--bin", "larder", "--test", "e2e"]);
+    cargo.arg("--target-dir").arg(profile.parent().expect("a target directory"));
     if profile.file_name().is_some_and(|name| name == "release") {
-        build.arg("--release");
+        cargo.arg("--release");
     }
-    assert!(build.status().await.expect("cargo to start").success(), "the program to be built");
+    assert!(cargo.status().await.expect("cargo to start").success(), "the program to be built");
     program
 }
 
