@@ -2,6 +2,16 @@
 //!
 //! Each test starts what it needs on free ports and stops it. Most run once on each database; its name ends theirs.
 
+#![allow(
+    clippy::assigning_clones,
+    clippy::needless_pass_by_value,
+    clippy::nonminimal_bool,
+    clippy::similar_names,
+    clippy::type_complexity,
+    reason = "tests are read more often than run: the plainer form wins"
+)]
+
+#[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of the day use")]
 mod harness;
 
 mod bad_input;
