@@ -194,11 +194,15 @@ async fn invalidations_typed_by_hand_drop_copies(database: &Database) {
         database.shell(&format!("INSERT INTO changes (kind, key) VALUES {values}")).await;
         let typed = Instant::now();
         let mut seen = [false; 3];
-        while dropped.iter().zip(seen).any(|(dropped, seen)| *dropped && !seen) {
-            assert!(typed.elapsed() <= BOUND, "{values}: dropped {seen:?} within the bound");
+        loop {
+            let began = typed.elapsed();
             for (seen, tier) in seen.iter_mut().zip(tiers(&server).await) {
                 *seen |= tier == CacheTier::Database;
             }
+            if dropped.iter().zip(seen).all(|(dropped, seen)| !*dropped || seen) {
+                break;
+            }
+            assert!(began <= BOUND, "{values}: dropped {seen:?} within the bound");
         }
         assert!(!(leaves_b && seen[1]), "{values} has nothing to do with b");
     }
