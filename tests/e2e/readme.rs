@@ -29,7 +29,7 @@ async fn the_calls_of_the_readme_give_what_it_shows() {
     assert!(examples.len() >= 5, "five calls with their output, not {}", examples.len());
 
     let database = Database::sqlite();
-    let process = Process::start_with(&database, &["--sample-catalogue", "true"]).await;
+    let process = Process::start_with(&database, &["--sample-catalogue=true"]).await;
     let directory = TempDir::new("readme");
     // The README's own name of the program, whatever its path is.
     std::os::unix::fs::symlink(&grpcurl, directory.join("grpcurl")).expect("a link");
