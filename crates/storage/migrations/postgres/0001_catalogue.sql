@@ -1,7 +1,16 @@
 -- Products, their change log, and what the change log needs. PostgreSQL 15 and later.
 
 -- Versions. CACHE 1 and NO CYCLE are the point: for one row they only rise, and none is used twice.
-CREATE SEQUENCE public.product_version AS bigint START 1 CACHE 1 NO CYCLE;
+CREATE SEQUENCE public.product_version AS bigint START 1 MAXVALUE 549755813887 CACHE 1 NO CYCLE;
+
+-- A number of the sequence, and 24 random bits below. Numbers are used again after the database is restored from a backup;
+-- a precondition that names a version of the lost life must not hold for other content.
+CREATE FUNCTION public.next_product_version() RETURNS bigint
+LANGUAGE sql VOLATILE
+AS $$
+    SELECT pg_catalog.nextval('public.product_version'::pg_catalog.regclass) << 24
+        | pg_catalog.floor(pg_catalog.random() * 16777216)::bigint
+$$;
 
 -- The text of a product as full text. Punctuation becomes space first, so that "USB-C" and "wi-fi.example" are the words
 -- that a query is cut into, and not what the parser takes for compounds and host names. Declared IMMUTABLE because what
@@ -129,7 +138,7 @@ BEGIN
         NEW.update_time := GREATEST(pg_catalog.clock_timestamp(), OLD.update_time);
     END IF;
     -- The row is locked by now, so that versions follow the order of the changes.
-    NEW.version := pg_catalog.nextval('public.product_version'::pg_catalog.regclass);
+    NEW.version := public.next_product_version();
     RETURN NEW;
 END
 $$;
@@ -161,7 +170,7 @@ BEGIN
     ELSE
         INSERT INTO public.changes (kind, key, version, categories, tags)
         VALUES (
-            'delete', OLD.id, pg_catalog.nextval('public.product_version'::pg_catalog.regclass),
+            'delete', OLD.id, public.next_product_version(),
             OLD.categories, OLD.tags
         );
     END IF;

@@ -26,7 +26,8 @@ CREATE TABLE products (
     update_time INTEGER NOT NULL
         DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)
         CHECK (update_time BETWEEN -62135596800000000 AND 253402300799999999),
-    -- The number of the change that made the row what it is.
+    -- Of the change that made the row what it is: its number, and 24 bits of its salt below. Numbers are used again after the
+    -- file is put back from a copy; a precondition that names a version of the lost life must not hold for other content.
     version INTEGER NOT NULL DEFAULT 0,
     CHECK (
         (price_currency = '' AND price_units = 0 AND price_nanos = 0)
@@ -60,7 +61,6 @@ CREATE VIRTUAL TABLE product_words USING fts5(
 -- A bulk statement is logged row by row: SQLite has no counter that is local to a transaction and shared with a shell. A follower
 -- that finds more than it wants to read takes it for a change of anything, which comes to the same.
 CREATE TABLE changes (
-    -- Also the version that a put or a delete gave to its product.
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     -- Tells this row from one of the same number in a copy of the file that went its own way.
     salt INTEGER NOT NULL DEFAULT (random()),
@@ -155,7 +155,9 @@ BEGIN
                 UNION SELECT j.value FROM products_maybe_replaced r, json_each(r.tags) j WHERE r.id = NEW.id
             )) ELSE NEW.tags END
     );
-    UPDATE products SET version = (SELECT max(id) FROM changes) WHERE number = NEW.number;
+    UPDATE products
+    SET version = (SELECT id << 24 | (salt & 16777215) FROM changes ORDER BY id DESC LIMIT 1)
+    WHERE number = NEW.number;
     DELETE FROM products_maybe_replaced;
 
     INSERT INTO product_words (rowid, name, terms, description)
@@ -198,18 +200,18 @@ BEGIN
             )) END
     );
     UPDATE products
-    SET version = (SELECT max(id) FROM changes),
+    SET version = (SELECT id << 24 | (salt & 16777215) FROM changes ORDER BY id DESC LIMIT 1),
         update_time = max(OLD.update_time, CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)
     WHERE number = NEW.number;
     DELETE FROM products_maybe_replaced;
 END;
 
--- The version may only become the number of the newest change, when that is a put of this very product.
+-- The version may only become that of the newest change, when that is a put of this very product.
 CREATE TRIGGER product_version AFTER UPDATE ON products
 WHEN NEW.version IS NOT OLD.version
     AND NOT EXISTS (SELECT 1 FROM changes
-                    WHERE id = NEW.version AND kind = 'put' AND key = NEW.id
-                        AND id = (SELECT max(id) FROM changes))
+                    WHERE id = (SELECT max(id) FROM changes) AND kind = 'put' AND key = NEW.id
+                        AND NEW.version = (id << 24 | (salt & 16777215)))
 BEGIN
     SELECT RAISE(ABORT, 'the version of a product cannot be chosen');
 END;

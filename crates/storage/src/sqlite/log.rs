@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     SqliteRepository,
     database::Database,
-    row::{self, number, signed},
+    row::{self, CHANGE_COLUMNS, number, signed},
 };
 use crate::{Incarnation, Pass, PassChanges, Snapshot, StorageError, driver};
 
@@ -112,14 +112,13 @@ impl Follower {
                 return Ok(Err(Discontinuity { life }));
             }
             if !pruned {
-                let rows = sqlx::query(
-                    "SELECT id, kind, key, categories, tags FROM changes WHERE id >= ?1 ORDER BY id LIMIT ?2",
-                )
-                .bind(signed(last.xmax))
-                .bind(i64::from(limit) + 1)
-                .fetch_all(&mut *tx)
-                .await
-                .map_err(driver::sort)?;
+                let sql = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE id >= ?1 ORDER BY id LIMIT ?2");
+                let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+                    .bind(signed(last.xmax))
+                    .bind(i64::from(limit) + 1)
+                    .fetch_all(&mut *tx)
+                    .await
+                    .map_err(driver::sort)?;
                 if rows.len() <= limit as usize {
                     changes = PassChanges::Complete(row::changes(&rows)?);
                 }

@@ -37,14 +37,17 @@ fn read(row: &SqliteRow, first: usize) -> Result<Product, sqlx::Error> {
     })
 }
 
-/// Reads changes from rows of `id, kind, key, categories, tags`.
+/// The columns of a change, in the order that [`changes`] reads them.
+pub(super) const CHANGE_COLUMNS: &str = "id, kind, key, categories, tags, id << 24 | (salt & 16777215)";
+
+/// Reads changes.
 pub(super) fn changes(rows: &[SqliteRow]) -> Result<Vec<Change>, StorageError> {
     rows.iter().map(change).collect::<Result<_, _>>().map_err(driver::sort)
 }
 
 fn change(row: &SqliteRow) -> Result<Change, sqlx::Error> {
-    let version: i64 = row.try_get(0)?;
     let key: String = row.try_get(2)?;
+    let version: i64 = row.try_get(5)?;
     let subject = match row.try_get::<&str, _>(1)? {
         "put" => Subject::Put { key, version, terms: crate::change::terms(json(row, 3)?, json(row, 4)?) },
         "delete" => Subject::Delete { key, version, terms: crate::change::terms(json(row, 3)?, json(row, 4)?) },
@@ -54,7 +57,7 @@ fn change(row: &SqliteRow) -> Result<Change, sqlx::Error> {
         // Whatever a later release may log touches no more than everything.
         _ => Subject::All,
     };
-    Ok(Change { id: number(version), subject })
+    Ok(Change { id: number(row.try_get(0)?), subject })
 }
 
 fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T, sqlx::Error> {

@@ -7,7 +7,7 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 use super::{
     SqliteRepository,
     database::Database,
-    row::{self, COLUMNS, number},
+    row::{self, CHANGE_COLUMNS, COLUMNS, number},
 };
 use crate::{
     Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
@@ -117,7 +117,8 @@ impl Writing {
             self.tx.rollback().await.map_err(driver::sort)?;
             return Ok(Committed { value, changes: Vec::new(), commit: None });
         }
-        let rows = sqlx::query("SELECT id, kind, key, categories, tags FROM changes WHERE id > ?1 ORDER BY id")
+        let sql = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE id > ?1 ORDER BY id");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(self.before)
             .fetch_all(&mut *self.tx)
             .await

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use larder_storage::{
-    Creation, PassChanges, Product, ProductRepository, Repository, StorageConfig, StorageError, Subject, WriteOptions,
+    Creation, Deletion, PassChanges, Product, ProductRepository, Repository, StorageConfig, StorageError, Subject,
+    WriteOptions,
 };
 use larder_test_servers::{Postgres, PostgresOptions};
 use sqlx::{Connection, PgConnection};
@@ -334,6 +335,18 @@ async fn a_commit_of_a_failed_transaction_is_not_taken_for_one() {
     assert!(matches!(refused, Err(StorageError::Database(_))), "{refused:?}");
     assert_eq!(bench.get("a").await, None);
     assert_eq!(follower.told().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_of_a_lost_life_holds_for_nothing() {
+    // What a restore from a backup does to the sequence.
+    let bench = Bench::postgres().await;
+    let lost = bench.create("a", &full()).await;
+    bench.sql("DELETE FROM products; ALTER SEQUENCE product_version RESTART").await;
+    let other = bench.create("a", &full()).await;
+    assert_eq!(other.version >> 24, lost.version >> 24, "the number is used again");
+    let differs = bench.repository.delete("a", Some(lost.version)).await.unwrap();
+    assert_eq!(differs.value, Deletion::VersionDiffers);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

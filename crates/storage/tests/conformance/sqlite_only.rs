@@ -3,7 +3,8 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use larder_storage::{
-    Filter, PassChanges, ProductRepository, Repository, SearchQuery, StorageConfig, StorageError, Subject, WriteOptions,
+    Deletion, Filter, PassChanges, ProductRepository, Repository, SearchQuery, StorageConfig, StorageError, Subject,
+    WriteOptions,
 };
 
 use crate::{
@@ -95,6 +96,22 @@ async fn insert_or_ignore_leaves_what_stays_alone() {
     assert_eq!(follower.told().await, ["delete a", "put a", "put b", "put b", "put b", "put c", "put d"]);
     assert_eq!(bench.sql("SELECT count(*) FROM products_maybe_replaced").await, "0");
     derived_data_agrees(&bench).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_of_a_lost_life_holds_for_nothing() {
+    let bench = Bench::sqlite().await;
+    bench.create("a", &full()).await;
+    let copy = path(&bench).with_extension("copy");
+    bench.sql(&format!("VACUUM INTO '{}'", copy.display())).await;
+    bench.sql("UPDATE products SET name = 'lost'").await;
+    let lost = bench.get("a").await.unwrap();
+    bench.sql(&format!(".restore '{}'", copy.display())).await;
+    bench.sql("UPDATE products SET name = 'other'").await;
+    let differs = bench.repository.delete("a", Some(lost.version)).await.unwrap();
+    assert_eq!(differs.value, Deletion::VersionDiffers);
+    let now = bench.get("a").await.unwrap();
+    assert_eq!((now.data.name.as_str(), now.version >> 24), ("other", lost.version >> 24), "the number is used again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
