@@ -67,6 +67,44 @@ impl<V> Clone for Cache<V> {
     }
 }
 
+/// Reads copies from L1, for as long as one call takes: what it judges by was read when it was made.
+pub struct Reader<'a, V: Value> {
+    cache: &'a Cache<V>,
+    sight: Sight,
+    hits: u64,
+    not_found: u64,
+}
+
+impl<V: Value> Reader<'_, V> {
+    /// The copy of a key, if L1 has one that may be served: no wait, no lock, no network.
+    pub fn get(&mut self, name: &str) -> Option<Arc<Entry<V>>> {
+        let entry = self.cache.shared.l1.get(name)?;
+        if self.cache.judge(&entry, self.sight) != Verdict::Valid {
+            return None;
+        }
+        self.hits += 1;
+        self.not_found += u64::from(entry.value.is_none());
+        Some(entry)
+    }
+
+    /// The time by which it judges.
+    pub fn now(&self) -> Moment {
+        self.sight.now
+    }
+}
+
+impl<V: Value> Drop for Reader<'_, V> {
+    fn drop(&mut self) {
+        let counters = self.cache.counters();
+        if self.hits > 0 {
+            counters.hits.add(self.hits);
+        }
+        if self.not_found > 0 {
+            counters.not_found_hits.add(self.not_found);
+        }
+    }
+}
+
 impl<V: Value> Cache<V> {
     /// An empty cache. Loads run on `runtime`, so that none is lost with the reader who began it. `seed`
     /// feeds the jitter and decides which keys share a counter of changes; a service takes a random one.
@@ -90,12 +128,12 @@ impl<V: Value> Cache<V> {
 
     /// The copy of a key, if L1 has one that may be served: no wait, no lock, no network.
     pub fn get(&self, name: &str) -> Option<Arc<Entry<V>>> {
-        let entry = self.shared.l1.get(name)?;
-        if self.judge(&entry, self.sight()) != Verdict::Valid {
-            return None;
-        }
-        self.count_hit(&entry);
-        Some(entry)
+        self.reader().get(name)
+    }
+
+    /// Reads several copies from L1 under one look at the clock.
+    pub fn reader(&self) -> Reader<'_, V> {
+        Reader { cache: self, sight: self.sight(), hits: 0, not_found: 0 }
     }
 
     /// Makes sure that whatever is read from here on shows at least the state asked for.

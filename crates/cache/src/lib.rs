@@ -24,7 +24,7 @@ mod load;
 mod read;
 mod stats;
 
-pub use cache::Cache;
+pub use cache::{Cache, Reader};
 pub use change::{Change, Incarnation, Pass, Snapshot, Subject};
 pub use clock::{Clock, Moment};
 pub use config::{CacheConfig, Eviction, Policy, Ttl};

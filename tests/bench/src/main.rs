@@ -38,6 +38,10 @@ use crate::{
     server::Addresses,
 };
 
+/// The allocator of the real server, so that the bare one differs in the service alone.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     match cli.command {

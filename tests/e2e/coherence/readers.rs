@@ -114,7 +114,7 @@ impl Reader {
     async fn get(&self, key: usize, read: Read, floor: Floor) {
         let window = self.window(floor);
         if read == Read::default()
-            && let Some(entry) = self.catalog.cached(&id(key))
+            && let Some(entry) = self.catalog.reader().get(&id(key))
         {
             self.history.counts.hits.fetch_add(1, Ordering::Relaxed);
             return self.check_product(key, &entry, window, false, "a hit");
@@ -131,7 +131,7 @@ impl Reader {
         let window = self.window(floor);
         let mut absent = Vec::new();
         for key in keys {
-            match self.catalog.cached(&id(key)).filter(|_| read == Read::default()) {
+            match self.catalog.reader().get(&id(key)).filter(|_| read == Read::default()) {
                 Some(entry) => self.check_product(key, &entry, window, false, "a batch's hit"),
                 None => absent.push(key),
             }

@@ -6,7 +6,7 @@ mod write;
 
 use std::sync::Arc;
 
-use larder_cache::{Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Policy, ReadError, Tier};
+use larder_cache::{Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError, Reader, Tier};
 use larder_storage::{Incarnation, Product, ProductRepository as _, ReadPoint, Repository, StorageError};
 use tokio::runtime::Handle;
 
@@ -32,6 +32,25 @@ pub struct Page {
     pub products: Vec<Found<Copy>>,
 }
 
+/// Reads products from L1: no wait, no lock, no network.
+pub struct ProductReader<'a>(Reader<'a, Copy>);
+
+impl ProductReader<'_> {
+    /// The copy of a product, or of its absence, if L1 has one that may be served. Returns `None` also for what is no id.
+    pub fn get(&mut self, id: &str) -> Option<Arc<Entry<Copy>>> {
+        let mut key = [0; LONGEST_KEY];
+        let end = PREFIX.len() + id.len();
+        key[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
+        key.get_mut(PREFIX.len()..end)?.copy_from_slice(id.as_bytes());
+        self.0.get(std::str::from_utf8(&key[..end]).ok()?)
+    }
+
+    /// The time by which it judges.
+    pub fn now(&self) -> Moment {
+        self.0.now()
+    }
+}
+
 /// A product's key has this before the id.
 const PREFIX: &str = "product:";
 /// An id has at most 64 characters.
@@ -53,14 +72,9 @@ impl Catalog {
         &self.repository
     }
 
-    /// The copy of a product, or of its absence, if L1 has one that may be served: no wait, no lock, no network. Returns
-    /// `None` also for what is no id.
-    pub fn cached(&self, id: &str) -> Option<Arc<Entry<Copy>>> {
-        let mut key = [0; LONGEST_KEY];
-        let end = PREFIX.len() + id.len();
-        key[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
-        key.get_mut(PREFIX.len()..end)?.copy_from_slice(id.as_bytes());
-        self.cache.get(std::str::from_utf8(&key[..end]).ok()?)
+    /// Reads products from L1 under one look at the clock.
+    pub fn reader(&self) -> ProductReader<'_> {
+        ProductReader(self.cache.reader())
     }
 
     /// Returns a product, or the fact that there is none.

@@ -62,12 +62,13 @@ impl CatalogService {
 impl ProductCatalog for CatalogService {
     async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<GetProductResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
-        if request.read.is_none()
-            && let Some(entry) = self.catalog.cached(&request.id)
-        {
-            let mut facts = self.facts();
-            facts.hit(&entry);
-            return self.got(facts, &entry, &request.id, &metadata);
+        if request.read.is_none() {
+            let mut reader = self.catalog.reader();
+            if let Some(entry) = reader.get(&request.id) {
+                let mut facts = Facts::new(reader.now());
+                facts.hit(&entry);
+                return self.got(facts, &entry, &request.id, &metadata);
+            }
         }
         let mut violations = Violations::default();
         let id = violations.take(parse_id("id", request.id));
@@ -92,17 +93,19 @@ impl ProductCatalog for CatalogService {
         let plain = request.read.is_none();
         let read = violations.take(parse_read(request.read));
 
-        let mut facts = self.facts();
+        let mut reader = self.catalog.reader();
+        let mut facts = Facts::new(reader.now());
         let mut entries = Vec::with_capacity(request.ids.len());
         let mut absent = Vec::new();
         for (number, id) in request.ids.iter().enumerate() {
-            let entry = if plain { self.catalog.cached(id) } else { None };
+            let entry = if plain { reader.get(id) } else { None };
             match &entry {
                 Some(entry) => facts.hit(entry),
                 None => absent.push(number),
             }
             entries.push(entry.map(|entry| (entry, Tier::L1)));
         }
+        drop(reader);
         // A name that stands in the request twice is looked up once.
         let mut wanted = Vec::new();
         let mut seen = HashSet::new();
