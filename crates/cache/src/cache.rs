@@ -5,14 +5,18 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 use crate::{
-    CacheConfig, Change, Clock, Counters, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError,
-    ReadOptions, Stats, Subject, Tier, Token,
+    CacheConfig, Change, Clock, Commit, Counters, Found, Freshness, Incarnation, Key, LoadError, Loaded, Moment,
+    Policy, ReadError, ReadOptions, Stats, Subject, Tier, Token, WritePolicy,
+    behind::Behind,
+    bus::{self, Bus},
     flight::{FlightKey, Flights},
     follower::Passes,
     jitter::Jitter,
     knowledge::{Knowledge, within},
     l1::{Entry, L1, Value},
+    l2::L2,
     load::Admission,
+    seen::Seen,
 };
 
 /// Copies of values, kept right. Cloning it gives another handle to the same cache.
@@ -31,6 +35,10 @@ pub(crate) struct Shared<V> {
     pub(crate) flights: Arc<Flights<V>>,
     pub(crate) admission: Admission,
     pub(crate) passes: Passes,
+    pub(crate) seen: Seen,
+    pub(crate) l2: Option<Arc<L2>>,
+    pub(crate) bus: Bus,
+    pub(crate) behind: Behind,
 }
 
 /// Whether a copy may be served.
@@ -106,20 +114,37 @@ impl<V: Value> Drop for Reader<'_, V> {
 }
 
 impl<V: Value> Cache<V> {
-    /// An empty cache. Loads run on `runtime`, so that none is lost with the reader who began it. `seed`
+    /// An empty cache of this process alone. Loads run on `runtime`, so that none is lost with the reader who began it. `seed`
     /// feeds the jitter and decides which keys share a counter of changes; a service takes a random one.
     pub fn new(config: CacheConfig, clock: Clock, runtime: Handle, seed: u64) -> Self {
+        Self::build(CacheConfig { shared: None, ..config }, clock, runtime, seed, None)
+    }
+
+    /// An empty cache that shares copies and news with others, if the configuration says with whom. `seed` also names this
+    /// replica among the others. [`share`](Self::share) has to run for it to take part. The error names what is wrong with
+    /// the URL.
+    pub fn sharing(config: CacheConfig, clock: Clock, runtime: Handle, seed: u64) -> Result<Self, String> {
+        let l2 = config.shared.as_ref().map(|shared| L2::new(shared, seed)).transpose()?;
+        Ok(Self::build(config, clock, runtime, seed, l2.map(Arc::new)))
+    }
+
+    fn build(config: CacheConfig, clock: Clock, runtime: Handle, seed: u64, l2: Option<Arc<L2>>) -> Self {
         let counters = Arc::new(Counters::default());
+        let remembered = config.shared.as_ref().map(|shared| shared.remembered);
         Self {
             shared: Arc::new(Shared {
                 clock,
                 runtime,
                 jitter: Jitter::new(seed),
-                knowledge: Knowledge::new(config.l1_entries, seed),
+                knowledge: Knowledge::new(config.l1_entries, seed, remembered),
                 l1: L1::new(&config, &counters),
                 flights: Arc::new(Flights::new()),
                 admission: Admission::new(config.max_loads, config.max_waiting_loads),
                 passes: Passes::new(),
+                seen: Seen::default(),
+                l2,
+                bus: Bus::default(),
+                behind: Behind::default(),
                 counters,
                 config,
             }),
@@ -162,7 +187,7 @@ impl<V: Value> Cache<V> {
         load: F,
     ) -> Result<Found<V>, ReadError>
     where
-        F: FnOnce(Vec<usize>) -> Fut + Send + 'static,
+        F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
         let mut found = self.get_or_load_many(vec![key], policy, options, load).await?;
@@ -179,7 +204,7 @@ impl<V: Value> Cache<V> {
         load: F,
     ) -> Result<Vec<Option<Found<V>>>, ReadError>
     where
-        F: FnOnce(Vec<usize>) -> Fut + Send + 'static,
+        F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
         let mut sought: Vec<Sought<V>> = keys.iter().map(|_| Sought { found: None, copy: None }).collect();
@@ -205,7 +230,9 @@ impl<V: Value> Cache<V> {
         let flights: Vec<FlightKey> = missing.iter().map(|&number| self.flight_key(&keys[number])).collect();
         let now = self.clock().now();
         let bound = self.config().staleness_bound;
-        let joinable = |began| within(bound, proven, now) || within(bound, began, now);
+        // A load that may look into L2 brings what was right as of the proof it finds there, not as of its own beginning.
+        let alone = self.shared.l2.is_none();
+        let joinable = |began| within(bound, proven, now) || (alone && within(bound, began, now));
         let (waits, mut duty) = self.shared.flights.join(flights, now, joinable);
         self.counters().joins.add((waits.len() - duty.len()) as u64);
         let mut hits = 0;
@@ -218,8 +245,8 @@ impl<V: Value> Cache<V> {
         });
         self.counters().misses.add(missing.len() as u64 - hits);
         if !duty.is_empty() {
-            let numbers = duty.numbers().map(|number| missing[number]).collect();
-            self.start(duty, policy, numbers, load);
+            let terms = missing.iter().map(|&number| keys[number].term.clone()).collect();
+            self.start(duty, policy, terms, missing.clone(), load);
         }
         // Where a load failed because the tier below is away, a stale copy may do.
         for (&number, wait) in missing.iter().zip(waits) {
@@ -230,8 +257,8 @@ impl<V: Value> Cache<V> {
             match wait.await {
                 Ok(entry) if entry.foreign && self.stale_limit(options).is_zero() => return Err(ReadError::NoPass),
                 Ok(entry) => {
-                    let stale = entry.foreign;
-                    sought.found = Some(Found { entry, tier: Tier::Database, stale });
+                    let (tier, stale) = (entry.tier, entry.foreign);
+                    sought.found = Some(Found { entry, tier, stale });
                 }
                 Err(error) => {
                     self.serve_stale(sought, options);
@@ -244,26 +271,63 @@ impl<V: Value> Cache<V> {
         Ok(sought.into_iter().map(|sought| sought.found).collect())
     }
 
-    /// Learns a change: what it touches is not served again. Twice, late or out of order is harmless.
-    pub fn learn(&self, change: &Change) {
-        let counters = self.counters();
-        counters.changes.one();
-        self.shared.knowledge.learn(change);
+    /// Learns a change: what it touches is not served again. Twice, late or out of order is harmless. Returns whether it was
+    /// new.
+    pub fn learn(&self, change: &Change, incarnation: Incarnation) -> bool {
+        let shared = &self.shared;
+        let entry = matches!(change.subject, Subject::Entry { .. });
+        if entry && shared.seen.contains(change, incarnation) {
+            // Its copies went when it was learned, and those there are now were read after that.
+            shared.knowledge.remember(change, incarnation);
+            return false;
+        }
+        shared.counters.changes.one();
+        shared.knowledge.learn(change, incarnation);
         match &change.subject {
             Subject::Entry { key, .. } | Subject::Key(key) => {
                 self.delete(key);
             }
-            Subject::Tag(_) => counters.rules.one(),
+            Subject::Tag(_) => shared.counters.rules.one(),
             Subject::All => {
-                counters.rules.one();
-                self.shared.l1.clear();
+                shared.counters.rules.one();
+                shared.l1.clear();
             }
         }
+        if entry {
+            shared.seen.note(change, incarnation);
+        }
+        true
+    }
+
+    /// Learns a commit of this replica's own and tells the others, before anybody is told that it was made. Waits for Redis
+    /// no longer than a command may take; what Redis misses, the others find in the change log.
+    pub async fn wrote(&self, commit: Commit<V>) {
+        let Commit { incarnation, horizon, changes, items } = commit;
+        for change in &changes {
+            self.learn(change, incarnation);
+        }
+        let (Some(l2), Some(shared)) = (&self.shared.l2, &self.config().shared) else { return };
+        if changes.is_empty() || !l2.link.is_up() {
+            return;
+        }
+        let fills =
+            items.into_iter().map(|(name, value)| self.fill(Policy::Item, name, Some(&value), incarnation, horizon));
+        let messages = bus::messages(incarnation, l2.replica, &changes);
+        let now = match shared.write {
+            WritePolicy::Through => fills.collect(),
+            WritePolicy::Invalidate => Vec::new(),
+            WritePolicy::Behind => {
+                fills.for_each(|fill| self.put_behind(incarnation, fill));
+                Vec::new()
+            }
+        };
+        self.counters().l2_sets.add(now.len() as u64);
+        let _ = l2.publish(incarnation, &now, &messages, self.counters()).await;
     }
 
     /// Drops every copy: anything may have changed.
-    pub(crate) fn learn_all(&self) {
-        self.learn(&Change { id: 0, subject: Subject::All });
+    pub(crate) fn learn_all(&self, incarnation: Incarnation) {
+        self.learn(&Change { id: 0, subject: Subject::All }, incarnation);
     }
 
     /// Removes the copy of a key from L1. Returns whether there was one.
@@ -302,6 +366,21 @@ impl<V: Value> Cache<V> {
     /// Waits until the change log has been read once.
     pub async fn first_pass(&self) -> Result<(), ReadError> {
         if self.age_of_last_pass().is_some() { Ok(()) } else { self.pass_now(self.config().load_timeout).await }
+    }
+
+    /// Whether messages of the bus come in; `None` where there is no bus.
+    pub fn bus_connected(&self) -> Option<bool> {
+        self.shared.l2.as_ref().map(|_| self.shared.bus.connected())
+    }
+
+    /// The time from sending to learning of the last message of the bus, by the clocks of both replicas.
+    pub fn bus_lag(&self) -> Duration {
+        self.shared.bus.lag()
+    }
+
+    /// Whether Redis is asked now: it is connected, and the breaker is closed. `None` where there is none.
+    pub fn shared_tier_up(&self) -> Option<bool> {
+        self.shared.l2.as_ref().map(|l2| l2.link.is_up())
     }
 
     /// The configuration.
@@ -345,14 +424,14 @@ impl<V: Value> Cache<V> {
             Verdict::Invalid
         } else if now >= entry.deadline {
             Verdict::Expired
-        } else if within(bound, proven, now) || within(bound, entry.began, now) {
+        } else if within(bound, proven, now) || within(bound, entry.own_proof(), now) {
             Verdict::Valid
         } else {
             Verdict::Unproven
         }
     }
 
-    fn proven(&self) -> bool {
+    pub(crate) fn proven(&self) -> bool {
         let Sight { proven, now } = self.sight();
         within(self.config().staleness_bound, proven, now)
     }
@@ -403,7 +482,7 @@ impl<V: Value> Cache<V> {
     fn may_be_stale(&self, entry: &Entry<V>, options: ReadOptions) -> bool {
         let limit = self.stale_limit(options);
         let Sight { proven, now } = self.sight();
-        !limit.is_zero() && within(limit, proven.max(entry.began), now) && entry.stands(&self.shared.knowledge)
+        !limit.is_zero() && within(limit, proven.max(entry.own_proof()), now) && entry.stands(&self.shared.knowledge)
     }
 
     fn stale_limit(&self, options: ReadOptions) -> Duration {

@@ -16,6 +16,8 @@ pub enum Subject {
     Entry {
         /// The entry's key.
         key: String,
+        /// The version that the change gave to the key: above every earlier one of it, also when the entry is gone now.
+        version: i64,
         /// What lists may depend on.
         terms: Vec<String>,
     },
@@ -56,6 +58,20 @@ pub struct Pass {
     pub snapshot: Snapshot,
     /// Of which database.
     pub incarnation: Incarnation,
-    /// What is new since the pass before; `None` when anything may have changed.
-    pub changes: Option<Vec<Change>>,
+    /// What is new since the pass before.
+    pub news: News,
+}
+
+/// What is new in the change log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// Every change that this pass sees and the one before did not.
+    Complete(Vec<Change>),
+    /// Anything may have changed.
+    Window {
+        /// Every change from this id on that the pass sees is told.
+        from: u64,
+        /// Those changes.
+        changes: Vec<Change>,
+    },
 }

@@ -1,6 +1,6 @@
 //! What an operator decides about the cache.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// Sizes, times and limits of the cache. [`Default`] gives the documented defaults.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,85 @@ pub struct CacheConfig {
     pub load_timeout: Duration,
     /// Changes that a follower takes one by one from a pass; after more of them everything is dropped instead.
     pub max_changes_per_pass: u32,
+    /// The tier that replicas share; without it each loads for itself.
+    pub shared: Option<SharedConfig>,
+}
+
+/// The shared tier, L2, and the bus: one Redis or Valkey.
+#[derive(Clone, PartialEq)]
+pub struct SharedConfig {
+    /// Where: `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
+    pub url: String,
+    /// What every key and channel begins with, so that several catalogues can share one Redis.
+    pub prefix: String,
+    /// Connections for commands; each carries many at once. The bus has one of its own.
+    pub connections: usize,
+    /// How long it may take to connect.
+    pub connect_timeout: Duration,
+    /// How long a command may take.
+    pub command_timeout: Duration,
+    /// How long one replica has the right to load a key for all.
+    pub lease: Duration,
+    /// What a write does to the shared copy.
+    pub write: WritePolicy,
+    /// How long copies live in L2.
+    pub ttl: Ttl,
+    /// The least payload that is compressed, in bytes.
+    pub compress_from: usize,
+    /// The largest payload that is stored, in bytes.
+    pub max_payload: usize,
+    /// Messages of the bus that wait to be learned; the follower finds what comes on top.
+    pub bus_queue: usize,
+    /// Keys and terms of which it is remembered one by one when they last changed.
+    pub remembered: usize,
+}
+
+/// What a write does to the shared copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WritePolicy {
+    /// Puts the new copy in its place before the write is acknowledged.
+    #[default]
+    Through,
+    /// Only tells the other replicas; the next reader loads.
+    Invalidate,
+    /// Puts the new copy in its place a little later, in the background. Copies only: the write itself is never behind.
+    Behind,
+}
+
+impl Default for SharedConfig {
+    fn default() -> Self {
+        Self {
+            url: "redis://127.0.0.1:6379".to_owned(),
+            prefix: "larder".to_owned(),
+            connections: 2,
+            connect_timeout: Duration::from_secs(1),
+            command_timeout: Duration::from_millis(100),
+            lease: Duration::from_secs(3),
+            write: WritePolicy::Through,
+            ttl: Ttl {
+                item: Duration::from_mins(30),
+                list: Duration::from_mins(5),
+                search: Duration::from_mins(5),
+                ..Ttl::default()
+            },
+            compress_from: 1_024,
+            max_payload: 1 << 20,
+            bus_queue: 4_096,
+            remembered: 200_000,
+        }
+    }
+}
+
+/// Without the URL, which may hold a password.
+impl fmt::Debug for SharedConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedConfig")
+            .field("prefix", &self.prefix)
+            .field("connections", &self.connections)
+            .field("command_timeout", &self.command_timeout)
+            .field("write", &self.write)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for CacheConfig {
@@ -43,6 +122,7 @@ impl Default for CacheConfig {
             max_waiting_loads: 4_096,
             load_timeout: Duration::from_secs(10),
             max_changes_per_pass: 10_000,
+            shared: None,
         }
     }
 }
@@ -62,6 +142,18 @@ pub struct Ttl {
     /// The share of its time by which a copy may expire early, chosen at random, so that copies made together do not expire
     /// together: from 0 to 1.
     pub jitter: f64,
+}
+
+impl Ttl {
+    /// How long a copy lives, by what it is and whether it says that there is nothing.
+    pub(crate) fn of(&self, policy: Policy, exists: bool) -> Duration {
+        match policy {
+            _ if !exists => self.not_found,
+            Policy::Item => self.item,
+            Policy::List => self.list,
+            Policy::Search => self.search,
+        }
+    }
 }
 
 impl Default for Ttl {

@@ -126,6 +126,20 @@ impl<V> Duty<V> {
         }
     }
 
+    /// Takes some keys out into a duty of their own: those of which `other` is true, by their places here.
+    pub(crate) fn split(&mut self, other: impl Fn(usize) -> bool) -> Self {
+        let (theirs, ours): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.keys).into_iter().enumerate().partition(|(place, _)| other(*place));
+        self.keys = ours.into_iter().map(|(_, due)| due).collect();
+        let keys = theirs.into_iter().map(|(_, due)| due).collect();
+        Self { flights: Arc::clone(&self.flights), began: self.began, keys }
+    }
+
+    /// Takes on the keys of another part of the same duty.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        self.keys.append(&mut other.keys);
+    }
+
     /// Tells everybody who waits; the outcomes are in the order of the keys.
     pub(crate) fn fulfil(mut self, outcomes: impl IntoIterator<Item = Outcome<V>>) {
         self.land(self.keys());
@@ -168,7 +182,7 @@ mod tests {
     use crate::knowledge::Knowledge;
 
     fn key(name: &str) -> FlightKey {
-        (name.into(), Captured { stripe: Knowledge::new(1, 1).stripe(name), generation: 0, rules: 0 })
+        (name.into(), Captured { stripe: Knowledge::new(1, 1, None).stripe(name), generation: 0, rules: 0 })
     }
 
     fn now(second: u64) -> Moment {
@@ -209,6 +223,20 @@ mod tests {
         assert_eq!(flights.lock().len(), 2);
         assert_eq!(waits.remove(1).await.err(), Some(LoadError::Timeout));
         duty.fail(&LoadError::Lost);
+        assert!(flights.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_split_duty_is_done_in_parts() {
+        let flights: Arc<Flights<()>> = Arc::new(Flights::new());
+        let (mut waits, mut duty) = flights.join([key("a"), key("b"), key("c")], now(1), |_| true);
+        let other = duty.split(|place| place == 1);
+        assert_eq!(duty.numbers().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(other.numbers().collect::<Vec<_>>(), [1]);
+        other.fail(&LoadError::Timeout);
+        assert_eq!(flights.lock().len(), 2);
+        assert_eq!(waits.remove(1).await.err(), Some(LoadError::Timeout));
+        drop(duty);
         assert!(flights.lock().is_empty());
     }
 

@@ -17,12 +17,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{Cache, Incarnation, Moment, Pass, Snapshot, Value, knowledge::View};
+use crate::{Cache, Change, Incarnation, Moment, News, Pass, Snapshot, Subject, Value, knowledge::View};
 
 /// Where committed changes are written down.
 pub trait ChangeLog: Send + Sync + 'static {
-    /// What has been committed since the snapshot `since`; without one, or when there are more than `limit` changes, only
-    /// that anything may have changed. The error is for logs.
+    /// What has been committed since the snapshot `since`. Without one, after another incarnation, or when there are more than
+    /// `limit` changes, anything may have changed, and the changes of the last while are told as far as that is possible. The
+    /// error is for logs.
     fn pass(
         &self,
         since: Option<(&Snapshot, Incarnation)>,
@@ -70,6 +71,12 @@ impl Passes {
     /// Whether the last look failed.
     pub(crate) fn failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Wishes for a look without waiting for it.
+    pub(crate) fn ask(&self) {
+        self.wished.fetch_add(1, Ordering::SeqCst);
+        self.wake.notify_one();
     }
 
     /// Waits until there is a wish that no look has answered: many wishes wake the follower once.
@@ -169,19 +176,24 @@ impl<V: Value> Cache<V> {
         // A log that went back lost commits, and will use their ids again.
         let same =
             last.is_some_and(|last| last.incarnation == pass.incarnation && last.snapshot.xmax <= pass.snapshot.xmax);
-        match pass.changes {
-            Some(changes) if same => {
-                for changes in changes.chunks(LEARNED_AT_ONCE) {
-                    for change in changes {
-                        self.learn(change);
-                    }
-                    yield_now().await;
-                }
+        let incarnation = pass.incarnation;
+        match pass.news {
+            News::Complete(changes) if same => self.learn_found(&changes, incarnation).await,
+            // More than a look may tell one by one: what was asked for before it cannot be told from what was not.
+            News::Window { from, changes } if same => {
+                self.knowledge().raise_start(from);
+                self.remember(&changes, incarnation).await;
+                self.learn_all(incarnation);
             }
-            _ if same => self.learn_all(),
-            _ => {
+            news => {
+                let (from, changes) = match news {
+                    News::Window { from, changes } => (from, changes),
+                    News::Complete(_) => (pass.snapshot.xmax, Vec::new()),
+                };
                 self.knowledge().forget_view();
-                self.learn_all();
+                self.knowledge().restart(incarnation, from);
+                self.remember(&changes, incarnation).await;
+                self.learn_all(incarnation);
             }
         }
         if let Some(last) = last.filter(|_| !same) {
@@ -192,6 +204,33 @@ impl<V: Value> Cache<V> {
             );
         }
         self.knowledge().publish(View { snapshot: pass.snapshot, incarnation: pass.incarnation }, began);
+    }
+
+    /// Learns what a look found, and counts what was known already.
+    async fn learn_found(&self, changes: &[Change], incarnation: Incarnation) {
+        let (mut known, mut new) = (0, 0);
+        for changes in changes.chunks(LEARNED_AT_ONCE) {
+            for change in changes {
+                *(if self.learn(change, incarnation) { &mut new } else { &mut known }) += 1;
+            }
+            yield_now().await;
+        }
+        self.counters().log_known.add(known);
+        self.counters().log_new.add(new);
+    }
+
+    /// Remembers changes for judging the copies of others; those of this replica are dropped all together.
+    async fn remember(&self, changes: &[Change], incarnation: Incarnation) {
+        for changes in changes.chunks(LEARNED_AT_ONCE) {
+            for change in changes {
+                match change.subject {
+                    Subject::Entry { .. } | Subject::Key(_) => self.knowledge().remember(change, incarnation),
+                    // A rule is a counter, too.
+                    Subject::Tag(_) | Subject::All => self.knowledge().learn(change, incarnation),
+                }
+            }
+            yield_now().await;
+        }
     }
 
     /// Logs the first of a row of failures.

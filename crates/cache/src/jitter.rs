@@ -28,6 +28,11 @@ impl Jitter {
         self.shorten(time, 0.5)
     }
 
+    /// Any number.
+    pub(crate) fn number(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+
     fn unit(&self) -> f64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
     }

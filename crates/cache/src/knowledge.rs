@@ -16,7 +16,10 @@ use std::{
 
 use foldhash::{SharedSeed, fast::SeedableRandomState};
 
-use crate::{Change, Incarnation, Moment, Snapshot, Subject};
+use crate::{
+    Change, Incarnation, Moment, Snapshot, Subject,
+    memory::{Depends, Memory, Origin},
+};
 
 /// The term of every list that depends on more than one category or tag.
 pub const ANY: &str = "any";
@@ -30,6 +33,8 @@ pub(crate) struct Knowledge {
     stripes: Box<[AtomicU64]>,
     hasher: SeedableRandomState,
     rules: Rules,
+    /// What copies of others are judged by; kept only where there are any.
+    memory: Option<Memory>,
     proven: AtomicU64,
     view: RwLock<Option<Arc<View>>>,
 }
@@ -55,13 +60,15 @@ pub(crate) struct Captured {
 
 impl Knowledge {
     /// Knows nothing yet. `entries` is how many copies there may be: with fewer stripes than copies, a change would drop
-    /// copies of other keys with it. `seed` decides which keys share a stripe.
-    pub(crate) fn new(entries: u64, seed: u64) -> Self {
+    /// copies of other keys with it. `seed` decides which keys share a stripe. `memory` is how many keys and terms are
+    /// remembered one by one, `None` where no copies of others are to be judged.
+    pub(crate) fn new(entries: u64, seed: u64, memory: Option<usize>) -> Self {
         let stripes = entries.saturating_mul(4).clamp(1 << 10, 1 << 20).next_power_of_two();
         Self {
             stripes: (0..stripes).map(|_| AtomicU64::new(0)).collect(),
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
             rules: Rules::default(),
+            memory: memory.map(Memory::new),
             proven: AtomicU64::new(Moment::NEVER.nanos()),
             view: RwLock::default(),
         }
@@ -89,9 +96,10 @@ impl Knowledge {
     }
 
     /// Learns a change, except for the removal of the key from L1, which follows. Twice, late or out of order is harmless.
-    pub(crate) fn learn(&self, change: &Change) {
+    pub(crate) fn learn(&self, change: &Change, incarnation: Incarnation) {
+        self.remember(change, incarnation);
         match &change.subject {
-            Subject::Entry { key, terms } => {
+            Subject::Entry { key, terms, .. } => {
                 self.age(key);
                 self.age(ANY);
                 for term in terms {
@@ -99,9 +107,41 @@ impl Knowledge {
                 }
             }
             Subject::Key(key) => self.age(key),
-            Subject::Tag(tag) => self.rules.add(Rule::Tag(tag.as_str().into())),
-            Subject::All => self.rules.add(Rule::All),
+            Subject::Tag(tag) => self.rules.add(incarnation, change.id, Rule::Tag(tag.as_str().into())),
+            Subject::All => self.rules.add(incarnation, change.id, Rule::All),
         }
+    }
+
+    /// Learns a change that was learned before: its copies are gone, but what judges those of others may have begun anew.
+    pub(crate) fn remember(&self, change: &Change, incarnation: Incarnation) {
+        if let Some(memory) = &self.memory {
+            memory.remember(change, incarnation);
+        }
+    }
+
+    /// From `start` on, everything of this incarnation that is learned from here on is complete.
+    pub(crate) fn restart(&self, incarnation: Incarnation, start: u64) {
+        if let Some(memory) = &self.memory {
+            memory.restart(incarnation, start);
+        }
+    }
+
+    /// Changes below `start` may have been missed.
+    pub(crate) fn raise_start(&self, start: u64) {
+        if let Some(memory) = &self.memory {
+            memory.raise_start(start);
+        }
+    }
+
+    /// Whether nothing that touches a copy of somebody else's was learned since it was read. Without its tags, every rule for
+    /// a tag touches it.
+    pub(crate) fn frame_stands(&self, depends: Depends<'_>, origin: &Origin, tags: Option<&[String]>) -> bool {
+        let touches = |rule: &Rule| match rule {
+            Rule::Tag(tag) => tags.is_none_or(|tags| tags.iter().any(|t| **t == **tag)),
+            Rule::All => true,
+        };
+        let Some(memory) = &self.memory else { return false };
+        memory.stands(depends, origin) && !self.rules.touched_since(origin, touches)
     }
 
     /// Everything up to `view` has been learned, by a look at the change log that began at `began`.
@@ -156,7 +196,34 @@ pub(crate) struct Rules {
 #[derive(Debug, Default)]
 struct Recent {
     first: u64,
-    rules: VecDeque<Rule>,
+    rules: VecDeque<Learned>,
+    /// The highest ids of what is forgotten, by incarnation, the newest last.
+    forgotten: Vec<(Incarnation, u64)>,
+}
+
+/// A rule, and the change that made it.
+#[derive(Debug)]
+struct Learned {
+    incarnation: Incarnation,
+    id: u64,
+    rule: Rule,
+}
+
+/// Incarnations of which it is known what was forgotten.
+const MAX_FORGOTTEN: usize = 4;
+
+impl Recent {
+    fn forget(&mut self, incarnation: Incarnation, id: u64) {
+        match self.forgotten.iter_mut().find(|(of, _)| *of == incarnation) {
+            Some((_, highest)) => *highest = id.max(*highest),
+            None => {
+                if self.forgotten.len() == MAX_FORGOTTEN {
+                    self.forgotten.remove(0);
+                }
+                self.forgotten.push((incarnation, id));
+            }
+        }
+    }
 }
 
 impl Rules {
@@ -173,17 +240,28 @@ impl Rules {
             return (true, counter);
         }
         let skip = usize::try_from(seen - recent.first).unwrap_or(usize::MAX);
-        (recent.rules.iter().skip(skip).any(touches), counter)
+        (recent.rules.iter().skip(skip).any(|learned| touches(&learned.rule)), counter)
     }
 
-    fn add(&self, rule: Rule) {
+    /// Whether a rule touches something that was read without seeing its change.
+    fn touched_since(&self, origin: &Origin, touches: impl Fn(&Rule) -> bool) -> bool {
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        let unseen = |incarnation, id| incarnation == origin.incarnation && id >= origin.horizon;
+        recent.forgotten.iter().any(|&(incarnation, id)| unseen(incarnation, id))
+            || recent.rules.iter().any(|learned| unseen(learned.incarnation, learned.id) && touches(&learned.rule))
+    }
+
+    fn add(&self, incarnation: Incarnation, id: u64, rule: Rule) {
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         let counter = self.counter.load(Ordering::Acquire) + 1;
         if rule == Rule::All || recent.rules.len() == MAX_RULES {
-            recent.rules.clear();
+            for forgotten in std::mem::take(&mut recent.rules) {
+                recent.forget(forgotten.incarnation, forgotten.id);
+            }
+            recent.forget(incarnation, id);
             recent.first = counter;
         } else {
-            recent.rules.push_back(rule);
+            recent.rules.push_back(Learned { incarnation, id, rule });
         }
         self.counter.store(counter, Ordering::SeqCst);
     }
@@ -195,15 +273,15 @@ mod tests {
 
     fn entry(id: u64, key: &str, terms: &[&str]) -> Change {
         let terms = terms.iter().map(|&term| term.to_owned()).collect();
-        Change { id, subject: Subject::Entry { key: key.to_owned(), terms } }
+        Change { id, subject: Subject::Entry { key: key.to_owned(), version: 1, terms } }
     }
 
     #[test]
     fn a_change_ages_its_key_its_terms_and_any() {
-        let knowledge = Knowledge::new(1_000, 1);
+        let knowledge = Knowledge::new(1_000, 1, None);
         let names = ["product:a", "category:x", "tag:y", ANY, "product:b", "category:z"];
         let before: Vec<_> = names.iter().map(|name| knowledge.capture(knowledge.stripe(name))).collect();
-        knowledge.learn(&entry(1, "product:a", &["category:x", "tag:y"]));
+        knowledge.learn(&entry(1, "product:a", &["category:x", "tag:y"]), Incarnation(1));
         let stands: Vec<_> = before.iter().map(|&captured| knowledge.capture(captured.stripe) == captured).collect();
         assert_eq!(stands, [false, false, false, false, true, true]);
     }
@@ -211,9 +289,9 @@ mod tests {
     #[test]
     fn rules_are_matched_from_where_an_entry_stands() {
         let rules = Rules::default();
-        rules.add(Rule::Tag("old".into()));
+        rules.add(Incarnation(1), 0, Rule::Tag("old".into()));
         let seen = rules.counter();
-        rules.add(Rule::Tag("new".into()));
+        rules.add(Incarnation(1), 0, Rule::Tag("new".into()));
         let tagged = |tag: &'static str| move |rule: &Rule| matches!(rule, Rule::Tag(t) if &**t == tag);
         assert_eq!(rules.touched(seen, tagged("old")), (false, 2));
         assert_eq!(rules.touched(seen, tagged("new")), (true, 2));
@@ -225,7 +303,7 @@ mod tests {
         let rules = Rules::default();
         let seen = rules.counter();
         for n in 0..=MAX_RULES {
-            rules.add(Rule::Tag(n.to_string().into()));
+            rules.add(Incarnation(1), 0, Rule::Tag(n.to_string().into()));
         }
         assert!(rules.touched(seen, |_| false).0, "what is older than the memory is touched");
         let seen = rules.counter();
@@ -235,11 +313,29 @@ mod tests {
     #[test]
     fn all_touches_what_was_there_and_nothing_later() {
         let rules = Rules::default();
-        rules.add(Rule::Tag("t".into()));
+        rules.add(Incarnation(1), 0, Rule::Tag("t".into()));
         let seen = rules.counter();
-        rules.add(Rule::All);
+        rules.add(Incarnation(1), 0, Rule::All);
         assert!(rules.touched(seen, |_| false).0);
         assert!(!rules.touched(rules.counter(), |_| true).0);
+    }
+
+    #[test]
+    fn a_rule_touches_what_was_read_before_its_change() {
+        let rules = Rules::default();
+        rules.add(Incarnation(1), 20, Rule::Tag("t".into()));
+        let origin = |horizon| Origin { incarnation: Incarnation(1), horizon, version: 0 };
+        let tagged = |rule: &Rule| *rule == Rule::Tag("t".into());
+        assert!(rules.touched_since(&origin(20), tagged));
+        assert!(!rules.touched_since(&origin(21), tagged), "who sees every change below 21 saw it");
+        assert!(!rules.touched_since(&origin(20), |_| false));
+        rules.add(Incarnation(1), 30, Rule::All);
+        assert!(rules.touched_since(&origin(30), |_| false) && !rules.touched_since(&origin(31), |_| true));
+        // An older one that is learned later.
+        rules.add(Incarnation(1), 25, Rule::All);
+        assert!(rules.touched_since(&origin(30), |_| false));
+        let other = Origin { incarnation: Incarnation(2), ..origin(1) };
+        assert!(!rules.touched_since(&other, |_| true), "the ids of another incarnation mean nothing");
     }
 
     #[test]

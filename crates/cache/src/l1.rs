@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use moka::{
     notification::RemovalCause,
@@ -17,7 +18,7 @@ use moka::{
 };
 
 use crate::{
-    CacheConfig, Counters, Eviction, Moment,
+    CacheConfig, Counters, Eviction, Moment, Tier,
     knowledge::{Captured, Knowledge, Rule, Stripe},
 };
 
@@ -28,6 +29,27 @@ pub trait Value: Send + Sync + 'static {
 
     /// Whether dropping everything with this tag drops it. What cannot tell says yes.
     fn tagged(&self, tag: &str) -> bool;
+
+    /// What other replicas judge it by.
+    fn facts(&self) -> Facts;
+
+    /// Its bytes, for other replicas.
+    fn encode(&self) -> Bytes;
+
+    /// Reads what [`encode`](Self::encode) wrote of a list or an item, perhaps in another release; `None` for what cannot be
+    /// read.
+    fn decode(bytes: Bytes, list: bool) -> Option<Self>
+    where
+        Self: Sized;
+}
+
+/// What a copy of a value is judged by.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// The version of an item: for one key strictly rising while it exists. Of no meaning for a list.
+    pub version: i64,
+    /// The tags of an item.
+    pub tags: Vec<String>,
 }
 
 /// A copy in L1: a value, or the fact that there is none.
@@ -35,12 +57,14 @@ pub trait Value: Send + Sync + 'static {
 pub struct Entry<V> {
     /// The value; `None` stands for "not found".
     pub value: Option<V>,
-    /// When the load that read it began.
+    /// When the load that read it began; of a copy from L2, when it came from there.
     pub began: Moment,
     /// When it expires.
     pub deadline: Moment,
     /// Whether it comes from another database than the one followed: it is served marked stale and never stored.
     pub(crate) foreign: bool,
+    /// Where it came from.
+    pub(crate) tier: Tier,
     stripe: Stripe,
     generation: u64,
     rules: AtomicU64,
@@ -48,16 +72,29 @@ pub struct Entry<V> {
 
 impl<V: Value> Entry<V> {
     /// A copy read by a load that began at `began`, after `captured` was.
-    pub(crate) fn new(value: Option<V>, captured: Captured, began: Moment, ttl: Duration, foreign: bool) -> Self {
+    pub(crate) fn new(
+        value: Option<V>,
+        captured: Captured,
+        began: Moment,
+        ttl: Duration,
+        tier: Tier,
+        foreign: bool,
+    ) -> Self {
         Self {
             value,
             began,
             deadline: began.plus(ttl),
             foreign,
+            tier,
             stripe: captured.stripe,
             generation: captured.generation,
             rules: AtomicU64::new(captured.rules),
         }
+    }
+
+    /// The moment of which it is known without the change log that it was right: when its load from the database began.
+    pub(crate) fn own_proof(&self) -> Moment {
+        if self.tier == Tier::Database { self.began } else { Moment::NEVER }
     }
 
     /// Whether nothing that touches it was learned since before it was read.

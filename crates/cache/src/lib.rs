@@ -10,27 +10,35 @@
 //! the staleness bound has been learned. The idea is that of `TxCache` (Ports et al., "Transactional Consistency and
 //! Automatic Management in an Application Data Cache", OSDI 2010).
 
+mod behind;
+mod bus;
 mod cache;
 mod change;
 mod clock;
 mod config;
 mod error;
+mod fetch;
 mod flight;
 mod follower;
+mod frame;
 mod jitter;
 mod knowledge;
 mod l1;
+mod l2;
 mod load;
+mod memory;
+mod message;
 mod read;
+mod seen;
 mod stats;
 
 pub use cache::{Cache, Reader};
-pub use change::{Change, Incarnation, Pass, Snapshot, Subject};
+pub use change::{Change, Incarnation, News, Pass, Snapshot, Subject};
 pub use clock::{Clock, Moment};
-pub use config::{CacheConfig, Eviction, Policy, Ttl};
+pub use config::{CacheConfig, Eviction, Policy, SharedConfig, Ttl, WritePolicy};
 pub use error::{LoadError, ReadError};
 pub use follower::ChangeLog;
 pub use knowledge::{ANY, Rule};
-pub use l1::{Entry, Value};
-pub use read::{Found, Freshness, Key, Loaded, ReadOptions, Tier, Token};
+pub use l1::{Entry, Facts, Value};
+pub use read::{Commit, Found, Freshness, Key, Loaded, ReadOptions, Tier, Token};
 pub use stats::{Counter, Counters, Stats};

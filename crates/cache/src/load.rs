@@ -1,4 +1,4 @@
-//! Loads from the tier below: how they are run, and what becomes of what they bring.
+//! Loads from the database: how they are run, and what becomes of what they bring.
 
 use std::{
     future::Future,
@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use futures_util::FutureExt as _;
@@ -17,40 +16,49 @@ use tokio::{
 };
 
 use crate::{
-    Cache, Incarnation, LoadError, Loaded, Moment, Policy,
+    Cache, Incarnation, LoadError, Loaded, Moment, Policy, Tier,
     flight::Duty,
     l1::{Entry, Value},
 };
 
+/// What a load brought and L1 has taken in.
+pub(crate) struct Landed<V> {
+    /// Where it came from; `None` when it must not be stored anywhere else.
+    pub(crate) origin: Option<(Incarnation, u64)>,
+    /// The names of the keys with what was read.
+    pub(crate) entries: Vec<(Box<str>, Arc<Entry<V>>)>,
+}
+
 impl<V: Value> Cache<V> {
-    /// Starts a load that nobody's departure ends.
-    pub(crate) fn start<F, Fut>(&self, duty: Duty<V>, policy: Policy, numbers: Vec<usize>, load: F)
+    /// Waits for its turn, loads, stores what was loaded in L1 as far as it still stands, and hands it to everybody who waits.
+    /// `None` when the load failed.
+    pub(crate) async fn load<F, Fut>(
+        &self,
+        duty: Duty<V>,
+        policy: Policy,
+        places: &[usize],
+        load: &F,
+    ) -> Option<Landed<V>>
     where
-        F: FnOnce(Vec<usize>) -> Fut + Send + 'static,
+        F: Fn(Vec<usize>) -> Fut + Sync,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        if !self.shared().admission.has_room() {
-            self.counters().refused.one();
-            duty.fail(&LoadError::Overloaded);
-            return;
-        }
-        let cache = self.clone();
-        self.shared().runtime.spawn(async move {
-            match cache.load(numbers, load).await {
-                Ok(loaded) => cache.land(duty, policy, loaded),
-                Err(error) => {
-                    let counters = cache.counters();
-                    if error == LoadError::Overloaded { &counters.refused } else { &counters.load_errors }.one();
-                    duty.fail(&error);
-                }
+        let numbers = duty.numbers().map(|number| places[number]).collect();
+        match self.run(numbers, load).await {
+            Ok(loaded) => Some(self.land(duty, policy, loaded)),
+            Err(error) => {
+                let counters = self.counters();
+                if error == LoadError::Overloaded { &counters.refused } else { &counters.load_errors }.one();
+                duty.fail(&error);
+                None
             }
-        });
+        }
     }
 
-    /// Waits for its turn and loads. A load that panics is lost, and nothing else.
-    async fn load<F, Fut>(&self, numbers: Vec<usize>, load: F) -> Result<Loaded<V>, LoadError>
+    /// A load that panics is lost, and nothing else.
+    async fn run<F, Fut>(&self, numbers: Vec<usize>, load: &F) -> Result<Loaded<V>, LoadError>
     where
-        F: FnOnce(Vec<usize>) -> Fut + Send,
+        F: Fn(Vec<usize>) -> Fut + Sync,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
         let counters = self.counters();
@@ -67,9 +75,7 @@ impl<V: Value> Cache<V> {
         loaded.unwrap_or(Err(LoadError::Timeout))
     }
 
-    /// Stores what was loaded, as far as it still stands, and hands it to everybody who waits.
-    fn land(&self, duty: Duty<V>, policy: Policy, loaded: Loaded<V>) {
-        let shared = self.shared();
+    fn land(&self, duty: Duty<V>, policy: Policy, loaded: Loaded<V>) -> Landed<V> {
         let (ours, foreign) = self.place(loaded.incarnation);
         let began = duty.began();
         let entries: Vec<_> = duty
@@ -77,13 +83,22 @@ impl<V: Value> Cache<V> {
             .zip(loaded.values)
             .map(|((name, captured), value)| {
                 let ttl = self.ttl(policy, value.is_some());
-                let entry = Arc::new(Entry::new(value, *captured, began, ttl, foreign));
-                let stored = ours && shared.l1.store(name, &entry, &shared.knowledge);
-                if stored { &shared.counters.sets } else { &shared.counters.not_stored }.one();
-                Ok(entry)
+                let entry = Entry::new(value, *captured, began, ttl, Tier::Database, foreign);
+                (name.clone(), self.take_in_l1(name, entry, ours))
             })
             .collect();
-        duty.fulfil(entries);
+        duty.fulfil(entries.iter().map(|(_, entry)| Ok(Arc::clone(entry))));
+        let origin = loaded.incarnation.filter(|_| ours).map(|incarnation| (incarnation, loaded.horizon));
+        Landed { origin, entries }
+    }
+
+    /// Stores an entry in L1, if it may be stored and still stands.
+    pub(crate) fn take_in_l1(&self, name: &str, entry: Entry<V>, may: bool) -> Arc<Entry<V>> {
+        let shared = self.shared();
+        let entry = Arc::new(entry);
+        let stored = may && shared.l1.store(name, &entry, &shared.knowledge);
+        if stored { &shared.counters.sets } else { &shared.counters.not_stored }.one();
+        entry
     }
 
     /// Whether what a database returned may be stored, and whether it must be marked stale: what comes from another
@@ -96,15 +111,9 @@ impl<V: Value> Cache<V> {
         (ours, !ours && !starting)
     }
 
-    fn ttl(&self, policy: Policy, exists: bool) -> Duration {
+    pub(crate) fn ttl(&self, policy: Policy, exists: bool) -> std::time::Duration {
         let ttl = &self.config().ttl;
-        let time = match policy {
-            _ if !exists => ttl.not_found,
-            Policy::Item => ttl.item,
-            Policy::List => ttl.list,
-            Policy::Search => ttl.search,
-        };
-        self.shared().jitter.shorten(time, ttl.jitter)
+        self.shared().jitter.shorten(ttl.of(policy, exists), ttl.jitter)
     }
 }
 
@@ -122,7 +131,7 @@ impl Admission {
     }
 
     /// Whether one more load would find a place, now or after waiting.
-    fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.permits.available_permits() > 0 || self.waiting.load(Ordering::Relaxed) < self.max_waiting
     }
 
@@ -151,10 +160,11 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use tokio::runtime::Handle;
 
     use super::*;
-    use crate::{CacheConfig, Clock, Snapshot, knowledge::View};
+    use crate::{CacheConfig, Clock, Facts, Snapshot, knowledge::View};
 
     struct Nothing;
 
@@ -165,6 +175,18 @@ mod tests {
 
         fn tagged(&self, _: &str) -> bool {
             false
+        }
+
+        fn facts(&self) -> Facts {
+            Facts::default()
+        }
+
+        fn encode(&self) -> Bytes {
+            Bytes::new()
+        }
+
+        fn decode(_: Bytes, _: bool) -> Option<Self> {
+            Some(Self)
         }
     }
 

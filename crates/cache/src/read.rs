@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Entry, Incarnation};
+use crate::{Change, Entry, Incarnation};
 
 /// A key to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub struct Found<V> {
 pub enum Tier {
     /// Memory of this process.
     L1,
+    /// Redis, shared by all replicas.
+    L2,
     /// The database.
     Database,
 }
@@ -71,6 +73,21 @@ pub struct Loaded<V> {
     pub values: Vec<Option<V>>,
     /// Of which database they are; `None` when that could not be told: they are served, not stored.
     pub incarnation: Option<Incarnation>,
+    /// Every change below this id was seen, and its transaction had ended.
+    pub horizon: u64,
+}
+
+/// What a write committed.
+#[derive(Debug)]
+pub struct Commit<V> {
+    /// To which database.
+    pub incarnation: Incarnation,
+    /// Every change below this id was seen by the statement that read back what was written, and its transaction had ended.
+    pub horizon: u64,
+    /// What changed.
+    pub changes: Vec<Change>,
+    /// What items are now, by key; those that are gone, or that nobody read back, are not among them.
+    pub items: Vec<(Box<str>, V)>,
 }
 
 impl<V> Found<V> {

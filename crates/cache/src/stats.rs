@@ -64,6 +64,28 @@ pub struct Counters {
     pub failed_passes: Counter,
     pub changes: Counter,
     pub rules: Counter,
+    pub l2_hits: Counter,
+    pub l2_misses: Counter,
+    pub l2_invalid: Counter,
+    pub l2_damaged: Counter,
+    pub l2_unknown: Counter,
+    pub l2_sets: Counter,
+    pub l2_commands: Counter,
+    pub l2_errors: Counter,
+    pub l2_refused: Counter,
+    pub l2_timeouts: Counter,
+    pub l2_breaks: Counter,
+    pub l2_dropped: Counter,
+    pub leases_won: Counter,
+    pub leases_lost: Counter,
+    pub leases_taken: Counter,
+    pub bus_messages: Counter,
+    pub bus_changes: Counter,
+    pub bus_unknown: Counter,
+    pub bus_overflows: Counter,
+    pub bus_losses: Counter,
+    pub log_known: Counter,
+    pub log_new: Counter,
 }
 
 /// The counts of a cache since it was made, and its size now.
@@ -111,6 +133,50 @@ pub struct Stats {
     pub changes: u64,
     /// Rules learned.
     pub rules: u64,
+    /// Of the reads that L1 could not answer, the ones that L2 answered.
+    pub l2_hits: u64,
+    /// Those that L2 had nothing for, or nothing that stands.
+    pub l2_misses: u64,
+    /// Copies in L2 that did not stand, because what touches them was learned or because they are too old to be judged.
+    pub l2_invalid: u64,
+    /// Copies in L2 that did not check out.
+    pub l2_damaged: u64,
+    /// Copies in L2 of another release's format.
+    pub l2_unknown: u64,
+    /// Copies sent to L2.
+    pub l2_sets: u64,
+    /// Round trips to Redis.
+    pub l2_commands: u64,
+    /// Lost or refused connections to Redis.
+    pub l2_errors: u64,
+    /// Commands that Redis refused.
+    pub l2_refused: u64,
+    /// Commands that Redis did not answer in time.
+    pub l2_timeouts: u64,
+    /// How often the breaker opened.
+    pub l2_breaks: u64,
+    /// Copies that were to be written behind and found no room.
+    pub l2_dropped: u64,
+    /// Rights to load a key for all that this replica got.
+    pub leases_won: u64,
+    /// Times that another replica had it.
+    pub leases_lost: u64,
+    /// Rights taken over from a replica that did not use them in time.
+    pub leases_taken: u64,
+    /// Messages of the bus.
+    pub bus_messages: u64,
+    /// Changes in them, of other replicas.
+    pub bus_changes: u64,
+    /// Messages that could not be read.
+    pub bus_unknown: u64,
+    /// Messages for which there was no room.
+    pub bus_overflows: u64,
+    /// How often the connection of the bus was lost.
+    pub bus_losses: u64,
+    /// Changes found in the change log that the bus or a write of this replica had brought before.
+    pub log_known: u64,
+    /// Changes found in the change log that nobody had brought.
+    pub log_new: u64,
     /// Entries in L1, absent keys included.
     pub entries: u64,
     /// Their weight in bytes.
@@ -141,6 +207,28 @@ impl Counters {
             failed_passes: self.failed_passes.get(),
             changes: self.changes.get(),
             rules: self.rules.get(),
+            l2_hits: self.l2_hits.get(),
+            l2_misses: self.l2_misses.get(),
+            l2_invalid: self.l2_invalid.get(),
+            l2_damaged: self.l2_damaged.get(),
+            l2_unknown: self.l2_unknown.get(),
+            l2_sets: self.l2_sets.get(),
+            l2_commands: self.l2_commands.get(),
+            l2_errors: self.l2_errors.get(),
+            l2_refused: self.l2_refused.get(),
+            l2_timeouts: self.l2_timeouts.get(),
+            l2_breaks: self.l2_breaks.get(),
+            l2_dropped: self.l2_dropped.get(),
+            leases_won: self.leases_won.get(),
+            leases_lost: self.leases_lost.get(),
+            leases_taken: self.leases_taken.get(),
+            bus_messages: self.bus_messages.get(),
+            bus_changes: self.bus_changes.get(),
+            bus_unknown: self.bus_unknown.get(),
+            bus_overflows: self.bus_overflows.get(),
+            bus_losses: self.bus_losses.get(),
+            log_known: self.log_known.get(),
+            log_new: self.log_new.get(),
             entries: 0,
             bytes: 0,
         }

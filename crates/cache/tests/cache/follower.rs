@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use larder_cache::{Cache, CacheConfig, ChangeLog, Clock, Freshness, Incarnation, Pass, Snapshot};
+use larder_cache::{Cache, CacheConfig, ChangeLog, Clock, Freshness, Incarnation, News, Pass, Snapshot};
 use tokio::{
     runtime::Handle,
     task::yield_now,
@@ -209,7 +209,7 @@ impl ChangeLog for Rude {
         let count = self.0.fetch_add(1, Ordering::SeqCst);
         assert!(count % 2 == 1, "a pass that panics on purpose");
         let snapshot = Snapshot { xmin: count, xmax: count, in_progress: Vec::new() };
-        Ok(Pass { snapshot, incarnation: Incarnation(1), changes: Some(Vec::new()) })
+        Ok(Pass { snapshot, incarnation: Incarnation(1), news: News::Complete(Vec::new()) })
     }
 
     async fn changed(&self, _: Duration) {

@@ -9,7 +9,8 @@ use std::{
 };
 
 use larder_cache::{
-    Cache, ChangeLog, Clock, Freshness, Incarnation, Key, Loaded, Pass, Policy, ReadError, ReadOptions, Snapshot, Tier,
+    Cache, ChangeLog, Clock, Freshness, Incarnation, Key, Loaded, News, Pass, Policy, ReadError, ReadOptions, Snapshot,
+    Tier,
 };
 use tokio::{runtime::Handle, time::sleep};
 
@@ -106,7 +107,7 @@ struct Silent(AtomicU64);
 impl ChangeLog for Silent {
     async fn pass(&self, _: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<Pass, String> {
         let incarnation = Incarnation(self.0.load(Ordering::SeqCst));
-        Ok(Pass { snapshot: Snapshot::default(), incarnation, changes: Some(Vec::new()) })
+        Ok(Pass { snapshot: Snapshot::default(), incarnation, news: News::Complete(Vec::new()) })
     }
 
     async fn changed(&self, at_most: Duration) {
@@ -120,7 +121,7 @@ async fn another_incarnation_drops_everything_whatever_the_log_says() {
     let cache: Cache<Item> = Cache::new(config(), Clock::manual(), Handle::current(), 1);
     let follower = tokio::spawn(cache.clone().follow(Arc::clone(&log)));
     cache.first_pass().await.unwrap();
-    let load = |_| async { Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)) }) };
+    let load = |_| async { Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)), horizon: 0 }) };
     cache.get_or_load(Key::item("item:a"), Policy::Item, ReadOptions::default(), load).await.unwrap();
     cache.reach(Freshness::FullyConsistent).await.unwrap();
     assert!(cache.get("item:a").is_some());

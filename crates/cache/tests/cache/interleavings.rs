@@ -24,7 +24,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::support::{Bench, Item, Point, config, entry, list, seq, until};
+use crate::support::{Bench, Item, Point, committed, config, entry, list, seq, until};
 
 const RUNS: u64 = 10_000;
 const ITEMS: [&str; 4] = ["item:a", "item:b", "item:c", "item:d"];
@@ -208,7 +208,7 @@ async fn writer(game: Arc<Game>, mut random: SmallRng) {
         dawdle(&mut random).await;
         // Who changes the database by other means tells nobody.
         if random.random_bool(0.6) {
-            game.bench.learn(subject.clone());
+            game.bench.cache.learn(&committed(id, &subject, commit), token.incarnation);
             let mut learned = game.learned.lock().unwrap();
             for name in db.names_of(commit) {
                 let last = learned.entry(name).or_default();
@@ -325,7 +325,7 @@ impl Game {
         match (stale, tier) {
             (true, _) => seen.stale += 1,
             (false, Tier::L1) => seen.hits += 1,
-            (false, Tier::Database) => seen.loaded += 1,
+            (false, Tier::L2 | Tier::Database) => seen.loaded += 1,
         }
         if seq.is_none() {
             seen.absent += 1;

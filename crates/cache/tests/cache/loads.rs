@@ -48,9 +48,9 @@ async fn readers_that_come_as_a_load_ends_cost_no_second_one() {
             for round in 0..ROUNDS {
                 start.wait().await;
                 let loads = Arc::clone(&loads);
-                let load = move |_| async move {
+                let load = move |_| {
                     loads.fetch_add(1, Ordering::SeqCst);
-                    Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)) })
+                    async { Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)), horizon: 0 }) }
                 };
                 let key = Key::item(format!("item:{round}"));
                 bench.cache.get_or_load(key, Policy::Item, ReadOptions::default(), load).await.unwrap();
@@ -192,7 +192,10 @@ async fn a_load_with_too_few_values_loses_the_rest() {
     let bench = Bench::new().await;
     bench.db.put("item:a", &[]);
     let db = Arc::clone(&bench.db);
-    let load = move |_| async move { db.load(vec!["item:a".to_owned()]).await };
+    let load = move |_| {
+        let db = Arc::clone(&db);
+        async move { db.load(vec!["item:a".to_owned()]).await }
+    };
     let keys = vec![Key::item("item:a"), Key::item("item:b")];
     let read = bench.cache.get_or_load_many(keys, Policy::Item, ReadOptions::default(), load).await;
     assert_eq!(read.err(), Some(ReadError::Load(LoadError::Lost)));

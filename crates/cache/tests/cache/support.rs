@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use larder_cache::{
-    ANY, Cache, CacheConfig, Change, ChangeLog, Clock, Found, Incarnation, Key, LoadError, Loaded, Moment, Pass,
-    Policy, ReadError, ReadOptions, Snapshot, Stats, Subject, Token, Value,
+    ANY, Cache, CacheConfig, Change, ChangeLog, Clock, Facts, Found, Incarnation, Key, LoadError, Loaded, Moment, News,
+    Pass, Policy, ReadError, ReadOptions, Snapshot, Stats, Subject, Token, Value,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{
@@ -36,6 +37,22 @@ impl Value for Item {
 
     fn tagged(&self, tag: &str) -> bool {
         self.tags.iter().any(|t| t == tag)
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { version: i64::try_from(self.seq).unwrap(), tags: self.tags.clone() }
+    }
+
+    fn encode(&self) -> Bytes {
+        let lines = [self.seq.to_string(), self.bytes.to_string()].into_iter().chain(self.tags.iter().cloned());
+        lines.collect::<Vec<_>>().join("\n").into()
+    }
+
+    fn decode(bytes: Bytes, _: bool) -> Option<Self> {
+        let text = std::str::from_utf8(&bytes).ok()?;
+        let mut lines = text.split('\n');
+        let (seq, bytes) = (lines.next()?.parse().ok()?, lines.next()?.parse().ok()?);
+        Some(Self { seq, bytes, tags: lines.map(str::to_owned).collect() })
     }
 }
 
@@ -161,6 +178,12 @@ impl Database {
         assert!(state.open.remove(&id), "transaction {id} is not open");
         state.seq += 1;
         let seq = state.seq;
+        let subject = match subject {
+            Subject::Entry { key, terms, .. } => {
+                Subject::Entry { key, version: i64::try_from(seq).expect("few commits"), terms }
+            }
+            other => other,
+        };
         let names = state.touched(&subject);
         for name in &names {
             let exists = exists || !name.starts_with("item:");
@@ -264,7 +287,7 @@ impl Database {
             let state = self.state();
             let values = names.iter().map(|name| state.read(name)).collect();
             let incarnation = state.claim.map_or(Some(Incarnation(state.incarnation)), |claim| claim.0);
-            Loaded { values, incarnation }
+            Loaded { values, incarnation, horizon: state.open.first().copied().unwrap_or(state.next) }
         };
         self.gate(At::Loaded).await;
         Ok(loaded)
@@ -311,7 +334,7 @@ impl State {
     fn touched(&self, subject: &Subject) -> Vec<String> {
         let items = || self.history.keys().filter(|name| self.read(name).is_some() && name.starts_with("item:"));
         match subject {
-            Subject::Entry { key, terms } => {
+            Subject::Entry { key, terms, .. } => {
                 [key.as_str(), ANY].into_iter().map(str::to_owned).chain(terms.iter().cloned()).collect()
             }
             Subject::Key(key) => vec![key.clone()],
@@ -345,12 +368,18 @@ impl ChangeLog for Database {
                 xmax: state.next,
                 in_progress: state.open.iter().copied().collect(),
             };
-            let changes = since.filter(|(_, incarnation)| incarnation.0 == state.incarnation).map(|(since, _)| {
+            let news = since.filter(|(_, incarnation)| incarnation.0 == state.incarnation).map(|(since, _)| {
                 let news = state.log.iter().map(|row| &row.change).filter(|change| !since.sees(change.id));
                 news.cloned().collect::<Vec<_>>()
             });
-            let changes = changes.filter(|changes| changes.len() <= limit as usize);
-            Pass { snapshot, incarnation: Incarnation(state.incarnation), changes }
+            let news = match news.filter(|changes| changes.len() <= limit as usize) {
+                Some(changes) => News::Complete(changes),
+                None if state.log.len() <= limit as usize => {
+                    News::Window { from: 0, changes: state.log.iter().map(|row| row.change.clone()).collect() }
+                }
+                None => News::Window { from: snapshot.xmax, changes: Vec::new() },
+            };
+            Pass { snapshot, incarnation: Incarnation(state.incarnation), news }
         };
         self.gate(At::Passed).await;
         Ok(pass)
@@ -363,7 +392,16 @@ impl ChangeLog for Database {
 
 /// A change of an item and of the lists of its terms.
 pub(crate) fn entry(key: &str, terms: &[&str]) -> Subject {
-    Subject::Entry { key: key.to_owned(), terms: terms.iter().map(|&term| term.to_owned()).collect() }
+    Subject::Entry { key: key.to_owned(), version: 0, terms: terms.iter().map(|&term| term.to_owned()).collect() }
+}
+
+/// The very change that a commit made.
+pub(crate) fn committed(id: u64, subject: &Subject, seq: u64) -> Change {
+    let subject = match subject.clone() {
+        Subject::Entry { key, terms, .. } => Subject::Entry { key, version: i64::try_from(seq).unwrap(), terms },
+        other => other,
+    };
+    Change { id, subject }
 }
 
 /// A cache that follows a database, with a clock moved by hand.
@@ -423,7 +461,11 @@ impl Bench {
     pub(crate) async fn read_with(&self, key: Key, options: ReadOptions) -> Result<Found<Item>, ReadError> {
         let policy = if key.term.is_some() { Policy::List } else { Policy::Item };
         let (db, name) = (Arc::clone(&self.db), source(&key));
-        self.cache.get_or_load(key, policy, options, move |_| async move { db.load(vec![name]).await }).await
+        let load = move |_| {
+            let (db, name) = (Arc::clone(&db), name.clone());
+            async move { db.load(vec![name]).await }
+        };
+        self.cache.get_or_load(key, policy, options, load).await
     }
 
     pub(crate) async fn read_many(&self, keys: Vec<Key>) -> Result<Vec<Option<Found<Item>>>, ReadError> {
@@ -436,8 +478,9 @@ impl Bench {
         options: ReadOptions,
     ) -> Result<Vec<Option<Found<Item>>>, ReadError> {
         let (db, names) = (Arc::clone(&self.db), keys.iter().map(source).collect::<Vec<_>>());
-        let load = move |numbers: Vec<usize>| async move {
-            db.load(numbers.into_iter().map(|number| names[number].clone()).collect()).await
+        let load = move |numbers: Vec<usize>| {
+            let (db, names) = (Arc::clone(&db), numbers.into_iter().map(|number| names[number].clone()).collect());
+            async move { db.load(names).await }
         };
         self.cache.get_or_load_many(keys, Policy::Item, options, load).await
     }
@@ -451,9 +494,11 @@ impl Bench {
         seq(&self.read_with(list(term), ReadOptions::default()).await.unwrap())
     }
 
-    /// Learns as a writer does of its own write.
+    /// Learns a change that was never learned before.
     pub(crate) fn learn(&self, subject: Subject) {
-        self.cache.learn(&Change { id: 0, subject });
+        static NUMBER: AtomicU64 = AtomicU64::new(1 << 40);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        self.cache.learn(&committed(0, &subject, number), Incarnation(1));
     }
 
     /// Lets the proof of freshness lapse: passes fail from here on, and more than the bound goes by.

@@ -52,7 +52,10 @@ async fn each_policy_has_a_time_of_its_own() {
     let found = bench.read_with(list("category:x"), ReadOptions::default()).await.unwrap();
     assert_eq!(life(found.entry.deadline), ttl.list);
     let db = std::sync::Arc::clone(&bench.db);
-    let load = move |_| async move { db.load(vec!["any".to_owned()]).await };
+    let load = move |_| {
+        let db = std::sync::Arc::clone(&db);
+        async move { db.load(vec!["any".to_owned()]).await }
+    };
     let search = bench.cache.get_or_load(Key::list("search:q", "any"), Policy::Search, ReadOptions::default(), load);
     assert_eq!(life(search.await.unwrap().entry.deadline), ttl.search);
 }

@@ -1,9 +1,11 @@
 //! What the catalogue keeps copies of.
 
 use bytes::Bytes;
-use larder_cache::Value;
+use larder_cache::{Facts, Value};
 use larder_proto::catalog;
 use prost::Message as _;
+
+use crate::contract::parse_etag;
 
 /// A copy.
 #[derive(Debug, Clone)]
@@ -52,5 +54,66 @@ impl Value for Copy {
             }
             Self::Page(_) => true,
         }
+    }
+
+    /// A product says of itself what its version and its tags are.
+    fn facts(&self) -> Facts {
+        match self {
+            Self::Product(bytes) => catalog::Product::decode(bytes.clone()).map_or_else(
+                |_| Facts::default(),
+                |product| Facts { version: parse_etag(&product.etag).unwrap_or(0), tags: product.tags },
+            ),
+            Self::Page(_) => Facts::default(),
+        }
+    }
+
+    fn encode(&self) -> Bytes {
+        match self {
+            Self::Product(bytes) => bytes.clone(),
+            Self::Page(page) => StoredPage {
+                ids: page.ids.iter().map(|id| id.to_string()).collect(),
+                next: page.next.as_ref().map(|next| next.to_string()),
+                total: page.total,
+            }
+            .encode_to_vec()
+            .into(),
+        }
+    }
+
+    fn decode(bytes: Bytes, list: bool) -> Option<Self> {
+        if list {
+            let StoredPage { ids, next, total } = StoredPage::decode(bytes).ok()?;
+            return Some(Self::Page(PageCopy::new(ids, next, total)));
+        }
+        Some(Self::Product(bytes))
+    }
+}
+
+/// A page as other replicas read it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct StoredPage {
+    #[prost(string, repeated, tag = "1")]
+    ids: Vec<String>,
+    #[prost(string, optional, tag = "2")]
+    next: Option<String>,
+    #[prost(int64, optional, tag = "3")]
+    total: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_read_back() {
+        let page = PageCopy::new(vec!["a".to_owned(), "b".to_owned()], Some("next".to_owned()), Some(7));
+        let stored = Copy::Page(page).encode();
+        let Some(Copy::Page(page)) = Copy::decode(stored, true) else { panic!("no page") };
+        assert_eq!((page.ids.len(), page.next.as_deref(), page.total), (2, Some("next"), Some(7)));
+
+        let product = catalog::Product { etag: "1f".to_owned(), tags: vec!["t".to_owned()], ..Default::default() };
+        let copy = Copy::Product(product.encode_to_vec().into());
+        assert_eq!(copy.facts(), Facts { version: 0x1f, tags: vec!["t".to_owned()] });
+        assert!(matches!(Copy::decode(copy.encode(), false), Some(Copy::Product(bytes)) if bytes == copy.encode()));
     }
 }

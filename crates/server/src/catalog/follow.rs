@@ -27,9 +27,13 @@ impl cache::ChangeLog for Log {
         Ok(cache::Pass {
             snapshot: cache::Snapshot { xmin, xmax, in_progress },
             incarnation: cache::Incarnation(pass.incarnation.0),
-            changes: match pass.changes {
-                storage::PassChanges::Complete(changes) => Some(changes.into_iter().map(change).collect()),
-                storage::PassChanges::Anything => None,
+            news: match pass.changes {
+                storage::PassChanges::Complete(changes) => {
+                    cache::News::Complete(changes.into_iter().map(change).collect())
+                }
+                storage::PassChanges::Window { from, changes } => {
+                    cache::News::Window { from, changes: changes.into_iter().map(change).collect() }
+                }
             },
         })
     }
@@ -42,12 +46,12 @@ impl cache::ChangeLog for Log {
 /// A change of the database in the words of the cache.
 pub(super) fn change(change: storage::Change) -> cache::Change {
     let subject = match change.subject {
-        storage::Subject::Put { key, terms, .. } | storage::Subject::Delete { key, terms, .. } => {
+        storage::Subject::Put { key, version, terms } | storage::Subject::Delete { key, version, terms } => {
             let term = |term| match term {
                 storage::Term::Category(category) => category_term(&category),
                 storage::Term::Tag(tag) => tag_term(&tag),
             };
-            cache::Subject::Entry { key: product_name(&key), terms: terms.into_iter().map(term).collect() }
+            cache::Subject::Entry { key: product_name(&key), version, terms: terms.into_iter().map(term).collect() }
         }
         // The name of a copy, as replies show it, or else the id of a product, which never holds a colon.
         storage::Subject::Key(key) if key.contains(':') => cache::Subject::Key(key),

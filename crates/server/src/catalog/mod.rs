@@ -81,9 +81,11 @@ impl Catalog {
     pub async fn product(&self, id: ProductId, read: Read) -> Result<Found<Copy>, ReadError> {
         self.cache.reach(read.freshness).await?;
         let key = product_key(id.as_str());
-        let ids = vec![id.into_string()];
         let repository = Arc::clone(&self.repository);
-        let load = move |_| async move { load_products(&repository, ids).await };
+        let load = move |_| {
+            let (repository, ids) = (Arc::clone(&repository), vec![id.as_str().to_owned()]);
+            async move { load_products(&repository, ids).await }
+        };
         let found = self.cache.get_or_load(key, Policy::Item, read.options, load).await?;
         self.confirm(read, [&found]).await?;
         Ok(found)
@@ -101,12 +103,15 @@ impl Catalog {
         let read = request.read;
         self.cache.reach(read.freshness).await?;
         let key = Key::list(request.key.as_str(), request.term.as_str());
-        let repository = Arc::clone(&self.repository);
-        let load = move |_| async move {
-            let loaded = repository.list(&request.query).await.map_err(load_error)?;
-            let next = loaded.value.next.map(|position| request.tokens().list(&position));
-            let page = PageCopy::new(loaded.value.ids, next, loaded.value.total);
-            Ok(Loaded { values: vec![Some(Copy::Page(page))], incarnation: incarnation(&loaded.point) })
+        let (repository, request) = (Arc::clone(&self.repository), Arc::new(request));
+        let load = move |_| {
+            let (repository, request) = (Arc::clone(&repository), Arc::clone(&request));
+            async move {
+                let loaded = repository.list(&request.query).await.map_err(load_error)?;
+                let next = loaded.value.next.map(|position| request.tokens().list(&position));
+                let page = PageCopy::new(loaded.value.ids, next, loaded.value.total);
+                Ok(one(Copy::Page(page), &loaded.point))
+            }
         };
         let page = self.cache.get_or_load(key, Policy::List, read.options, load).await?;
         self.confirm(read, [&page]).await?;
@@ -118,12 +123,15 @@ impl Catalog {
         let read = request.read;
         self.cache.reach(read.freshness).await?;
         let key = Key::list(request.key.as_str(), larder_cache::ANY);
-        let repository = Arc::clone(&self.repository);
-        let load = move |_| async move {
-            let loaded = repository.search(&request.query).await.map_err(load_error)?;
-            let next = loaded.value.next.map(|(rank, id)| request.tokens().search(rank, &id));
-            let page = PageCopy::new(loaded.value.ids, next, None);
-            Ok(Loaded { values: vec![Some(Copy::Page(page))], incarnation: incarnation(&loaded.point) })
+        let (repository, request) = (Arc::clone(&self.repository), Arc::new(request));
+        let load = move |_| {
+            let (repository, request) = (Arc::clone(&repository), Arc::clone(&request));
+            async move {
+                let loaded = repository.search(&request.query).await.map_err(load_error)?;
+                let next = loaded.value.next.map(|(rank, id)| request.tokens().search(rank, &id));
+                let page = PageCopy::new(loaded.value.ids, next, None);
+                Ok(one(Copy::Page(page), &loaded.point))
+            }
         };
         let page = self.cache.get_or_load(key, Policy::Search, read.options, load).await?;
         self.confirm(read, [&page]).await?;
@@ -146,9 +154,10 @@ impl Catalog {
     async fn items(&self, ids: Vec<String>, read: Read) -> Result<Vec<Option<Found<Copy>>>, ReadError> {
         let keys = ids.iter().map(|id| product_key(id)).collect();
         let repository = Arc::clone(&self.repository);
-        let load = move |numbers: Vec<usize>| async move {
+        let load = move |numbers: Vec<usize>| {
             let ids = numbers.into_iter().map(|number| ids[number].clone()).collect();
-            load_products(&repository, ids).await
+            let repository = Arc::clone(&repository);
+            async move { load_products(&repository, ids).await }
         };
         let items = self.cache.get_or_load_many(keys, Policy::Item, read.options, load).await?;
         self.confirm(read, items.iter().flatten()).await?;
@@ -186,7 +195,11 @@ async fn load_products(repository: &Repository, ids: Vec<String>) -> Result<Load
     let mut products: std::collections::HashMap<String, Product> =
         loaded.value.into_iter().map(|product| (product.id.clone(), product)).collect();
     let values = ids.iter().map(|id| products.remove(id).map(|product| Copy::Product(encode(product)))).collect();
-    Ok(Loaded { values, incarnation: incarnation(&loaded.point) })
+    Ok(Loaded { values, incarnation: incarnation(&loaded.point), horizon: loaded.point.snapshot.xmin })
+}
+
+fn one(copy: Copy, point: &ReadPoint) -> Loaded<Copy> {
+    Loaded { values: vec![Some(copy)], incarnation: incarnation(point), horizon: point.snapshot.xmin }
 }
 
 fn incarnation(point: &ReadPoint) -> Option<larder_cache::Incarnation> {

@@ -7,11 +7,12 @@ use std::{future::Future, sync::Arc};
 
 use larder_cache::{Incarnation, Token};
 use larder_storage::{
-    Commit, Committed, Creation, Deletion, Imported, ProductData, ProductRepository as _, Repository, StorageError,
-    Update, Updating, WriteOptions,
+    Commit, Committed, Creation, Deletion, Imported, Product, ProductData, ProductRepository as _, Repository,
+    StorageError, Update, Updating, WriteOptions,
 };
 
-use super::{Catalog, follow::change};
+use super::{Catalog, Copy, follow::change, product_name};
+use crate::contract::encode;
 
 /// What a write made, and the token of its commit.
 #[derive(Debug)]
@@ -30,42 +31,67 @@ impl Catalog {
         data: ProductData,
         options: WriteOptions,
     ) -> Result<Written<Creation>, StorageError> {
-        self.write(|repository| async move { repository.create(&id, &data, &options).await }).await
+        let items = |creation: &Creation| match creation {
+            Creation::Created(product) => Some(product.clone()),
+            Creation::Exists | Creation::RequestIdReused => None,
+        };
+        self.write(|repository| async move { repository.create(&id, &data, &options).await }, items).await
     }
 
     /// Changes a product.
     pub async fn update(&self, update: Update, options: WriteOptions) -> Result<Written<Updating>, StorageError> {
-        self.write(|repository| async move { repository.update(&update, &options).await }).await
+        let items = |updating: &Updating| match updating {
+            Updating::Updated(product) => Some(product.clone()),
+            Updating::Missing | Updating::VersionDiffers | Updating::RequestIdReused => None,
+        };
+        self.write(|repository| async move { repository.update(&update, &options).await }, items).await
     }
 
     /// Deletes a product.
     pub async fn delete(&self, id: String, version: Option<i64>) -> Result<Written<Deletion>, StorageError> {
-        self.write(|repository| async move { repository.delete(&id, version).await }).await
+        self.write(|repository| async move { repository.delete(&id, version).await }, |_| None).await
     }
 
     /// Creates or replaces products, at most 1,000, no id twice.
     pub async fn import(&self, products: Vec<(String, ProductData)>) -> Result<Written<Vec<Imported>>, StorageError> {
-        self.write(|repository| async move { repository.import(&products).await }).await
+        self.write(|repository| async move { repository.import(&products).await }, |_| None).await
     }
 
-    async fn write<T, F>(&self, write: impl FnOnce(Arc<Repository>) -> F) -> Result<Written<T>, StorageError>
+    /// Writes, and tells the cache what the product is now, if `item` knows.
+    async fn write<T, F>(
+        &self,
+        write: impl FnOnce(Arc<Repository>) -> F,
+        item: impl FnOnce(&T) -> Option<Product> + Send + 'static,
+    ) -> Result<Written<T>, StorageError>
     where
         T: Send + 'static,
         F: Future<Output = Result<Committed<T>, StorageError>> + Send + 'static,
     {
         let write = write(Arc::clone(&self.repository));
         let catalog = self.clone();
-        let done = self.runtime.spawn(async move { Ok(catalog.wrote(write.await?)) });
+        let done = self.runtime.spawn(async move {
+            let committed = write.await?;
+            let item = item(&committed.value);
+            Ok(catalog.wrote(committed, item).await)
+        });
         done.await.unwrap_or_else(|error| Err(StorageError::UnknownOutcome(error.into())))
     }
 
-    /// Learns a commit before anybody is told of it. Own writes only remove copies: a newer one may be there already.
-    fn wrote<T>(&self, committed: Committed<T>) -> Written<T> {
-        let Committed { value, changes, commit } = committed;
-        for learned in changes.into_iter().map(change) {
-            self.cache.learn(&learned);
+    /// Learns a commit before anybody is told of it. Own writes only remove copies of this replica's: a newer one may be there
+    /// already.
+    async fn wrote<T>(&self, committed: Committed<T>, item: Option<Product>) -> Written<T> {
+        let Committed { value, changes, commit, horizon } = committed;
+        let token = commit.map(token);
+        if let Some(Token { incarnation, .. }) = token {
+            let items = item.map(|product| {
+                let name = product_name(&product.id).into_boxed_str();
+                (name, Copy::Product(encode(product)))
+            });
+            let changes = changes.into_iter().map(change).collect();
+            let commit = larder_cache::Commit { incarnation, horizon, changes, items: items.into_iter().collect() };
+            self.cache.wrote(commit).await;
         }
-        Written { value, token: commit.map(token) }
+        Written { value, token }
     }
 }
 

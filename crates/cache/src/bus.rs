@@ -1,0 +1,172 @@
+//! The bus: Redis pub/sub that brings changes to every replica at once. What it loses the follower finds.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use futures_util::StreamExt as _;
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    task::yield_now,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Cache, Change, Counters, Incarnation, Value,
+    l2::{BackOff, L2},
+    message::{self, Message},
+};
+
+/// What is known of the bus.
+#[derive(Debug, Default)]
+pub(crate) struct Bus {
+    connected: AtomicBool,
+    reported: AtomicBool,
+    /// Microseconds from sending to learning, of the last message, by the clocks of both replicas.
+    lag_micros: AtomicU64,
+}
+
+/// Messages learned before other tasks get their turn.
+const LEARNED_AT_ONCE: usize = 64;
+/// A connection that brings nothing is asked this often whether its other end is there.
+const PING: Duration = Duration::from_secs(1);
+
+impl Bus {
+    /// Whether messages come in.
+    pub(crate) fn connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// The time from sending to learning of the last message.
+    pub(crate) fn lag(&self) -> Duration {
+        Duration::from_micros(self.lag_micros.load(Ordering::Relaxed))
+    }
+}
+
+/// Writes messages for other replicas.
+pub(crate) fn messages(incarnation: Incarnation, sender: u64, changes: &[Change]) -> Vec<Vec<u8>> {
+    message::encode(incarnation, sender, now_micros(), changes)
+}
+
+impl<V: Value> Cache<V> {
+    /// Takes part in the shared tier until the future is dropped: keeps its connections up, learns what the bus brings and
+    /// writes what is to be written behind. Returns at once where there is no shared tier.
+    pub async fn share(self) {
+        let Some(l2) = self.shared().l2.as_ref().map(Arc::clone) else { return };
+        let config = self.config().shared.as_ref();
+        let (sender, receiver) = mpsc::channel(config.map_or(1, |config| config.bus_queue.max(1)));
+        tokio::join!(
+            l2.link.keep(self.jitter(), self.counters()),
+            self.subscribe(&l2, sender),
+            self.learn_all_of(receiver, l2.replica),
+            self.write_behind(&l2),
+        );
+    }
+
+    /// Listens, and connects again whenever that ends.
+    async fn subscribe(&self, l2: &L2, queue: mpsc::Sender<Vec<u8>>) {
+        let mut back_off = BackOff::new(Duration::from_millis(20), Duration::from_secs(1));
+        let bus = &self.shared().bus;
+        loop {
+            let ended = self.listen(l2, &queue, &mut back_off).await;
+            if bus.connected.swap(false, Ordering::Relaxed) {
+                self.counters().bus_losses.one();
+            }
+            if !bus.reported.swap(true, Ordering::Relaxed) {
+                tracing::warn!(error = ended, "bus is away, changes are found in the change log");
+            }
+            sleep(back_off.next(self.jitter())).await;
+        }
+    }
+
+    /// Listens until the connection ends; returns why.
+    async fn listen(&self, l2: &L2, queue: &mpsc::Sender<Vec<u8>>, back_off: &mut BackOff) -> String {
+        let limit = l2.link.connect_timeout();
+        let subscribe = async {
+            let mut connection = l2.link.client().get_async_pubsub().await?;
+            connection.subscribe(l2.channel()).await?;
+            Ok::<_, redis::RedisError>(connection)
+        };
+        let connection = match timeout(limit, subscribe).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return error.to_string(),
+            Err(_elapsed) => return "connecting timed out".to_owned(),
+        };
+        let bus = &self.shared().bus;
+        bus.connected.store(true, Ordering::Relaxed);
+        if bus.reported.swap(false, Ordering::Relaxed) {
+            tracing::info!("bus is connected again");
+        }
+        back_off.reset();
+        // What was sent while nobody listened stands in the change log.
+        self.passes().ask();
+        let (mut sink, mut stream) = connection.split();
+        loop {
+            match timeout(PING, stream.next()).await {
+                Ok(Some(message)) => self.enqueue(queue, message.get_payload_bytes()),
+                Ok(None) => return "the connection was closed".to_owned(),
+                Err(_elapsed) => match timeout(limit, sink.ping::<redis::Value>()).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => return error.to_string(),
+                    Err(_elapsed) => return "no answer".to_owned(),
+                },
+            }
+        }
+    }
+
+    /// Never waits: whoever reads the connection must not be held up.
+    fn enqueue(&self, queue: &mpsc::Sender<Vec<u8>>, payload: &[u8]) {
+        self.counters().bus_messages.one();
+        if let Err(TrySendError::Full(_)) = queue.try_send(payload.to_vec()) {
+            self.counters().bus_overflows.one();
+            self.passes().ask();
+        }
+    }
+
+    async fn learn_all_of(&self, mut queue: mpsc::Receiver<Vec<u8>>, replica: u64) {
+        let mut payloads = Vec::with_capacity(LEARNED_AT_ONCE);
+        while queue.recv_many(&mut payloads, LEARNED_AT_ONCE).await > 0 {
+            for payload in payloads.drain(..) {
+                self.take_message(&payload, replica);
+            }
+            yield_now().await;
+        }
+    }
+
+    fn take_message(&self, payload: &[u8], replica: u64) {
+        let Ok(Message { incarnation, sender, sent_micros, changes }) = message::decode(payload) else {
+            self.counters().bus_unknown.one();
+            self.passes().ask();
+            return;
+        };
+        if sender == replica {
+            return;
+        }
+        self.shared().bus.lag_micros.store(now_micros().saturating_sub(sent_micros), Ordering::Relaxed);
+        self.counters().bus_changes.add(changes.len() as u64);
+        for change in &changes {
+            self.learn(change, incarnation);
+        }
+    }
+}
+
+/// The wall clock, for measuring alone.
+#[expect(clippy::disallowed_methods, reason = "nothing is decided by it")]
+fn now_micros() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(0)
+}
+
+/// Counts what the bus did.
+impl Counters {
+    /// The share of the changes found in the change log that neither the bus nor a write of this replica had brought.
+    pub fn bus_missed_share(&self) -> f64 {
+        let (found, known) = (self.log_new.get(), self.log_known.get());
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        if found + known == 0 { 0.0 } else { found as f64 / (found + known) as f64 }
+    }
+}

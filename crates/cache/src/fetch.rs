@@ -1,0 +1,306 @@
+//! A miss: L2 first, then the right to load for all, then the database.
+//!
+//! None of this carries correctness. A frame is judged by what this replica has learned, a lease only spares the database work,
+//! and whenever Redis does not answer, this replica loads for itself.
+
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use crate::{
+    Cache, Incarnation, LoadError, Loaded, Moment, Policy, Tier, Value,
+    flight::{Duty, FlightKey},
+    frame::Frame,
+    l1::Entry,
+    l2::{BackOff, Fill, L2, Watched},
+    load::Landed,
+    memory::{Depends, Origin},
+};
+
+/// What a miss looks for, kept together for its tasks.
+struct Search<F> {
+    policy: Policy,
+    /// The terms of the keys, by their numbers; a list depends on its term.
+    terms: Vec<Option<Box<str>>>,
+    /// What `load` calls the keys, by their numbers.
+    places: Vec<usize>,
+    load: F,
+}
+
+/// The first wait for somebody else's load, and the longest between two looks.
+const FIRST_LOOK: Duration = Duration::from_millis(4);
+const LAST_LOOK: Duration = Duration::from_millis(40);
+
+impl<V: Value> Cache<V> {
+    /// Starts a search that nobody's departure ends.
+    pub(crate) fn start<F, Fut>(
+        &self,
+        duty: Duty<V>,
+        policy: Policy,
+        terms: Vec<Option<Box<str>>>,
+        places: Vec<usize>,
+        load: F,
+    ) where
+        F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        if !self.shared().admission.has_room() {
+            self.counters().refused.one();
+            duty.fail(&LoadError::Overloaded);
+            return;
+        }
+        let cache = self.clone();
+        let search = Arc::new(Search { policy, terms, places, load });
+        self.shared().runtime.spawn(async move { cache.search(duty, search).await });
+    }
+
+    async fn search<F, Fut>(&self, mut duty: Duty<V>, search: Arc<Search<F>>)
+    where
+        F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        let Some((l2, incarnation)) = self.usable_l2() else {
+            self.load(duty, search.policy, &search.places, &search.load).await;
+            return;
+        };
+        let names = names(&duty);
+        let Ok(frames) = l2.get(incarnation, &refs(&names), self.counters()).await else {
+            self.load(duty, search.policy, &search.places, &search.load).await;
+            return;
+        };
+        self.settle(&mut duty, &search, frames);
+        if duty.is_empty() {
+            return;
+        }
+        let value = format!("{:016x}:{:016x}", l2.replica, self.shared().jitter.number());
+        let (mine, theirs) = self.compete(&l2, incarnation, duty, &value).await;
+        tokio::join!(
+            self.load_for_all(&l2, incarnation, mine, &search, &value),
+            self.wait_for(&l2, incarnation, theirs, &search, &value),
+        );
+    }
+
+    /// L2, if what it returns can be judged now.
+    fn usable_l2(&self) -> Option<(Arc<L2>, Incarnation)> {
+        let l2 = self.shared().l2.as_ref().filter(|l2| l2.link.is_up())?;
+        let view = self.knowledge().view()?;
+        self.proven().then(|| (Arc::clone(l2), view.incarnation))
+    }
+
+    /// Takes the frames that stand for outcomes.
+    fn settle<F>(&self, duty: &mut Duty<V>, search: &Search<F>, frames: Vec<Option<Frame>>) {
+        let mut frames = frames.into_iter();
+        duty.settle(|number, key| {
+            let entry = frames.next().flatten().and_then(|frame| self.judge_frame(number, key, search, frame));
+            match entry {
+                Some(entry) => {
+                    self.counters().l2_hits.one();
+                    Some(Ok(entry))
+                }
+                None => {
+                    self.counters().l2_misses.one();
+                    None
+                }
+            }
+        });
+    }
+
+    /// Makes an entry of a frame that stands, and stores it in L1 unless something was learned since the key was captured.
+    fn judge_frame<F>(
+        &self,
+        number: usize,
+        (name, captured): &FlightKey,
+        search: &Search<F>,
+        frame: Frame,
+    ) -> Option<Arc<Entry<V>>> {
+        let Frame { origin, list, tags, payload } = frame;
+        let term = search.terms[number].as_deref();
+        if list != term.is_some() {
+            self.counters().l2_damaged.one();
+            return None;
+        }
+        let depends = match term {
+            Some(term) => Depends::List(term),
+            None if payload.is_some() => Depends::Item(name),
+            None => Depends::Absence(name),
+        };
+        let known_tags = (payload.is_some() && !list).then_some(&tags[..]);
+        // The proof first: what is compared later is then no older.
+        if !self.proven() || !self.knowledge().frame_stands(depends, &origin, known_tags) {
+            self.counters().l2_invalid.one();
+            return None;
+        }
+        let value = match payload {
+            Some(payload) => match V::decode(payload, list) {
+                Some(value) => Some(value),
+                None => {
+                    self.counters().l2_damaged.one();
+                    return None;
+                }
+            },
+            None => None,
+        };
+        let ttl = self.ttl(search.policy, value.is_some());
+        let entry = Entry::new(value, *captured, self.clock().now(), ttl, Tier::L2, false);
+        Some(self.take_in_l1(name, entry, true))
+    }
+
+    /// Divides a duty into what this replica has the right to load and what another loads. Where Redis gives no rights, as
+    /// when it is full, this replica loads for itself.
+    async fn compete(&self, l2: &L2, incarnation: Incarnation, mut duty: Duty<V>, value: &str) -> (Duty<V>, Duty<V>) {
+        let names = names(&duty);
+        let lost: Vec<bool> = match l2.lease(incarnation, &refs(&names), value, self.counters()).await {
+            Ok(leases) => leases.into_iter().map(|lease| matches!(lease, Ok(false))).collect(),
+            Err(_away) => vec![false; names.len()],
+        };
+        let theirs = duty.split(|place| lost.get(place).copied().unwrap_or(false));
+        self.counters().leases_won.add(duty.len() as u64);
+        self.counters().leases_lost.add(theirs.len() as u64);
+        (duty, theirs)
+    }
+
+    /// Loads, tells who waits here, then fills L2 for who waits elsewhere.
+    async fn load_for_all<F, Fut>(
+        &self,
+        l2: &L2,
+        incarnation: Incarnation,
+        duty: Duty<V>,
+        search: &Search<F>,
+        value: &str,
+    ) where
+        F: Fn(Vec<usize>) -> Fut + Sync,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        if duty.is_empty() {
+            return;
+        }
+        let names = names(&duty);
+        let landed = self.load(duty, search.policy, &search.places, &search.load).await;
+        let fills = landed.map_or_else(Vec::new, |landed| self.fills(search.policy, landed));
+        self.counters().l2_sets.add(fills.len() as u64);
+        // Who waits elsewhere finds the fill, or that the right is free, or in the end that it has run out.
+        let _ = l2.fill(incarnation, &fills, &refs(&names), value, self.counters()).await;
+    }
+
+    /// What a load brought, for other replicas. What was outdated while it was loaded is left out: it would only be refused.
+    fn fills(&self, policy: Policy, landed: Landed<V>) -> Vec<Fill> {
+        let Landed { origin: Some((incarnation, horizon)), entries } = landed else { return Vec::new() };
+        let standing = entries.into_iter().filter(|(_, entry)| entry.stands(self.knowledge()));
+        standing.map(|(name, entry)| self.fill(policy, name, entry.value.as_ref(), incarnation, horizon)).collect()
+    }
+
+    pub(crate) fn fill(
+        &self,
+        policy: Policy,
+        name: Box<str>,
+        value: Option<&V>,
+        incarnation: Incarnation,
+        horizon: u64,
+    ) -> Fill {
+        let facts = value.map(Value::facts).unwrap_or_default();
+        let ttl = self.config().shared.as_ref().map(|shared| &shared.ttl).unwrap_or(&self.config().ttl);
+        Fill {
+            name,
+            frame: Frame {
+                origin: Origin { incarnation, horizon, version: facts.version },
+                list: policy != Policy::Item,
+                tags: facts.tags,
+                payload: value.map(Value::encode),
+            },
+            ttl: self.shared().jitter.shorten(ttl.of(policy, value.is_some()), ttl.jitter),
+        }
+    }
+
+    /// Waits for what others load, and takes over from those who do not.
+    async fn wait_for<F, Fut>(
+        &self,
+        l2: &Arc<L2>,
+        incarnation: Incarnation,
+        mut duty: Duty<V>,
+        search: &Arc<Search<F>>,
+        value: &str,
+    ) where
+        F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        let began = self.clock().now();
+        let mut looks = BackOff::new(FIRST_LOOK, LAST_LOOK);
+        // The lease of each key by its name, and since when it has been seen.
+        let mut seen: HashMap<Box<str>, (Vec<u8>, Moment)> = HashMap::new();
+        while !duty.is_empty() {
+            sleep(looks.next(self.jitter())).await;
+            if self.clock().now().since(began) > self.config().load_timeout {
+                return duty.fail(&LoadError::Timeout);
+            }
+            let names = names(&duty);
+            let watched = match self.usable_l2() {
+                Some((_, now)) if now == incarnation => l2.watch(incarnation, &refs(&names), self.counters()).await,
+                _ => Err(crate::l2::Away),
+            };
+            let Ok(watched) = watched else {
+                self.load(duty, search.policy, &search.places, &search.load).await;
+                return;
+            };
+            let (frames, leases): (Vec<_>, Vec<_>) =
+                watched.into_iter().map(|Watched { frame, lease }| (frame, lease)).unzip();
+            let free = self.find_free(l2, incarnation, &names, leases, &mut seen).await;
+            let free: Vec<&str> = names.iter().zip(free).filter(|(_, free)| *free).map(|(name, _)| &**name).collect();
+            self.settle(&mut duty, search, frames);
+            let keys: Vec<bool> = duty.keys().map(|(name, _)| free.contains(&&**name)).collect();
+            let freed = duty.split(|place| keys[place]);
+            if freed.is_empty() {
+                continue;
+            }
+            let (mine, theirs) = self.compete(l2, incarnation, freed, value).await;
+            duty.join(theirs);
+            if !mine.is_empty() {
+                // What others load must not wait for this.
+                let (cache, l2, search, value) = (self.clone(), Arc::clone(l2), Arc::clone(search), value.to_owned());
+                self.shared()
+                    .runtime
+                    .spawn(async move { cache.load_for_all(&l2, incarnation, mine, &search, &value).await });
+            }
+        }
+    }
+
+    /// Which rights are free: nobody has them, or somebody has kept one for longer than it lasts by this replica's clock. The
+    /// latter is taken away first, so that a jump of Redis's clock delays nobody.
+    async fn find_free(
+        &self,
+        l2: &L2,
+        incarnation: Incarnation,
+        names: &[Box<str>],
+        leases: Vec<Option<Vec<u8>>>,
+        seen: &mut HashMap<Box<str>, (Vec<u8>, Moment)>,
+    ) -> Vec<bool> {
+        let now = self.clock().now();
+        let mut free = Vec::with_capacity(names.len());
+        for (name, lease) in names.iter().zip(leases) {
+            let Some(lease) = lease else {
+                free.push(true);
+                continue;
+            };
+            let (first, since) = seen.entry(name.clone()).or_insert_with(|| (lease.clone(), now));
+            if *first != lease {
+                (*first, *since) = (lease, now);
+            }
+            let overdue = now.since(*since) > l2.lease_length();
+            if overdue {
+                self.counters().leases_taken.one();
+                let released = l2.break_lease(incarnation, name, first, self.counters()).await;
+                free.push(released.is_ok());
+            } else {
+                free.push(false);
+            }
+        }
+        free
+    }
+}
+
+fn names<V>(duty: &Duty<V>) -> Vec<Box<str>> {
+    duty.keys().map(|(name, _)| name.clone()).collect()
+}
+
+fn refs(names: &[Box<str>]) -> Vec<&str> {
+    names.iter().map(|name| &**name).collect()
+}

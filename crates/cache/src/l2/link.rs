@@ -1,0 +1,260 @@
+//! Connections for commands, kept up in the background, and the breaker.
+//!
+//! A command never waits for a connection: without one, or while those there are do not answer, Redis counts as away and the
+//! caller goes on without it. So a Redis that hangs costs a bounded number of timeouts.
+
+use std::{
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, aio::MultiplexedConnection,
+};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+
+use super::BackOff;
+use crate::{Counters, SharedConfig, jitter::Jitter};
+
+/// Redis cannot be asked now. The caller goes on without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Away;
+
+/// The connections.
+pub(crate) struct Link {
+    client: Client,
+    slots: Box<[Slot]>,
+    next: AtomicUsize,
+    connect_timeout: Duration,
+    command_timeout: Duration,
+    /// Whether it was logged that Redis is away.
+    reported: AtomicBool,
+}
+
+/// One connection and what is known of it.
+#[derive(Default)]
+struct Slot {
+    connection: RwLock<Option<MultiplexedConnection>>,
+    /// Timeouts in a row.
+    timeouts: AtomicU32,
+    /// Whether commands may use it: the breaker is closed.
+    closed: AtomicBool,
+    /// Something happened that the keeper should look at.
+    wake: Notify,
+}
+
+/// Timeouts in a row that open the breaker.
+const MOST_TIMEOUTS: u32 = 3;
+/// How often an idle connection is asked whether its other end is there.
+const PING: Duration = Duration::from_millis(500);
+/// Pings without an answer after which a connection is given up.
+const MOST_PINGS: u32 = 3;
+
+impl Link {
+    pub(crate) fn new(config: &SharedConfig) -> Result<Self, String> {
+        Ok(Self {
+            client: Client::open(config.url.as_str()).map_err(|error| error.to_string())?,
+            slots: (0..config.connections.max(1)).map(|_| Slot::default()).collect(),
+            next: AtomicUsize::new(0),
+            connect_timeout: config.connect_timeout,
+            command_timeout: config.command_timeout,
+            reported: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// Whether a command would be sent.
+    pub(crate) fn is_up(&self) -> bool {
+        self.slots.iter().any(|slot| slot.closed.load(Ordering::Relaxed))
+    }
+
+    /// Sends one command.
+    pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd, counters: &Counters) -> Result<T, Away> {
+        let (slot, mut connection) = self.connection().ok_or(Away)?;
+        self.settle(slot, timeout(self.command_timeout, command.query_async(&mut connection)).await, counters)
+    }
+
+    /// Sends several commands in one round trip.
+    pub(crate) async fn pipeline<T: FromRedisValue>(
+        &self,
+        pipeline: &Pipeline,
+        counters: &Counters,
+    ) -> Result<T, Away> {
+        let (slot, mut connection) = self.connection().ok_or(Away)?;
+        self.settle(slot, timeout(self.command_timeout, pipeline.query_async(&mut connection)).await, counters)
+    }
+
+    /// Keeps the connections up, until it is dropped.
+    pub(crate) async fn keep(&self, jitter: &Jitter, counters: &Counters) {
+        let keepers = self.slots.iter().map(|slot| self.keep_one(slot, jitter, counters));
+        futures_util::future::join_all(keepers).await;
+    }
+
+    /// A connection that answers, in turn.
+    fn connection(&self) -> Option<(&Slot, MultiplexedConnection)> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        (0..self.slots.len()).find_map(|step| {
+            let slot = &self.slots[(first.wrapping_add(step)) % self.slots.len()];
+            if !slot.closed.load(Ordering::Relaxed) {
+                return None;
+            }
+            let connection = slot.connection.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+            Some((slot, connection))
+        })
+    }
+
+    /// Takes note of how a command ended.
+    fn settle<T>(
+        &self,
+        slot: &Slot,
+        ended: Result<RedisResult<T>, tokio::time::error::Elapsed>,
+        counters: &Counters,
+    ) -> Result<T, Away> {
+        counters.l2_commands.one();
+        match ended {
+            Ok(Ok(reply)) => {
+                slot.timeouts.store(0, Ordering::Relaxed);
+                Ok(reply)
+            }
+            Ok(Err(error)) if is_of_connection(&error) => {
+                counters.l2_errors.one();
+                self.report(&error.to_string());
+                slot.drop_connection();
+                Err(Away)
+            }
+            Ok(Err(error)) => {
+                // Redis is there and refuses.
+                counters.l2_refused.one();
+                tracing::debug!(%error, "Redis refuses a command");
+                Err(Away)
+            }
+            Err(_elapsed) => {
+                counters.l2_timeouts.one();
+                let timeouts = slot.timeouts.fetch_add(1, Ordering::Relaxed) + 1;
+                if timeouts >= MOST_TIMEOUTS && slot.closed.swap(false, Ordering::Relaxed) {
+                    counters.l2_breaks.one();
+                    self.report("commands time out");
+                    slot.wake.notify_one();
+                }
+                Err(Away)
+            }
+        }
+    }
+
+    async fn keep_one(&self, slot: &Slot, jitter: &Jitter, counters: &Counters) {
+        let mut back_off = BackOff::new(Duration::from_millis(20), Duration::from_secs(1));
+        loop {
+            match self.connect().await {
+                Ok(connection) => {
+                    *slot.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());
+                    self.open(slot);
+                    back_off.reset();
+                    self.watch(slot, connection, jitter, counters).await;
+                    slot.drop_connection();
+                }
+                Err(error) => {
+                    counters.l2_errors.one();
+                    self.report(&error);
+                }
+            }
+            sleep(back_off.next(jitter)).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, String> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            // Commands are given their time here, where it is known what to make of it.
+            .set_response_timeout(None);
+        let connect = self.client.get_multiplexed_async_connection_with_config(&config);
+        match timeout(self.connect_timeout, connect).await {
+            Ok(connected) => connected.map_err(|error| error.to_string()),
+            Err(_elapsed) => Err("connecting timed out".to_owned()),
+        }
+    }
+
+    /// Returns when the connection is lost.
+    async fn watch(&self, slot: &Slot, mut connection: MultiplexedConnection, jitter: &Jitter, counters: &Counters) {
+        let mut unanswered = 0;
+        loop {
+            let wait = if slot.closed.load(Ordering::Relaxed) { PING } else { jitter.part_of(PING / 2) };
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = slot.wake.notified() => {}
+            }
+            if slot.connection.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+                return;
+            }
+            let ping = redis::cmd("PING");
+            match timeout(self.command_timeout, ping.query_async::<redis::Value>(&mut connection)).await {
+                Ok(Ok(_)) => {
+                    unanswered = 0;
+                    self.open(slot);
+                }
+                // A server error is an answer.
+                Ok(Err(error)) if !is_of_connection(&error) => {
+                    unanswered = 0;
+                    self.open(slot);
+                }
+                Ok(Err(error)) => {
+                    counters.l2_errors.one();
+                    self.report(&error.to_string());
+                    return;
+                }
+                Err(_elapsed) => {
+                    counters.l2_timeouts.one();
+                    if slot.closed.swap(false, Ordering::Relaxed) {
+                        counters.l2_breaks.one();
+                        self.report("commands time out");
+                    }
+                    unanswered += 1;
+                    if unanswered == MOST_PINGS {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets commands through.
+    fn open(&self, slot: &Slot) {
+        slot.timeouts.store(0, Ordering::Relaxed);
+        slot.closed.store(true, Ordering::Relaxed);
+        if self.reported.swap(false, Ordering::Relaxed) {
+            tracing::info!("Redis answers again");
+        }
+    }
+
+    /// Logs the first of a row of failures.
+    fn report(&self, error: &str) {
+        if !self.reported.swap(true, Ordering::Relaxed) {
+            tracing::warn!(error, "Redis is away, replicas load for themselves");
+        }
+    }
+}
+
+impl Slot {
+    fn drop_connection(&self) {
+        self.closed.store(false, Ordering::Relaxed);
+        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.wake.notify_one();
+    }
+}
+
+/// Whether the connection is of no more use.
+fn is_of_connection(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
+}

@@ -1,0 +1,217 @@
+//! L2: copies that replicas share, in Redis or Valkey, and the right to load one for all.
+//!
+//! Nothing here is trusted to be right: what is read is judged by the reader, whatever Redis lost, kept too long or got late.
+//! Every command touches one key, so that all of it also works on Redis Cluster; several keys are asked for by one MGET, which
+//! a client of a cluster splits.
+
+mod link;
+mod retry;
+
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline, RedisResult};
+
+use crate::{
+    Counters, Incarnation, SharedConfig,
+    frame::{Frame, FrameError, Sizes},
+};
+
+pub(crate) use link::{Away, Link};
+pub(crate) use retry::BackOff;
+
+/// The shared tier.
+pub(crate) struct L2 {
+    pub(crate) link: Link,
+    prefix: String,
+    sizes: Sizes,
+    lease: Duration,
+    /// Tells this replica's leases and messages from others'.
+    pub(crate) replica: u64,
+}
+
+/// A copy to store.
+pub(crate) struct Fill {
+    pub(crate) name: Box<str>,
+    pub(crate) frame: Frame,
+    pub(crate) ttl: Duration,
+}
+
+/// What is there of a key that somebody else loads.
+pub(crate) struct Watched {
+    pub(crate) frame: Option<Frame>,
+    /// The value of the lease, while there is one.
+    pub(crate) lease: Option<Vec<u8>>,
+}
+
+impl L2 {
+    pub(crate) fn new(config: &SharedConfig, replica: u64) -> Result<Self, String> {
+        Ok(Self {
+            link: Link::new(config)?,
+            prefix: config.prefix.clone(),
+            sizes: Sizes { compress_from: config.compress_from, most: config.max_payload },
+            lease: config.lease,
+            replica,
+        })
+    }
+
+    /// How long a lease lasts.
+    pub(crate) fn lease_length(&self) -> Duration {
+        self.lease
+    }
+
+    /// The channel of the bus.
+    pub(crate) fn channel(&self) -> String {
+        format!("{}:changes", self.prefix)
+    }
+
+    /// Gets the frames of keys. What does not check out is left out and counted.
+    pub(crate) async fn get(
+        &self,
+        incarnation: Incarnation,
+        names: &[&str],
+        counters: &Counters,
+    ) -> Result<Vec<Option<Frame>>, Away> {
+        let keys: Vec<String> = names.iter().map(|name| self.key(incarnation, name)).collect();
+        let mut command = redis::cmd("MGET");
+        command.arg(&keys);
+        let stored: Vec<Option<Vec<u8>>> = self.link.query(&command, counters).await?;
+        Ok(keys.iter().zip(stored).map(|(key, stored)| self.check(key, stored?, counters)).collect())
+    }
+
+    /// Gets the frames of keys, and who has the right to load them.
+    pub(crate) async fn watch(
+        &self,
+        incarnation: Incarnation,
+        names: &[&str],
+        counters: &Counters,
+    ) -> Result<Vec<Watched>, Away> {
+        let keys: Vec<String> = names.iter().map(|name| self.key(incarnation, name)).collect();
+        let leases: Vec<String> = names.iter().map(|name| self.lease_key(incarnation, name)).collect();
+        let mut pipeline = Pipeline::with_capacity(2);
+        // The leases first: a lease that is gone was gone before the frame was looked for, so that its fill is not missed.
+        pipeline.cmd("MGET").arg(&leases).cmd("MGET").arg(&keys);
+        let (leases, frames): (Vec<Option<Vec<u8>>>, Vec<Option<Vec<u8>>>) =
+            self.link.pipeline(&pipeline, counters).await?;
+        let frames = keys.iter().zip(frames).map(|(key, stored)| self.check(key, stored?, counters));
+        Ok(frames.zip(leases).map(|(frame, lease)| Watched { frame, lease }).collect())
+    }
+
+    /// Takes the right to load keys, where nobody has it. `Err` within means that Redis refuses, as when it is full.
+    pub(crate) async fn lease(
+        &self,
+        incarnation: Incarnation,
+        names: &[&str],
+        value: &str,
+        counters: &Counters,
+    ) -> Result<Vec<RedisResult<bool>>, Away> {
+        let mut pipeline = Pipeline::with_capacity(names.len());
+        pipeline.ignore_errors();
+        for name in names {
+            let mut command = redis::cmd("SET");
+            command.arg(self.lease_key(incarnation, name)).arg(value).arg("NX").arg("PX").arg(millis(self.lease));
+            pipeline.add_command(command);
+        }
+        let replies: Vec<RedisResult<Option<String>>> = self.link.pipeline(&pipeline, counters).await?;
+        Ok(replies.into_iter().map(|reply| reply.map(|set| set.is_some())).collect())
+    }
+
+    /// Takes the right to load a key away from whoever has kept it for longer than it lasts.
+    pub(crate) async fn break_lease(
+        &self,
+        incarnation: Incarnation,
+        name: &str,
+        value: &[u8],
+        counters: &Counters,
+    ) -> Result<(), Away> {
+        let mut command = redis::cmd("EVAL");
+        command.arg(RELEASE).arg(1).arg(self.lease_key(incarnation, name)).arg(value);
+        self.link.query::<redis::Value>(&command, counters).await.map(drop)
+    }
+
+    /// Stores copies and gives the rights to load them back, in one round trip.
+    pub(crate) async fn fill(
+        &self,
+        incarnation: Incarnation,
+        fills: &[Fill],
+        released: &[&str],
+        value: &str,
+        counters: &Counters,
+    ) -> Result<(), Away> {
+        let mut pipeline = Pipeline::with_capacity(fills.len() + released.len());
+        pipeline.ignore_errors();
+        fills.iter().filter_map(|fill| self.set(incarnation, fill)).for_each(|command| {
+            pipeline.add_command(command);
+        });
+        for name in released {
+            pipeline.cmd("EVAL").arg(RELEASE).arg(1).arg(self.lease_key(incarnation, name)).arg(value);
+        }
+        self.send(&pipeline, counters).await
+    }
+
+    /// Stores copies and tells the other replicas, in one round trip.
+    pub(crate) async fn publish(
+        &self,
+        incarnation: Incarnation,
+        fills: &[Fill],
+        messages: &[Vec<u8>],
+        counters: &Counters,
+    ) -> Result<(), Away> {
+        let mut pipeline = Pipeline::with_capacity(fills.len() + messages.len());
+        pipeline.ignore_errors();
+        for message in messages {
+            pipeline.cmd("PUBLISH").arg(self.channel()).arg(message);
+        }
+        fills.iter().filter_map(|fill| self.set(incarnation, fill)).for_each(|command| {
+            pipeline.add_command(command);
+        });
+        self.send(&pipeline, counters).await
+    }
+
+    async fn send(&self, pipeline: &Pipeline, counters: &Counters) -> Result<(), Away> {
+        if pipeline.is_empty() {
+            return Ok(());
+        }
+        let replies: Vec<RedisResult<redis::Value>> = self.link.pipeline(pipeline, counters).await?;
+        let refused = replies.iter().filter(|reply| reply.is_err()).count();
+        counters.l2_refused.add(refused as u64);
+        Ok(())
+    }
+
+    fn set(&self, incarnation: Incarnation, fill: &Fill) -> Option<Cmd> {
+        let key = self.key(incarnation, &fill.name);
+        let stored = fill.frame.encode(&key, self.sizes)?;
+        let mut command = redis::cmd("SET");
+        command.arg(key).arg(stored).arg("PX").arg(millis(fill.ttl));
+        Some(command)
+    }
+
+    fn check(&self, key: &str, stored: Vec<u8>, counters: &Counters) -> Option<Frame> {
+        match Frame::decode(key, stored, self.sizes) {
+            Ok(frame) => Some(frame),
+            Err(FrameError::Format) => {
+                counters.l2_unknown.one();
+                None
+            }
+            Err(FrameError::Damaged | FrameError::TooLarge) => {
+                counters.l2_damaged.one();
+                None
+            }
+        }
+    }
+
+    fn key(&self, incarnation: Incarnation, name: &str) -> String {
+        format!("{}:{:016x}:{name}", self.prefix, incarnation.0)
+    }
+
+    fn lease_key(&self, incarnation: Incarnation, name: &str) -> String {
+        format!("{}:{:016x}:lease:{name}", self.prefix, incarnation.0)
+    }
+}
+
+/// Deletes a lease that still has a value. Only economy depends on it: a lease that is left behind ends by itself.
+const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+
+/// Redis takes no time of zero.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 40)
+}

@@ -1,0 +1,335 @@
+//! What a replica remembers of changes, to judge copies that others made of what they read.
+//!
+//! Everything remembered is a maximum, so that learning twice, late or out of order is harmless. It is complete from a
+//! *start* on: every change from that id on, up to the last look at the change log, is remembered. Forgetting raises the
+//! start. What is read under an older snapshot than the start can no longer be judged.
+
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use foldhash::fast::RandomState;
+
+use crate::{Change, Incarnation, Subject, knowledge::ANY};
+
+/// What is remembered.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    facts: RwLock<Facts>,
+    /// How many keys and terms one generation holds.
+    most: usize,
+}
+
+/// What a frame says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Of which database it is.
+    pub(crate) incarnation: Incarnation,
+    /// Every change below this id was seen by whoever read it.
+    pub(crate) horizon: u64,
+    /// The version of what was read; meaningless for what was not found and for lists.
+    pub(crate) version: i64,
+}
+
+/// What a frame holds, and so what it depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depends<'a> {
+    /// An item: on changes of its key above its version.
+    Item(&'a str),
+    /// The absence of an item: on every change of its key.
+    Absence(&'a str),
+    /// A list: on every change of its term.
+    List(&'a str),
+}
+
+#[derive(Debug)]
+struct Facts {
+    incarnation: Option<Incarnation>,
+    start: u64,
+    /// The highest id of any change of an entry.
+    any: u64,
+    young: Generation,
+    old: Generation,
+    /// Learned of an incarnation that the look at the change log has not come to yet.
+    ahead: Vec<(Incarnation, Change)>,
+    /// The highest id for which there was no room among those.
+    ahead_lost: u64,
+}
+
+/// Changes kept of an incarnation to come.
+const MOST_AHEAD: usize = 4_096;
+
+/// Facts in the order in which they came: when the young generation is full, the old one is forgotten as a whole.
+#[derive(Debug, Default)]
+struct Generation {
+    keys: HashMap<Box<str>, KeyFacts, RandomState>,
+    terms: HashMap<Box<str>, u64, RandomState>,
+    /// The highest id in it.
+    highest: u64,
+}
+
+/// The highest of what was learned of one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct KeyFacts {
+    /// The version that a change gave it.
+    version: i64,
+    /// The id of a change of any kind.
+    id: u64,
+    /// The id of an invalidation of the key alone.
+    invalidation: u64,
+}
+
+impl KeyFacts {
+    fn max(self, other: Self) -> Self {
+        Self {
+            version: self.version.max(other.version),
+            id: self.id.max(other.id),
+            invalidation: self.invalidation.max(other.invalidation),
+        }
+    }
+}
+
+impl Memory {
+    /// Remembers about `most` keys and terms, and at most that many.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { facts: RwLock::new(Facts::new(None, u64::MAX)), most: (most / 2).max(1) }
+    }
+
+    /// Starts anew: from `start` on, everything of this incarnation that was or will be learned is complete.
+    pub(crate) fn restart(&self, incarnation: Incarnation, start: u64) {
+        let mut facts = self.write();
+        let new = Facts::new(Some(incarnation), start.max(facts.ahead_lost + 1));
+        let before = std::mem::replace(&mut *facts, new);
+        for (of, change) in before.ahead {
+            if of == incarnation {
+                facts.remember(&change, self.most);
+            }
+        }
+    }
+
+    /// Changes below `start` may have been missed.
+    pub(crate) fn raise_start(&self, start: u64) {
+        let mut facts = self.write();
+        facts.start = facts.start.max(start);
+    }
+
+    /// Remembers a change.
+    pub(crate) fn remember(&self, change: &Change, incarnation: Incarnation) {
+        let mut facts = self.write();
+        if facts.incarnation == Some(incarnation) {
+            facts.remember(change, self.most);
+        } else if facts.ahead.len() < MOST_AHEAD {
+            facts.ahead.push((incarnation, change.clone()));
+        } else {
+            facts.ahead_lost = facts.ahead_lost.max(change.id);
+        }
+    }
+
+    /// Whether nothing that touches a frame was learned since it was read, as far as keys and terms go.
+    pub(crate) fn stands(&self, depends: Depends<'_>, origin: &Origin) -> bool {
+        let facts = self.read();
+        if facts.incarnation != Some(origin.incarnation) || origin.horizon < facts.start {
+            return false;
+        }
+        match depends {
+            Depends::Item(key) => facts.of_key(key).is_none_or(|known| {
+                known.id < origin.horizon || (known.version <= origin.version && known.invalidation < origin.horizon)
+            }),
+            Depends::Absence(key) => facts.of_key(key).is_none_or(|known| known.id < origin.horizon),
+            Depends::List(ANY) => facts.any < origin.horizon,
+            Depends::List(term) => facts.of_term(term) < origin.horizon,
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Facts> {
+        self.facts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Facts> {
+        self.facts.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Facts {
+    fn new(incarnation: Option<Incarnation>, start: u64) -> Self {
+        Self {
+            incarnation,
+            start,
+            any: 0,
+            young: Generation::default(),
+            old: Generation::default(),
+            ahead: Vec::new(),
+            ahead_lost: 0,
+        }
+    }
+
+    fn remember(&mut self, change: &Change, most: usize) {
+        let id = change.id;
+        match &change.subject {
+            Subject::Entry { key, version, terms } => {
+                self.any = self.any.max(id);
+                self.key(key, KeyFacts { version: *version, id, invalidation: 0 }, most);
+                for term in terms {
+                    self.term(term, id, most);
+                }
+            }
+            Subject::Key(key) => self.key(key, KeyFacts { version: i64::MIN, id, invalidation: id }, most),
+            // Rules are remembered elsewhere.
+            Subject::Tag(_) | Subject::All => {}
+        }
+    }
+
+    fn of_key(&self, key: &str) -> Option<KeyFacts> {
+        match (self.young.keys.get(key), self.old.keys.get(key)) {
+            (Some(young), Some(old)) => Some(young.max(*old)),
+            (one, other) => one.or(other).copied(),
+        }
+    }
+
+    fn of_term(&self, term: &str) -> u64 {
+        let of = |generation: &Generation| generation.terms.get(term).copied().unwrap_or(0);
+        of(&self.young).max(of(&self.old))
+    }
+
+    fn key(&mut self, key: &str, facts: KeyFacts, most: usize) {
+        self.make_room(most);
+        self.young.highest = self.young.highest.max(facts.id);
+        match self.young.keys.get_mut(key) {
+            Some(known) => *known = known.max(facts),
+            None => drop(self.young.keys.insert(key.into(), facts)),
+        }
+    }
+
+    fn term(&mut self, term: &str, id: u64, most: usize) {
+        self.make_room(most);
+        self.young.highest = self.young.highest.max(id);
+        match self.young.terms.get_mut(term) {
+            Some(known) => *known = id.max(*known),
+            None => drop(self.young.terms.insert(term.into(), id)),
+        }
+    }
+
+    fn make_room(&mut self, most: usize) {
+        if self.young.keys.len() + self.young.terms.len() < most {
+            return;
+        }
+        let forgotten = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
+        if forgotten.highest > 0 {
+            self.start = self.start.max(forgotten.highest + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFE: Incarnation = Incarnation(1);
+
+    fn put(id: u64, key: &str, version: i64, terms: &[&str]) -> Change {
+        let terms = terms.iter().map(|&term| term.to_owned()).collect();
+        Change { id, subject: Subject::Entry { key: key.to_owned(), version, terms } }
+    }
+
+    fn origin(horizon: u64, version: i64) -> Origin {
+        Origin { incarnation: LIFE, horizon, version }
+    }
+
+    fn started() -> Memory {
+        let memory = Memory::new(1_000);
+        memory.restart(LIFE, 10);
+        memory
+    }
+
+    #[test]
+    fn before_the_start_nothing_stands() {
+        let memory = Memory::new(1_000);
+        assert!(!memory.stands(Depends::Item("a"), &origin(u64::MAX - 1, 1)));
+        memory.restart(LIFE, 10);
+        assert!(!memory.stands(Depends::Item("a"), &origin(9, 1)));
+        assert!(memory.stands(Depends::Item("a"), &origin(10, 1)));
+        memory.raise_start(20);
+        assert!(!memory.stands(Depends::Item("a"), &origin(19, 1)));
+    }
+
+    #[test]
+    fn another_incarnation_does_not_stand() {
+        let memory = started();
+        let other = Origin { incarnation: Incarnation(2), ..origin(50, 1) };
+        assert!(!memory.stands(Depends::Item("a"), &other));
+    }
+
+    #[test]
+    fn an_item_stands_by_its_version_or_by_its_horizon() {
+        let memory = started();
+        memory.remember(&put(30, "a", 7, &[]), LIFE);
+        assert!(!memory.stands(Depends::Item("a"), &origin(20, 6)));
+        // Read while an older transaction was in progress: the horizon is low, the version tells.
+        assert!(memory.stands(Depends::Item("a"), &origin(20, 7)));
+        assert!(memory.stands(Depends::Item("a"), &origin(20, 8)));
+        assert!(memory.stands(Depends::Item("a"), &origin(31, 6)), "the snapshot saw the change");
+        assert!(memory.stands(Depends::Item("b"), &origin(20, 1)));
+    }
+
+    #[test]
+    fn an_invalidation_of_the_key_counts_whatever_the_version() {
+        let memory = started();
+        memory.remember(&put(15, "a", 7, &[]), LIFE);
+        memory.remember(&Change { id: 30, subject: Subject::Key("a".to_owned()) }, LIFE);
+        assert!(!memory.stands(Depends::Item("a"), &origin(30, 9)));
+        assert!(memory.stands(Depends::Item("a"), &origin(31, 7)));
+    }
+
+    #[test]
+    fn absences_and_lists_stand_by_their_horizon_alone() {
+        let memory = started();
+        memory.remember(&put(30, "a", 7, &["t"]), LIFE);
+        for depends in [Depends::Absence("a"), Depends::List("t"), Depends::List(ANY)] {
+            assert!(!memory.stands(depends, &origin(30, 99)), "{depends:?}");
+            assert!(memory.stands(depends, &origin(31, 0)), "{depends:?}");
+        }
+        assert!(memory.stands(Depends::List("u"), &origin(10, 0)));
+    }
+
+    #[test]
+    fn maxima_do_not_depend_on_the_order() {
+        let memory = started();
+        memory.remember(&put(30, "a", 9, &["t"]), LIFE);
+        memory.remember(&put(20, "a", 8, &["t"]), LIFE);
+        assert!(!memory.stands(Depends::Item("a"), &origin(25, 8)));
+        assert!(!memory.stands(Depends::List("t"), &origin(25, 0)));
+    }
+
+    #[test]
+    fn what_was_learned_ahead_of_an_incarnation_is_remembered() {
+        let memory = started();
+        memory.remember(&put(5, "a", 3, &[]), Incarnation(2));
+        memory.remember(&put(6, "a", 3, &[]), Incarnation(3));
+        memory.restart(Incarnation(2), 1);
+        let of = |version| Origin { incarnation: Incarnation(2), horizon: 2, version };
+        assert!(!memory.stands(Depends::Item("a"), &of(2)) && memory.stands(Depends::Item("a"), &of(3)));
+        for id in 0..MOST_AHEAD as u64 + 10 {
+            memory.remember(&put(id, "b", 1, &[]), LIFE);
+        }
+        memory.restart(LIFE, 1);
+        assert_eq!(memory.read().start, MOST_AHEAD as u64 + 10, "what there was no room for cannot be judged");
+    }
+
+    #[test]
+    fn forgetting_raises_the_start() {
+        let memory = Memory::new(8);
+        memory.restart(LIFE, 1);
+        for id in 1..=100 {
+            memory.remember(&put(id, &format!("k{id}"), 1, &[]), LIFE);
+        }
+        let facts = memory.read();
+        assert!(facts.young.keys.len() + facts.old.keys.len() <= 8);
+        assert!(facts.start > 88, "{}", facts.start);
+        for id in facts.start..=100 {
+            assert!(facts.of_key(&format!("k{id}")).is_some(), "{id} is remembered");
+        }
+        drop(facts);
+        assert!(!memory.stands(Depends::Item("k1"), &origin(1, 1)), "what is forgotten cannot be judged");
+    }
+}
