@@ -172,8 +172,8 @@ pub trait ProductRepository: Send + Sync + 'static {
 
     /// Looks at the change log: what has been committed since the snapshot `since` of incarnation `of`.
     ///
-    /// Without `since`, or when `of` is no longer the incarnation, nothing is told but the snapshot
-    /// ([`PassChanges::Anything`]). More than `limit` changes are [`PassChanges::Anything`] too.
+    /// Without `since`, when `of` is no longer the incarnation, when there are more than `limit` changes, and when some of them
+    /// may have been pruned, the newest changes that there are, at most `limit`, are told instead ([`PassChanges::Window`]).
     fn pass(
         &self,
         since: Option<(&Snapshot, Incarnation)>,

@@ -29,7 +29,7 @@ impl cache::ChangeLog for Log {
             incarnation: cache::Incarnation(pass.incarnation.0),
             changes: match pass.changes {
                 storage::PassChanges::Complete(changes) => Some(changes.into_iter().map(change).collect()),
-                storage::PassChanges::Anything => None,
+                storage::PassChanges::Window { .. } => None,
             },
         })
     }
