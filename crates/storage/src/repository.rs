@@ -25,6 +25,13 @@ pub struct Committed<T> {
     pub changes: Vec<Change>,
     /// The commit: whoever sees a change of this id sees this write. `None` after a dry run.
     pub commit: Option<Commit>,
+    /// The horizon of a copy made of what was written: every change of a lower id was finished, and seen, when the transaction
+    /// read back what it had logged. In PostgreSQL that is the xmin of the statement's snapshot, so at most the id of the commit,
+    /// and less while an older transaction is open. SQLite has one writer: there it is one more than the id of the commit. 0
+    /// after a dry run.
+    ///
+    /// It holds only for a value that `changes` tells of: what a replay returns is as old as the first call.
+    pub horizon: u64,
 }
 
 /// Names a commit.

@@ -61,7 +61,7 @@ impl Catalog {
 
     /// Learns a commit before anybody is told of it. Own writes only remove copies: a newer one may be there already.
     fn wrote<T>(&self, committed: Committed<T>) -> Written<T> {
-        let Committed { value, changes, commit } = committed;
+        let Committed { value, changes, commit, .. } = committed;
         for learned in changes.into_iter().map(change) {
             self.cache.learn(&learned);
         }

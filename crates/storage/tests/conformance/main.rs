@@ -4,6 +4,7 @@
 
 mod basics;
 mod bench;
+mod horizons;
 mod imports;
 mod lists;
 mod log;
@@ -87,6 +88,7 @@ for_both_databases! {
     shells::savepoints_and_rolled_back_transactions,
     shells::an_upsert_by_hand_is_logged,
     model::random_writes_are_all_told,
+    horizons::every_write_tells_its_horizon,
     windows::a_first_pass_and_another_incarnation_read_the_log_back,
     windows::more_than_the_limit_is_a_window,
     windows::a_window_cuts_no_transaction_in_two,
