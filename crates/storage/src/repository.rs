@@ -135,8 +135,20 @@ pub trait ProductRepository: Send + Sync + 'static {
     /// Returns one page of a list.
     fn list(&self, query: &ListQuery) -> impl Future<Output = Result<Loaded<ListPage>, StorageError>> + Send;
 
+    /// Returns one page of a list with its products, in the order of the page, all of one snapshot.
+    fn list_whole(
+        &self,
+        query: &ListQuery,
+    ) -> impl Future<Output = Result<Loaded<(ListPage, Vec<Product>)>, StorageError>> + Send;
+
     /// Returns one page of a search.
     fn search(&self, query: &SearchQuery) -> impl Future<Output = Result<Loaded<SearchPage>, StorageError>> + Send;
+
+    /// Returns one page of a search with its products, in the order of the page, all of one snapshot.
+    fn search_whole(
+        &self,
+        query: &SearchQuery,
+    ) -> impl Future<Output = Result<Loaded<(SearchPage, Vec<Product>)>, StorageError>> + Send;
 
     /// Returns up to `limit` whole products in the order of their ids, after `after`: for exports, outside any cache.
     fn scan(

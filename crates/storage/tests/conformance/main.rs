@@ -14,6 +14,7 @@ mod requests;
 mod searches;
 mod shells;
 mod sqlite_only;
+mod whole_pages;
 mod windows;
 
 /// Runs each case once for each database, under the database's name.
@@ -89,6 +90,10 @@ for_both_databases! {
     shells::an_upsert_by_hand_is_logged,
     model::random_writes_are_all_told,
     horizons::every_write_tells_its_horizon,
+    whole_pages::a_whole_list_is_of_one_snapshot,
+    whole_pages::a_whole_list_holds_what_its_filter_selects,
+    whole_pages::a_whole_search_is_of_one_snapshot,
+    whole_pages::whole_pages_are_like_others,
     windows::a_first_pass_and_another_incarnation_read_the_log_back,
     windows::more_than_the_limit_is_a_window,
     windows::a_window_cuts_no_transaction_in_two,
