@@ -129,7 +129,7 @@ impl Writing {
         self.tx.commit().await.map_err(driver::sort_sqlite_commit)?;
         let commit = Commit {
             incarnation: self.database.incarnation(&life),
-            id: changes.last().map_or(number(self.before), |change| change.id),
+            id: changes.iter().map(|change| change.id).max().unwrap_or(number(self.before)),
         };
         Ok(Committed { value, changes, commit: Some(commit), horizon: commit.id + 1 })
     }
