@@ -151,11 +151,12 @@ async fn versions_rise_where_ids_of_transactions_fall() {
     sqlx::raw_sql("BEGIN; SELECT pg_current_xact_id()").execute(&mut early).await.unwrap();
     bench.create("a", &named("first")).await;
     sqlx::raw_sql("UPDATE products SET name = 'second'; COMMIT").execute(&mut early).await.unwrap();
+    bench.sql("UPDATE products SET name = 'third'").await;
     let version = bench.get("a").await.unwrap().version;
     let complete = follower.changes().await;
     assert!(complete[0].id > complete[1].id, "{complete:?}");
     for changes in [complete, first_pass(&bench, 100).await.2] {
-        assert_rising(&changes, "a", &["put a", "put a"], version);
+        assert_rising(&changes, "a", &["put a", "put a", "put a"], version);
     }
 }
 
