@@ -69,8 +69,16 @@ impl ProductRepository for Repository {
         each!(self, inner => inner.list(query).await)
     }
 
+    async fn list_whole(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Vec<Product>)>, StorageError> {
+        each!(self, inner => inner.list_whole(query).await)
+    }
+
     async fn search(&self, query: &SearchQuery) -> Result<Loaded<SearchPage>, StorageError> {
         each!(self, inner => inner.search(query).await)
+    }
+
+    async fn search_whole(&self, query: &SearchQuery) -> Result<Loaded<(SearchPage, Vec<Product>)>, StorageError> {
+        each!(self, inner => inner.search_whole(query).await)
     }
 
     async fn scan(&self, filter: &Filter, after: Option<&str>, limit: u32) -> Result<Vec<Product>, StorageError> {

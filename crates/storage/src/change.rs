@@ -95,13 +95,46 @@ pub struct Pass {
     pub changes: PassChanges,
 }
 
-/// The changes between two passes.
+/// The changes between two passes, in the order of their versions, so that those of each key rise; requested invalidations,
+/// which have none, come first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PassChanges {
     /// All of them.
     Complete(Vec<Change>),
-    /// More than can be told one by one, or some are gone: anything may have changed.
-    Anything,
+    /// Anything may have changed: there is no pass before, or since then more has changed than can be told one by one, or some
+    /// of it is no longer in the log. What the log still tells is read back, so that whoever knows nothing begins with that.
+    Window {
+        /// From this id on the changes are complete. Never below what has been pruned.
+        from: u64,
+        /// All changes of at least that id that the snapshot of the pass sees.
+        changes: Vec<Change>,
+    },
+}
+
+impl PassChanges {
+    /// The window made of the newest changes whose ids are at least `below`, of which at most `limit` + 1 were read: one too
+    /// many tells that more were left out.
+    ///
+    /// Those left out may have the same id as the oldest that were read, being of one transaction. So none of that id stay.
+    pub(crate) fn window(below: u64, mut changes: Vec<Change>, limit: u32) -> Self {
+        let mut from = below;
+        if changes.len() > limit as usize {
+            let oldest = changes.iter().map(|change| change.id).min().unwrap_or(below);
+            from = oldest.saturating_add(1);
+            changes.retain(|change| change.id >= from);
+        }
+        Self::Window { from, changes }
+    }
+}
+
+/// Puts changes in the order in which they are told. Neither their place in the table nor the ids of transactions say which of
+/// two changes of a product came first: a transaction that began early may be the last to write.
+pub(crate) fn in_order(mut changes: Vec<Change>) -> Vec<Change> {
+    changes.sort_by_key(|change| match change.subject {
+        Subject::Put { version, .. } | Subject::Delete { version, .. } => Some(version),
+        Subject::Key(_) | Subject::Tag(_) | Subject::Pattern(_) | Subject::All => None,
+    });
+    changes
 }
 
 /// The terms of a change, each once.
@@ -111,4 +144,25 @@ pub(crate) fn terms(categories: Vec<String>, tags: Vec<String>) -> Vec<Term> {
     terms.sort_unstable();
     terms.dedup();
     terms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(ids: &[u64]) -> Vec<Change> {
+        ids.iter().map(|&id| Change { id, subject: Subject::All }).collect()
+    }
+
+    #[test]
+    fn a_window_holds_whole_transactions() {
+        let window = |below, ids: &[u64], limit| PassChanges::window(below, rules(ids), limit);
+        let expected = |from, ids: &[u64]| PassChanges::Window { from, changes: rules(ids) };
+        assert_eq!(window(3, &[9, 7, 7, 5], 4), expected(3, &[9, 7, 7, 5]));
+        assert_eq!(window(3, &[9, 7, 7, 5], 3), expected(6, &[9, 7, 7]));
+        assert_eq!(window(3, &[9, 7, 7], 2), expected(8, &[9]));
+        assert_eq!(window(3, &[9, 7], 1), expected(8, &[9]));
+        assert_eq!(window(3, &[9], 0), expected(10, &[]));
+        assert_eq!(window(3, &[], 0), expected(3, &[]));
+    }
 }

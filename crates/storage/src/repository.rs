@@ -25,6 +25,13 @@ pub struct Committed<T> {
     pub changes: Vec<Change>,
     /// The commit: whoever sees a change of this id sees this write. `None` after a dry run.
     pub commit: Option<Commit>,
+    /// The horizon of a copy made of what was written: every change of a lower id was finished, and seen, when the transaction
+    /// read back what it had logged. In PostgreSQL that is the xmin of the statement's snapshot, so at most the id of the commit,
+    /// and less while an older transaction is open. SQLite has one writer: there it is one more than the id of the commit. 0
+    /// after a dry run.
+    ///
+    /// It holds only for a value that `changes` tells of: what a replay returns is as old as the first call.
+    pub horizon: u64,
 }
 
 /// Names a commit.
@@ -128,8 +135,20 @@ pub trait ProductRepository: Send + Sync + 'static {
     /// Returns one page of a list.
     fn list(&self, query: &ListQuery) -> impl Future<Output = Result<Loaded<ListPage>, StorageError>> + Send;
 
+    /// Returns one page of a list with its products, in the order of the page, all of one snapshot.
+    fn list_whole(
+        &self,
+        query: &ListQuery,
+    ) -> impl Future<Output = Result<Loaded<(ListPage, Vec<Product>)>, StorageError>> + Send;
+
     /// Returns one page of a search.
     fn search(&self, query: &SearchQuery) -> impl Future<Output = Result<Loaded<SearchPage>, StorageError>> + Send;
+
+    /// Returns one page of a search with its products, in the order of the page, all of one snapshot.
+    fn search_whole(
+        &self,
+        query: &SearchQuery,
+    ) -> impl Future<Output = Result<Loaded<(SearchPage, Vec<Product>)>, StorageError>> + Send;
 
     /// Returns up to `limit` whole products in the order of their ids, after `after`: for exports, outside any cache.
     fn scan(
@@ -172,8 +191,8 @@ pub trait ProductRepository: Send + Sync + 'static {
 
     /// Looks at the change log: what has been committed since the snapshot `since` of incarnation `of`.
     ///
-    /// Without `since`, or when `of` is no longer the incarnation, nothing is told but the snapshot
-    /// ([`PassChanges::Anything`]). More than `limit` changes are [`PassChanges::Anything`] too.
+    /// Without `since`, when `of` is no longer the incarnation, when there are more than `limit` changes, and when some of them
+    /// may have been pruned, the newest changes that there are, at most `limit`, are told instead ([`PassChanges::Window`]).
     fn pass(
         &self,
         since: Option<(&Snapshot, Incarnation)>,

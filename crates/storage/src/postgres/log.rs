@@ -10,13 +10,17 @@ use super::{
     point::{self, Life, POINT},
     row::Xid,
 };
-use crate::{Change, Incarnation, Pass, PassChanges, Snapshot, StorageError, Subject, Term, driver};
+use crate::{Change, Incarnation, Pass, PassChanges, Snapshot, StorageError, Subject, Term, change, driver};
 
 /// How many rows one transaction of the pruner removes.
 const BATCH: i64 = 10_000;
 
 impl PostgresRepository {
-    pub(super) async fn look(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, StorageError> {
+    pub(super) async fn look(
+        &self,
+        mut since: Option<(&Snapshot, Incarnation)>,
+        limit: u32,
+    ) -> Result<Pass, StorageError> {
         let mut settled = false;
         loop {
             let seen = self.look_once(since.map(|(snapshot, _)| snapshot), limit).await?;
@@ -26,7 +30,12 @@ impl PostgresRepository {
                     let went_back = since.is_some_and(|(last, of)| of == incarnation && seen.snapshot.xmax < last.xmax);
                     if !went_back {
                         self.horizons.remember(incarnation, Instant::now(), seen.snapshot.xmin);
-                        return Ok(seen.judge(since, incarnation, limit));
+                        if let Some(pass) = seen.pass(since, incarnation, limit) {
+                            return Ok(pass);
+                        }
+                        // The statement that reads them back is a pass of its own, under its own snapshot.
+                        since = None;
+                        continue;
                     }
                     if settled {
                         return Err(StorageError::Unavailable("the database goes back in time".into()));
@@ -46,29 +55,27 @@ impl PostgresRepository {
         }
     }
 
-    /// One statement outside any transaction: its snapshot, and the changes that it sees and the last one did not.
+    /// One statement outside any transaction: its snapshot, and the changes that it sees and the last one did not; without a
+    /// last one, the newest. One more than `limit` tells that there are more.
     async fn look_once(&self, since: Option<&Snapshot>, limit: u32) -> Result<Seen, StorageError> {
+        let which = match since {
+            Some(_) => "xid >= $2 OR xid = ANY($3)",
+            None => "xid >= (SELECT below FROM public.changes_pruned) ORDER BY xid DESC",
+        };
         let sql = format!(
             "SELECT point.snapshot, point.life, (SELECT id::text FROM public.incarnation), \
              (SELECT below FROM public.changes_pruned), c.xid, c.kind, c.key, c.version, c.categories, c.tags \
-             FROM {POINT} \
-             LEFT JOIN LATERAL (SELECT * FROM public.changes \
-                 WHERE $1 AND (xid >= $2 OR xid = ANY($3)) LIMIT $4) c ON true"
+             FROM {POINT} LEFT JOIN LATERAL (SELECT * FROM public.changes WHERE {which} LIMIT $1) c ON true"
         );
-        let nothing = Snapshot::default();
-        let last = since.unwrap_or(&nothing);
-        let in_progress: Vec<Xid> = last.in_progress.iter().copied().map(Xid).collect();
         let mut attempts = self.pool.options().get_max_connections() + 1;
         let rows = loop {
             let mut connection = self.acquire().await.map_err(driver::sort)?;
-            let result = sqlx::query(sqlx::AssertSqlSafe(sql.as_str()))
-                .bind(since.is_some())
-                .bind(Xid(last.xmax))
-                .bind(&in_progress)
-                .bind(i64::from(limit) + 1)
-                .fetch_all(&mut *connection)
-                .await;
-            match result {
+            let mut query = sqlx::query(sqlx::AssertSqlSafe(sql.as_str())).bind(i64::from(limit) + 1);
+            if let Some(last) = since {
+                let in_progress: Vec<Xid> = last.in_progress.iter().copied().map(Xid).collect();
+                query = query.bind(Xid(last.xmax)).bind(in_progress);
+            }
+            match query.fetch_all(&mut *connection).await {
                 Err(error) if attempts > 1 && driver::connection_lost(&error) => {
                     attempts -= 1;
                     connection.close_on_drop();
@@ -83,10 +90,11 @@ impl PostgresRepository {
         let (snapshot, life) = point::read(first)?;
         let below: Option<Xid> = first.try_get(3).map_err(driver::sort)?;
         Ok(Seen {
+            // Without the row nobody knows what was pruned.
+            pruned_below: below.map_or(snapshot.xmax, |Xid(below)| below),
             snapshot,
             life,
             life_id: first.try_get::<Option<String>, _>(2).map_err(driver::sort)?.unwrap_or_default(),
-            pruned_below: below.map_or(0, |Xid(below)| below),
             changes: changes(&rows, 4)?,
         })
     }
@@ -164,30 +172,33 @@ struct Seen {
 }
 
 impl Seen {
-    fn judge(self, since: Option<(&Snapshot, Incarnation)>, incarnation: Incarnation, limit: u32) -> Pass {
-        let complete = since.is_some_and(|(last, of)| {
-            of == incarnation && self.pruned_below <= last.xmin && self.changes.len() <= limit as usize
-        });
-        Pass {
-            snapshot: self.snapshot,
-            incarnation,
-            changes: if complete { PassChanges::Complete(self.changes) } else { PassChanges::Anything },
-        }
+    /// The pass; `None` when what was read is not all that came after `since`, and the newest changes are to be read instead.
+    fn pass(self, since: Option<(&Snapshot, Incarnation)>, incarnation: Incarnation, limit: u32) -> Option<Pass> {
+        let changes = match since {
+            None => PassChanges::window(self.pruned_below, self.changes, limit),
+            Some((last, of))
+                if of == incarnation && self.pruned_below <= last.xmin && self.changes.len() <= limit as usize =>
+            {
+                PassChanges::Complete(self.changes)
+            }
+            Some(_) => return None,
+        };
+        Some(Pass { snapshot: self.snapshot, incarnation, changes })
     }
 }
 
-/// Reads the changes whose columns `xid, kind, key, version, categories, tags` begin at `first`.
+/// Reads the changes whose columns `xid, kind, key, version, categories, tags` begin at `first`, and puts them in order.
 pub(super) fn changes(rows: &[PgRow], first: usize) -> Result<Vec<Change>, StorageError> {
     let mut changes = Vec::new();
     for row in rows {
-        if let Some(change) = change(row, first).map_err(driver::sort)? {
+        if let Some(change) = read(row, first).map_err(driver::sort)? {
             changes.push(change);
         }
     }
-    Ok(changes)
+    Ok(change::in_order(changes))
 }
 
-fn change(row: &PgRow, first: usize) -> Result<Option<Change>, sqlx::Error> {
+fn read(row: &PgRow, first: usize) -> Result<Option<Change>, sqlx::Error> {
     let Some(Xid(id)) = row.try_get(first)? else {
         return Ok(None);
     };
@@ -206,5 +217,5 @@ fn change(row: &PgRow, first: usize) -> Result<Option<Change>, sqlx::Error> {
 
 fn terms(row: &PgRow, first: usize) -> Result<Vec<Term>, sqlx::Error> {
     let (categories, tags): (Vec<String>, Vec<String>) = (row.try_get(first)?, row.try_get(first + 1)?);
-    Ok(crate::change::terms(categories, tags))
+    Ok(change::terms(categories, tags))
 }

@@ -61,8 +61,16 @@ impl ProductRepository for PostgresRepository {
         self.list_page(query).await
     }
 
+    async fn list_whole(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Vec<Product>)>, StorageError> {
+        self.whole_list(query).await
+    }
+
     async fn search(&self, query: &SearchQuery) -> Result<Loaded<SearchPage>, StorageError> {
         self.search_page(query).await
+    }
+
+    async fn search_whole(&self, query: &SearchQuery) -> Result<Loaded<(SearchPage, Vec<Product>)>, StorageError> {
+        self.whole_search(query).await
     }
 
     async fn scan(&self, filter: &Filter, after: Option<&str>, limit: u32) -> Result<Vec<Product>, StorageError> {

@@ -30,36 +30,33 @@ impl PostgresRepository {
     }
 
     pub(super) async fn list_page(&self, query: &ListQuery) -> Result<Loaded<ListPage>, StorageError> {
-        let (point, rows) = self.load(|point| list_sql(query, point)).await?;
-        let total = match rows.first() {
-            Some(row) if query.count => row.try_get("total").map_err(driver::sort)?,
-            _ => None,
-        };
-        let limit = query.limit as usize;
-        let mut ids = Vec::with_capacity(limit.min(rows.len()));
-        for row in present(&rows).take(limit) {
-            ids.push(row.try_get(2).map_err(driver::sort)?);
-        }
-        let next = match rows.get(limit.wrapping_sub(1)) {
-            Some(last) if rows.len() > limit => Some(position(query.order.field, last).map_err(driver::sort)?),
-            _ => None,
-        };
-        let value = ListPage { ids, next, total };
-        Ok(Loaded { value, point })
+        let (point, rows) = self.load(|point| list_sql(query, point, Whole::No)).await?;
+        Ok(Loaded { value: list_page(query, &rows)?, point })
+    }
+
+    pub(super) async fn whole_list(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Vec<Product>)>, StorageError> {
+        let (point, rows) = self.load(|point| list_sql(query, point, Whole::Yes)).await?;
+        let page = list_page(query, &rows)?;
+        // The products come last, after the point, what the order needs, and the total.
+        let first = 2 + columns(query.order.field).len() + usize::from(query.count);
+        let products = products(&rows, first, page.ids.len())?;
+        Ok(Loaded { value: (page, products), point })
     }
 
     /// The rank of a product depends on the product and the words alone, so that pages stay consistent while others change.
     pub(super) async fn search_page(&self, query: &SearchQuery) -> Result<Loaded<SearchPage>, StorageError> {
-        let (point, rows) = self.load(|point| search_sql(query, point)).await?;
-        let limit = query.limit as usize;
-        let mut found: Vec<(SearchRank, String)> = Vec::with_capacity(limit.min(rows.len()));
-        for row in present(&rows).take(limit) {
-            let rank = SearchRank(row.try_get(3).map_err(driver::sort)?);
-            found.push((rank, row.try_get(2).map_err(driver::sort)?));
-        }
-        let next = if rows.len() > limit { found.last().cloned() } else { None };
-        let ids = found.into_iter().map(|(_, id)| id).collect();
-        Ok(Loaded { value: SearchPage { ids, next }, point })
+        let (point, rows) = self.load(|point| search_sql(query, point, Whole::No)).await?;
+        Ok(Loaded { value: search_page(query, &rows)?, point })
+    }
+
+    pub(super) async fn whole_search(
+        &self,
+        query: &SearchQuery,
+    ) -> Result<Loaded<(SearchPage, Vec<Product>)>, StorageError> {
+        let (point, rows) = self.load(|point| search_sql(query, point, Whole::Yes)).await?;
+        let page = search_page(query, &rows)?;
+        let products = products(&rows, 4, page.ids.len())?;
+        Ok(Loaded { value: (page, products), point })
     }
 
     pub(super) async fn scan_products(
@@ -128,12 +125,69 @@ impl PostgresRepository {
     }
 }
 
+/// Whether a page is read with its products. They are joined in the same statement, which is what makes both of one snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    No,
+    Yes,
+}
+
+impl Whole {
+    fn columns(self) -> String {
+        match self {
+            Self::No => String::new(),
+            Self::Yes => format!(", {COLUMNS}"),
+        }
+    }
+
+    fn join(self) -> &'static str {
+        match self {
+            Self::No => "",
+            Self::Yes => " LEFT JOIN public.products p ON p.id = page.id",
+        }
+    }
+}
+
 /// The rows that hold more than the point.
 fn present(rows: &[PgRow]) -> impl Iterator<Item = &PgRow> {
     rows.iter().filter(|row| !matches!(row.try_get::<Option<&str>, _>(2), Ok(None)))
 }
 
-fn list_sql(query: &ListQuery, point: &'static str) -> Sql {
+fn list_page(query: &ListQuery, rows: &[PgRow]) -> Result<ListPage, StorageError> {
+    let total = match rows.first() {
+        Some(row) if query.count => row.try_get("total").map_err(driver::sort)?,
+        _ => None,
+    };
+    let limit = query.limit as usize;
+    let mut ids = Vec::with_capacity(limit.min(rows.len()));
+    for row in present(rows).take(limit) {
+        ids.push(row.try_get(2).map_err(driver::sort)?);
+    }
+    let next = match rows.get(limit.wrapping_sub(1)) {
+        Some(last) if rows.len() > limit => Some(position(query.order.field, last).map_err(driver::sort)?),
+        _ => None,
+    };
+    Ok(ListPage { ids, next, total })
+}
+
+fn search_page(query: &SearchQuery, rows: &[PgRow]) -> Result<SearchPage, StorageError> {
+    let limit = query.limit as usize;
+    let mut found: Vec<(SearchRank, String)> = Vec::with_capacity(limit.min(rows.len()));
+    for row in present(rows).take(limit) {
+        let rank = SearchRank(row.try_get(3).map_err(driver::sort)?);
+        found.push((rank, row.try_get(2).map_err(driver::sort)?));
+    }
+    let next = if rows.len() > limit { found.last().cloned() } else { None };
+    let ids = found.into_iter().map(|(_, id)| id).collect();
+    Ok(SearchPage { ids, next })
+}
+
+/// The products of a page, whose columns begin at `first`. The row after the page only tells that there is one.
+fn products(rows: &[PgRow], first: usize, number: usize) -> Result<Vec<Product>, StorageError> {
+    present(rows).take(number).map(|row| row::product(row, first)).collect()
+}
+
+fn list_sql(query: &ListQuery, point: &'static str, whole: Whole) -> Sql {
     let columns = columns(query.order.field);
     let select: Vec<String> = columns.iter().map(|column| format!("p.{column}")).collect();
     let mut sql = Sql::new("SELECT point.snapshot, point.life, page.*");
@@ -141,7 +195,8 @@ fn list_sql(query: &ListQuery, point: &'static str) -> Sql {
         sql.push(", counted.total");
     }
     sql.push(format!(
-        " FROM {point} LEFT JOIN LATERAL (SELECT {} FROM public.products p WHERE true",
+        "{} FROM {point} LEFT JOIN LATERAL (SELECT {} FROM public.products p WHERE true",
+        whole.columns(),
         select.join(", ")
     ));
     push_filter(&mut sql, &query.filter);
@@ -149,7 +204,7 @@ fn list_sql(query: &ListQuery, point: &'static str) -> Sql {
         push_after(&mut sql, &columns, after, query.order);
     }
     sql.push(order_by(&columns, "p", query.order));
-    sql.push(" LIMIT ").push_bind(i64::from(query.limit) + 1).push(") page ON true");
+    sql.push(" LIMIT ").push_bind(i64::from(query.limit) + 1).push(") page ON true").push(whole.join());
     if query.count {
         sql.push(" LEFT JOIN LATERAL (SELECT count(*) AS total FROM public.products p WHERE true");
         push_filter(&mut sql, &query.filter);
@@ -159,14 +214,15 @@ fn list_sql(query: &ListQuery, point: &'static str) -> Sql {
     sql
 }
 
-fn search_sql(query: &SearchQuery, point: &'static str) -> Sql {
+fn search_sql(query: &SearchQuery, point: &'static str, whole: Whole) -> Sql {
     // A word is letters and digits, so that quoting it is enough; every word may go on.
     let terms: Vec<String> = query.words.iter().map(|word| format!("'{word}':*")).collect();
     let mut sql = Sql::new(format!(
-        "SELECT point.snapshot, point.life, page.id, page.rank FROM {point} LEFT JOIN LATERAL (\
+        "SELECT point.snapshot, point.life, page.id, page.rank{} FROM {point} LEFT JOIN LATERAL (\
          SELECT found.id, found.rank FROM (\
          SELECT p.id, pg_catalog.ts_rank(p.search, q.q)::float8 AS rank FROM public.products p, \
-         (SELECT pg_catalog.to_tsquery('pg_catalog.simple'::pg_catalog.regconfig, "
+         (SELECT pg_catalog.to_tsquery('pg_catalog.simple'::pg_catalog.regconfig, ",
+        whole.columns()
     ));
     sql.push_bind(terms.join(" & "));
     sql.push(") AS q) q WHERE p.search @@ q.q");
@@ -179,7 +235,7 @@ fn search_sql(query: &SearchQuery, point: &'static str) -> Sql {
     }
     sql.push(" ORDER BY found.rank DESC, found.id LIMIT ")
         .push_bind(i64::from(query.limit) + 1)
-        .push(") page ON true ORDER BY page.rank DESC, page.id");
+        .push(format!(") page ON true{} ORDER BY page.rank DESC, page.id", whole.join()));
     sql
 }
 

@@ -104,16 +104,17 @@ pub(super) async fn finish<T>(
 ) -> Result<Committed<T>, StorageError> {
     if validate_only {
         tx.rollback().await.map_err(driver::sort)?;
-        return Ok(Committed { value, changes: Vec::new(), commit: None });
+        return Ok(Committed { value, changes: Vec::new(), commit: None, horizon: 0 });
     }
-    let (changes, commit) = logged(&mut tx).await?;
+    let (changes, commit, horizon) = logged(&mut tx).await?;
     tx.commit().await.map_err(driver::sort_commit)?;
-    Ok(Committed { value, changes, commit: Some(commit) })
+    Ok(Committed { value, changes, commit: Some(commit), horizon })
 }
 
-/// What this transaction has logged so far, and its name. A transaction that wrote nothing gets an id here, so that a
-/// replay has one of its own.
-async fn logged(tx: &mut PgConnection) -> Result<(Vec<Change>, Commit), StorageError> {
+/// What this transaction has logged so far, its name, and the horizon of the statement that told so: the rows that were written
+/// are locked, so that this later snapshot sees them as they were returned. A transaction that wrote nothing gets an id here, so
+/// that a replay has one of its own.
+async fn logged(tx: &mut PgConnection) -> Result<(Vec<Change>, Commit, u64), StorageError> {
     let sql = format!(
         "SELECT point.snapshot, point.life, mine.xid, c.xid, c.kind, c.key, c.version, c.categories, c.tags \
          FROM (SELECT pg_catalog.pg_current_xact_id() AS xid OFFSET 0) mine CROSS JOIN {POINT} \
@@ -125,10 +126,11 @@ async fn logged(tx: &mut PgConnection) -> Result<(Vec<Change>, Commit), StorageE
         let Some(first) = rows.first() else {
             return Err(StorageError::Database("a transaction has no id".into()));
         };
-        match point::read(first)?.1 {
+        let (snapshot, life) = point::read(first)?;
+        match life {
             Life::Known(incarnation) => {
                 let Xid(id) = first.try_get(2).map_err(driver::sort)?;
-                return Ok((log::changes(&rows, 3)?, Commit { incarnation, id }));
+                return Ok((log::changes(&rows, 3)?, Commit { incarnation, id }, snapshot.xmin));
             }
             Life::Unnamed if !named => {
                 named = true;

@@ -10,7 +10,7 @@ use super::{
     database::Database,
     row::{self, CHANGE_COLUMNS, number, signed},
 };
-use crate::{Incarnation, Pass, PassChanges, Snapshot, StorageError, driver};
+use crate::{Change, Incarnation, Pass, PassChanges, Snapshot, StorageError, driver};
 
 /// How many rows one transaction of the pruner removes.
 const BATCH: i64 = 10_000;
@@ -98,7 +98,8 @@ impl Follower {
         let xmax = number(newest) + 1;
         let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new() };
 
-        let mut changes = PassChanges::Anything;
+        // Where the last pass ended, if the log still tells everything from there on.
+        let mut resumed = None;
         if let Some((last, of)) = since
             && of == incarnation
         {
@@ -112,18 +113,15 @@ impl Follower {
                 return Ok(Err(Discontinuity { life }));
             }
             if !pruned {
-                let sql = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE id >= ?1 ORDER BY id LIMIT ?2");
-                let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-                    .bind(signed(last.xmax))
-                    .bind(i64::from(limit) + 1)
-                    .fetch_all(&mut *tx)
-                    .await
-                    .map_err(driver::sort)?;
-                if rows.len() <= limit as usize {
-                    changes = PassChanges::Complete(row::changes(&rows)?);
-                }
+                resumed = Some(last.xmax);
             }
         }
+        let found = tail(&mut tx, resumed.unwrap_or(number(below)), limit).await?;
+        let changes = if resumed.is_some() && found.len() <= limit as usize {
+            PassChanges::Complete(found)
+        } else {
+            PassChanges::window(number(below), found, limit)
+        };
         tx.commit().await.map_err(driver::sort)?;
         self.last_change = Instant::now();
         self.last = Some(LastPass { data_version, snapshot: snapshot.clone(), incarnation, salt });
@@ -134,6 +132,18 @@ impl Follower {
 /// The change log is not the one of the last pass: the file's content was replaced by another state of it.
 struct Discontinuity {
     life: String,
+}
+
+/// The newest changes whose numbers are at least `from`; one more than `limit` tells that there are more.
+async fn tail(connection: &mut SqliteConnection, from: u64, limit: u32) -> Result<Vec<Change>, StorageError> {
+    let sql = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE id >= ?1 ORDER BY id DESC LIMIT ?2");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(signed(from))
+        .bind(i64::from(limit) + 1)
+        .fetch_all(connection)
+        .await
+        .map_err(driver::sort)?;
+    row::changes(&rows)
 }
 
 async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StorageError> {

@@ -28,37 +28,34 @@ impl SqliteRepository {
     }
 
     pub(super) async fn list_page(&self, query: &ListQuery) -> Result<Loaded<ListPage>, StorageError> {
-        let (point, rows) = self.load(list_sql(query)).await?;
-        let total = match rows.first() {
-            Some(row) if query.count => row.try_get("total").map_err(driver::sort)?,
-            _ => None,
-        };
-        let limit = query.limit as usize;
-        let mut ids = Vec::with_capacity(limit.min(rows.len()));
-        for row in present(&rows).take(limit) {
-            ids.push(row.try_get(2).map_err(driver::sort)?);
-        }
-        let next = match rows.get(limit.wrapping_sub(1)) {
-            Some(last) if rows.len() > limit => Some(position(query.order.field, last).map_err(driver::sort)?),
-            _ => None,
-        };
-        let value = ListPage { ids, next, total };
-        Ok(Loaded { value, point })
+        let (point, rows) = self.load(list_sql(query, Whole::No)).await?;
+        Ok(Loaded { value: list_page(query, &rows)?, point })
+    }
+
+    pub(super) async fn whole_list(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Vec<Product>)>, StorageError> {
+        let (point, rows) = self.load(list_sql(query, Whole::Yes)).await?;
+        let page = list_page(query, &rows)?;
+        // The products come last, after the point, what the order needs, and the total.
+        let first = 3 + columns(query.order.field).len() + usize::from(query.count);
+        let products = products(&rows, first, page.ids.len())?;
+        Ok(Loaded { value: (page, products), point })
     }
 
     /// A rank (bm25) also depends on how often the words occur in all products. While others are written it drifts a little, so
     /// that a product close to the end of a page may then be met twice or not at all; without writes the pages are exact.
     pub(super) async fn search_page(&self, query: &SearchQuery) -> Result<Loaded<SearchPage>, StorageError> {
-        let (point, rows) = self.load(search_sql(query)).await?;
-        let limit = query.limit as usize;
-        let mut found: Vec<(SearchRank, String)> = Vec::with_capacity(limit.min(rows.len()));
-        for row in present(&rows).take(limit) {
-            let rank = SearchRank(row.try_get(3).map_err(driver::sort)?);
-            found.push((rank, row.try_get(2).map_err(driver::sort)?));
-        }
-        let next = if rows.len() > limit { found.last().cloned() } else { None };
-        let ids = found.into_iter().map(|(_, id)| id).collect();
-        Ok(Loaded { value: SearchPage { ids, next }, point })
+        let (point, rows) = self.load(search_sql(query, Whole::No)).await?;
+        Ok(Loaded { value: search_page(query, &rows)?, point })
+    }
+
+    pub(super) async fn whole_search(
+        &self,
+        query: &SearchQuery,
+    ) -> Result<Loaded<(SearchPage, Vec<Product>)>, StorageError> {
+        let (point, rows) = self.load(search_sql(query, Whole::Yes)).await?;
+        let page = search_page(query, &rows)?;
+        let products = products(&rows, 4, page.ids.len())?;
+        Ok(Loaded { value: (page, products), point })
     }
 
     pub(super) async fn scan_products(
@@ -104,12 +101,69 @@ impl SqliteRepository {
     }
 }
 
+/// Whether a page is read with its products. They are joined in the same statement, which is what makes both of one snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    No,
+    Yes,
+}
+
+impl Whole {
+    fn columns(self) -> String {
+        match self {
+            Self::No => String::new(),
+            Self::Yes => format!(", {COLUMNS}"),
+        }
+    }
+
+    fn join(self) -> &'static str {
+        match self {
+            Self::No => "",
+            Self::Yes => " LEFT JOIN products p ON p.id = page.id",
+        }
+    }
+}
+
 /// The rows that hold more than the point.
 fn present(rows: &[SqliteRow]) -> impl Iterator<Item = &SqliteRow> {
     rows.iter().filter(|row| !matches!(row.try_get::<Option<&str>, _>(2), Ok(None)))
 }
 
-fn list_sql(query: &ListQuery) -> Sql {
+fn list_page(query: &ListQuery, rows: &[SqliteRow]) -> Result<ListPage, StorageError> {
+    let total = match rows.first() {
+        Some(row) if query.count => row.try_get("total").map_err(driver::sort)?,
+        _ => None,
+    };
+    let limit = query.limit as usize;
+    let mut ids = Vec::with_capacity(limit.min(rows.len()));
+    for row in present(rows).take(limit) {
+        ids.push(row.try_get(2).map_err(driver::sort)?);
+    }
+    let next = match rows.get(limit.wrapping_sub(1)) {
+        Some(last) if rows.len() > limit => Some(position(query.order.field, last).map_err(driver::sort)?),
+        _ => None,
+    };
+    Ok(ListPage { ids, next, total })
+}
+
+fn search_page(query: &SearchQuery, rows: &[SqliteRow]) -> Result<SearchPage, StorageError> {
+    let limit = query.limit as usize;
+    let mut found: Vec<(SearchRank, String)> = Vec::with_capacity(limit.min(rows.len()));
+    for row in present(rows).take(limit) {
+        let rank = SearchRank(row.try_get(3).map_err(driver::sort)?);
+        found.push((rank, row.try_get(2).map_err(driver::sort)?));
+    }
+    let next = if rows.len() > limit { found.last().cloned() } else { None };
+    let ids = found.into_iter().map(|(_, id)| id).collect();
+    Ok(SearchPage { ids, next })
+}
+
+/// The products of a page, whose columns begin at `first`. The row after the page only tells that there is one.
+fn products(rows: &[SqliteRow], first: usize, number: usize) -> Result<Vec<Product>, StorageError> {
+    present(rows).take(number).map(|row| row::product(row, first)).collect()
+}
+
+fn list_sql(query: &ListQuery, whole: Whole) -> Sql {
     let columns = columns(query.order.field);
     let mut sql = Sql::new("SELECT point.newest, point.life, page.*");
     if query.count {
@@ -125,6 +179,7 @@ fn list_sql(query: &ListQuery) -> Sql {
         (None, None) => "p.id",
     };
     let select: Vec<String> = columns.iter().map(|column| format!(", p.{column}")).collect();
+    sql.push(whole.columns());
     sql.push(format!(" FROM {POINT} LEFT JOIN (SELECT {id} AS id{} FROM ", select.concat()));
     push_from(&mut sql, &query.filter);
     push_filter(&mut sql, &query.filter);
@@ -132,19 +187,20 @@ fn list_sql(query: &ListQuery) -> Sql {
         push_after(&mut sql, columns, id, after, query.order);
     }
     sql.push(order_by(columns, "p.", id, query.order));
-    sql.push(" LIMIT ").push_bind(i64::from(query.limit) + 1).push(") page ON true");
+    sql.push(" LIMIT ").push_bind(i64::from(query.limit) + 1).push(") page ON true").push(whole.join());
     sql.push(order_by(columns, "page.", "page.id", query.order));
     sql
 }
 
-fn search_sql(query: &SearchQuery) -> Sql {
+fn search_sql(query: &SearchQuery, whole: Whole) -> Sql {
     // A word is letters and digits, so that quoting it is enough; every word may go on.
     let terms: Vec<String> = query.words.iter().map(|word| format!("\"{word}\"*")).collect();
     let mut sql = Sql::new(format!(
-        "SELECT point.newest, point.life, page.id, page.rank FROM {POINT} LEFT JOIN (\
+        "SELECT point.newest, point.life, page.id, page.rank{} FROM {POINT} LEFT JOIN (\
          SELECT found.id, found.rank FROM (\
          SELECT p.id AS id, -bm25(product_words, 10.0, 4.0, 1.0) AS rank \
-         FROM product_words w CROSS JOIN "
+         FROM product_words w CROSS JOIN ",
+        whole.columns()
     ));
     push_from(&mut sql, &query.filter);
     push_filter(&mut sql, &query.filter);
@@ -157,7 +213,7 @@ fn search_sql(query: &SearchQuery) -> Sql {
     }
     sql.push(" ORDER BY found.rank DESC, found.id LIMIT ")
         .push_bind(i64::from(query.limit) + 1)
-        .push(") page ON true ORDER BY page.rank DESC, page.id");
+        .push(format!(") page ON true{} ORDER BY page.rank DESC, page.id", whole.join()));
     sql
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::{Row, sqlite::SqliteRow};
 
-use crate::{Change, Money, Product, ProductData, StorageError, Subject, driver, request::from_micros};
+use crate::{Change, Money, Product, ProductData, StorageError, Subject, change, driver, request::from_micros};
 
 /// The columns of a product `p`, in the order that [`product`] reads them.
 pub(super) const COLUMNS: &str = "p.id, p.name, p.description, p.price_currency, p.price_units, p.price_nanos, \
@@ -40,17 +40,17 @@ fn read(row: &SqliteRow, first: usize) -> Result<Product, sqlx::Error> {
 /// The columns of a change, in the order that [`changes`] reads them.
 pub(super) const CHANGE_COLUMNS: &str = "id, kind, key, categories, tags, id << 24 | (salt & 16777215)";
 
-/// Reads changes.
+/// Reads changes and puts them in order.
 pub(super) fn changes(rows: &[SqliteRow]) -> Result<Vec<Change>, StorageError> {
-    rows.iter().map(change).collect::<Result<_, _>>().map_err(driver::sort)
+    rows.iter().map(read_change).collect::<Result<_, _>>().map(change::in_order).map_err(driver::sort)
 }
 
-fn change(row: &SqliteRow) -> Result<Change, sqlx::Error> {
+fn read_change(row: &SqliteRow) -> Result<Change, sqlx::Error> {
     let key: String = row.try_get(2)?;
     let version: i64 = row.try_get(5)?;
     let subject = match row.try_get::<&str, _>(1)? {
-        "put" => Subject::Put { key, version, terms: crate::change::terms(json(row, 3)?, json(row, 4)?) },
-        "delete" => Subject::Delete { key, version, terms: crate::change::terms(json(row, 3)?, json(row, 4)?) },
+        "put" => Subject::Put { key, version, terms: change::terms(json(row, 3)?, json(row, 4)?) },
+        "delete" => Subject::Delete { key, version, terms: change::terms(json(row, 3)?, json(row, 4)?) },
         "key" => Subject::Key(key),
         "tag" => Subject::Tag(key),
         "pattern" => Subject::Pattern(key),

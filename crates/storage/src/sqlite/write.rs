@@ -115,7 +115,7 @@ impl Writing {
     pub(super) async fn finish<T>(mut self, value: T, validate_only: bool) -> Result<Committed<T>, StorageError> {
         if validate_only {
             self.tx.rollback().await.map_err(driver::sort)?;
-            return Ok(Committed { value, changes: Vec::new(), commit: None });
+            return Ok(Committed { value, changes: Vec::new(), commit: None, horizon: 0 });
         }
         let sql = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE id > ?1 ORDER BY id");
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -129,9 +129,9 @@ impl Writing {
         self.tx.commit().await.map_err(driver::sort_sqlite_commit)?;
         let commit = Commit {
             incarnation: self.database.incarnation(&life),
-            id: changes.last().map_or(number(self.before), |change| change.id),
+            id: changes.iter().map(|change| change.id).max().unwrap_or(number(self.before)),
         };
-        Ok(Committed { value, changes, commit: Some(commit) })
+        Ok(Committed { value, changes, commit: Some(commit), horizon: commit.id + 1 })
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) struct Follower {
 impl Follower {
     pub(crate) async fn begin(repository: Arc<Repository>) -> Self {
         let pass = repository.pass(None, 10_000).await.expect("a first pass");
-        assert_eq!(pass.changes, PassChanges::Anything);
+        assert!(matches!(pass.changes, PassChanges::Window { .. }), "{:?}", pass.changes);
         Self { repository, snapshot: pass.snapshot, incarnation: pass.incarnation }
     }
 
@@ -116,20 +116,33 @@ impl Follower {
         pass.changes
     }
 
+    /// What is read back when anything may have changed: from which id on, and what.
+    pub(crate) async fn window(&mut self, limit: u32) -> (u64, Vec<Change>) {
+        match self.pass(limit).await {
+            PassChanges::Window { from, changes } => (from, changes),
+            PassChanges::Complete(changes) => panic!("only this has changed: {changes:?}"),
+        }
+    }
+
     /// What is new; it must be told one by one.
     pub(crate) async fn changes(&mut self) -> Vec<Change> {
         match self.pass(10_000).await {
             PassChanges::Complete(changes) => changes,
-            PassChanges::Anything => panic!("anything may have changed"),
+            PassChanges::Window { .. } => panic!("anything may have changed"),
         }
     }
 
     /// What is new, without versions and ids, in a stable order.
     pub(crate) async fn told(&mut self) -> Vec<String> {
-        let mut told: Vec<String> = self.changes().await.iter().map(|change| tell(&change.subject)).collect();
-        told.sort_unstable();
-        told
+        tell_all(&self.changes().await)
     }
+}
+
+/// Changes without versions and ids, in a stable order.
+pub(crate) fn tell_all(changes: &[Change]) -> Vec<String> {
+    let mut told: Vec<String> = changes.iter().map(|change| tell(&change.subject)).collect();
+    told.sort_unstable();
+    told
 }
 
 pub(crate) fn tell(subject: &Subject) -> String {

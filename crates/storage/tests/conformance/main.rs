@@ -4,6 +4,7 @@
 
 mod basics;
 mod bench;
+mod horizons;
 mod imports;
 mod lists;
 mod log;
@@ -13,6 +14,8 @@ mod requests;
 mod searches;
 mod shells;
 mod sqlite_only;
+mod whole_pages;
+mod windows;
 
 /// Runs each case once for each database, under the database's name.
 macro_rules! for_both_databases {
@@ -75,8 +78,6 @@ for_both_databases! {
     log::puts_and_deletes_carry_versions_and_terms,
     log::requested_invalidations,
     log::a_pass_tells_each_change_once,
-    log::a_first_pass_and_another_incarnation_tell_nothing,
-    log::more_than_the_limit_is_anything,
     log::waiting_ends_with_a_change,
     log::pruning_keeps_what_is_young,
     log::pruned_changes_are_not_missed_silently,
@@ -88,4 +89,16 @@ for_both_databases! {
     shells::savepoints_and_rolled_back_transactions,
     shells::an_upsert_by_hand_is_logged,
     model::random_writes_are_all_told,
+    horizons::every_write_tells_its_horizon,
+    whole_pages::a_whole_list_is_of_one_snapshot,
+    whole_pages::a_whole_list_holds_what_its_filter_selects,
+    whole_pages::a_whole_search_is_of_one_snapshot,
+    whole_pages::whole_pages_are_like_others,
+    windows::a_first_pass_and_another_incarnation_read_the_log_back,
+    windows::more_than_the_limit_is_a_window,
+    windows::a_window_cuts_no_transaction_in_two,
+    windows::a_window_does_not_reach_below_what_was_pruned,
+    windows::a_window_and_the_passes_after_it_miss_nothing,
+    windows::versions_of_one_key_rise,
+    windows::an_index_serves_the_window,
 }

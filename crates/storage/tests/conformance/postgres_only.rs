@@ -157,7 +157,7 @@ async fn ids_that_went_back_are_another_incarnation() {
     // As after a cold backup was put back: everything the same, but for the numbers.
     follower.snapshot.xmax += 1_000_000;
     follower.snapshot.xmin += 1_000_000;
-    assert_eq!(follower.pass(100).await, PassChanges::Anything);
+    follower.window(100).await;
     assert_ne!(follower.incarnation, incarnation);
     let point = bench.repository.get(&[]).await.unwrap().point;
     assert_eq!(point.incarnation, Some(follower.incarnation), "loads agree with passes");
@@ -222,7 +222,7 @@ async fn a_crash_is_another_incarnation_and_loses_no_acknowledged_write() {
                 .unwrap();
             assert_ne!(done.commit.unwrap().incarnation, before);
         }
-        assert_eq!(follower.pass(100_000).await, PassChanges::Anything);
+        follower.window(100_000).await;
         assert_ne!(follower.incarnation, before);
         for products in kept.chunks(500) {
             let ids: Vec<String> = products.iter().map(|product| product.id.clone()).collect();
@@ -271,7 +271,7 @@ async fn a_standby_is_no_source() {
     let since = Some((&follower.snapshot, follower.incarnation));
     let pass = promoted.pass(since, 100).await.unwrap();
     assert_ne!(pass.incarnation, follower.incarnation);
-    assert_eq!(pass.changes, PassChanges::Anything);
+    assert!(matches!(pass.changes, PassChanges::Window { .. }), "{:?}", pass.changes);
     assert_eq!(promoted.get(&["a".to_owned()]).await.unwrap().value.len(), 1);
     assert_eq!(follower.told().await, [""; 0]);
 }
