@@ -40,5 +40,6 @@ pub use error::{LoadError, ReadError};
 pub use follower::ChangeLog;
 pub use knowledge::{ANY, Rule};
 pub use l1::{Entry, Facts, Value};
+pub use l2::check_shared_url;
 pub use read::{Commit, Found, Freshness, Key, Loaded, ReadOptions, Tier, Token};
 pub use stats::{Counter, Counters, Stats};

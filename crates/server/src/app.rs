@@ -27,6 +27,9 @@ pub enum ServeError {
     /// The database cannot be opened.
     #[error("cannot open the database: {0}")]
     Database(#[source] StorageError),
+    /// Redis cannot be connected to, ever, as its URL stands.
+    #[error("cannot use Redis: {0}")]
+    Redis(String),
     /// The sample catalogue cannot be loaded.
     #[error("cannot load the sample catalogue: {0}")]
     Sample(String),
@@ -118,7 +121,7 @@ impl Running {
         }
 
         let mut tasks = JoinSet::new();
-        let catalog = start_catalog(&repository, cache, clock, &mut tasks).await;
+        let catalog = start_catalog(&repository, cache, clock, &mut tasks).await?;
         tasks.spawn(prune(Arc::clone(&repository), server.change_retention));
 
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -194,15 +197,16 @@ async fn start_catalog(
     config: CacheConfig,
     clock: Clock,
     tasks: &mut JoinSet<()>,
-) -> Catalog {
+) -> Result<Catalog, ServeError> {
     #[expect(clippy::disallowed_methods, reason = "the seed from which all chance in the cache comes")]
     let seed = rand::random();
-    let cache = Cache::new(config, clock, Handle::current(), seed);
+    let cache = Cache::sharing(config, clock, Handle::current(), seed).map_err(ServeError::Redis)?;
+    tasks.spawn(cache.clone().share());
     tasks.spawn(cache.clone().follow(Arc::new(Log(Arc::clone(repository)))));
     if let Err(error) = cache.first_pass().await {
         tracing::warn!(%error, "starting without having read the change log");
     }
-    Catalog::new(cache, Arc::clone(repository), Handle::current())
+    Ok(Catalog::new(cache, Arc::clone(repository), Handle::current()))
 }
 
 /// Accepts connections until they are to end.

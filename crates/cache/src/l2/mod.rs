@@ -19,6 +19,11 @@ use crate::{
 pub(crate) use link::{Away, Link};
 pub(crate) use retry::BackOff;
 
+/// Tells whether the URL of a shared tier could be connected to, without trying.
+pub fn check_shared_url(url: &str) -> Result<(), String> {
+    redis::Client::open(url).map(drop).map_err(|error| error.to_string())
+}
+
 /// The shared tier.
 pub(crate) struct L2 {
     pub(crate) link: Link,

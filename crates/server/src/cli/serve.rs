@@ -41,6 +41,7 @@ fn failure(error: &ServeError) -> CliError {
         ),
         ServeError::AddressesFile { .. } => (Exit::Io, None),
         ServeError::System(_) => (Exit::System, None),
+        ServeError::Redis(_) => (Exit::Config, Some("check REDIS_URL")),
         ServeError::Sample(_) | ServeError::Reflection(_) => (Exit::Internal, None),
     };
     let failed = CliError::new(exit, error.to_string());

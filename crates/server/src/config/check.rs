@@ -44,6 +44,19 @@ pub(super) fn check(config: &Config) -> Vec<Broken> {
         let retention = ("change-retention", config.server.change_retention);
         at_most(ttl, retention, false, "a copy may not outlive the changes that it is checked against");
     }
+    // Without Redis they say nothing.
+    let shared = config.redis_url.is_some().then_some(&config.shared.ttl);
+    for ttl in shared.into_iter().flat_map(|ttl| {
+        [
+            ("l2-ttl-item", ttl.item),
+            ("l2-ttl-list", ttl.list),
+            ("l2-ttl-search", ttl.search),
+            ("l2-ttl-not-found", ttl.not_found),
+        ]
+    }) {
+        let retention = ("change-retention", config.server.change_retention);
+        at_most(ttl, retention, false, "a copy may not outlive the changes that it is checked against");
+    }
     at_most(
         ("staleness-bound", cache.staleness_bound),
         ("change-retention", config.server.change_retention),

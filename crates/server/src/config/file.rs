@@ -131,9 +131,6 @@ impl Reader<'_> {
 }
 
 fn unknown(name: &str) -> (&'static str, String) {
-    if name.starts_with("redis") {
-        return (super::NO_REDIS, super::NO_REDIS_HINT.to_owned());
-    }
     let keys = super::settings().filter(|setting| setting.in_file());
     let hint = match suggest::nearest(name, keys.map(|setting| setting.key)) {
         Some(key) => format!("did you mean {key}?"),

@@ -19,17 +19,15 @@ pub mod value;
 #[cfg(test)]
 mod tests;
 
-use larder_cache::CacheConfig;
+use larder_cache::{CacheConfig, SharedConfig};
 use larder_storage::StorageConfig;
-
-use resolve::{NO_REDIS, NO_REDIS_HINT};
 
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use render::{effective_json, effective_text, example, markdown};
 pub use resolve::{Effective, Purpose, Resolved, Sources, resolve};
 pub use server::{Connections, Deadlines, Limits, LogConfig, LogFormat, ServerConfig};
 pub use setting::{Default as DefaultValue, Machine, Scope, Secret, Setting};
-pub use table::{SECTIONS, Section, setting, settings};
+pub use table::{RedisParts, SECTIONS, Section, setting, settings};
 pub use value::Invalid;
 
 /// Everything that an operator decides.
@@ -39,8 +37,14 @@ pub struct Config {
     pub server: ServerConfig,
     /// About the database.
     pub storage: StorageConfig,
-    /// About the cache.
+    /// About the cache. Its shared tier is there when `redis_url` is.
     pub cache: CacheConfig,
+    /// About the shared tier, whether there is one or not; without its URL.
+    pub shared: SharedConfig,
+    /// Redis by the parts of its address.
+    pub redis: RedisParts,
+    /// Redis by its URL.
+    pub redis_url: Option<String>,
     /// About the commands that call a server.
     pub client: ClientConfig,
 }
@@ -52,6 +56,9 @@ impl Default for Config {
             server: ServerConfig::default(),
             storage: StorageConfig::new(""),
             cache: CacheConfig::default(),
+            shared: SharedConfig::default(),
+            redis: RedisParts::default(),
+            redis_url: None,
             client: ClientConfig::default(),
         }
     }

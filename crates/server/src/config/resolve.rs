@@ -7,6 +7,8 @@ use std::{
     path::PathBuf,
 };
 
+use larder_cache::SharedConfig;
+
 use super::{
     Config, ConfigError, ConfigErrors, Origin,
     check::check,
@@ -15,11 +17,6 @@ use super::{
     settings, suggest,
     table::setting,
 };
-
-/// Why Redis is refused.
-pub(super) const NO_REDIS: &str = "this release has no Redis tier yet";
-/// What to do about it.
-pub(super) const NO_REDIS_HINT: &str = "leave it out: each replica then caches in its own memory, coherently";
 
 /// Where settings come from.
 #[derive(Debug, Clone, std::default::Default)]
@@ -108,8 +105,10 @@ pub fn resolve(sources: &Sources, purpose: Purpose) -> Result<Resolved, ConfigEr
     let mut warnings = Vec::new();
     if purpose == Purpose::Serve {
         resolver.check();
-        resolver.refuse_redis();
         warnings = unknown_variables(sources);
+    }
+    if let Some(url) = &resolver.config.redis_url {
+        resolver.config.cache.shared = Some(SharedConfig { url: url.clone(), ..resolver.config.shared.clone() });
     }
     if resolver.errors.is_empty() {
         Ok(Resolved { config: resolver.config, effective: resolver.effective, warnings })
@@ -246,20 +245,6 @@ impl Resolver<'_> {
                 reason: broken.invalid.reason,
                 hint,
             });
-        }
-    }
-
-    fn refuse_redis(&mut self) {
-        for name in ["REDIS_URL", "REDIS_HOST"] {
-            if variable(self.sources, name).is_some() {
-                self.errors.push(ConfigError {
-                    name: name.to_owned(),
-                    origin: Origin::Environment(name.to_owned()),
-                    value: None,
-                    reason: NO_REDIS.to_owned(),
-                    hint: NO_REDIS_HINT.to_owned(),
-                });
-            }
         }
     }
 }

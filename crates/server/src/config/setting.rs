@@ -86,6 +86,8 @@ pub enum Secret {
     No,
     /// It is a URL, of which the password is hidden.
     Url,
+    /// Nothing of it.
+    Whole,
 }
 
 impl Secret {
@@ -94,6 +96,7 @@ impl Secret {
         match self {
             Self::No => text.to_owned(),
             Self::Url => mask::url(text),
+            Self::Whole => "***".to_owned(),
         }
     }
 }

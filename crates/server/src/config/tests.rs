@@ -109,8 +109,8 @@ fn every_error_is_reported_at_once() {
         ("LARDER_CONFIG", path(&file)),
         ("LARDER_STALENESS_BOUND", "soon"),
         ("DATABASE_URL", "mysql://root:hunter2@db/x"),
-        ("REDIS_URL", "redis://:hunter2@r"),
-        ("REDIS_HOST", "r"),
+        ("REDIS_URL", "http://:hunter2@r"),
+        ("REDIS_PORT", "many"),
     ];
     let errors = errors(&sources(&environment, &[("listen", "localhost:1")]));
     let names: Vec<&str> = errors.iter().map(|error| error.name.as_str()).collect();
@@ -121,8 +121,8 @@ fn every_error_is_reported_at_once() {
         "number-of-cats",
         "staleness-bound",
         "database-url",
-        "REDIS_URL",
-        "REDIS_HOST",
+        "redis-url",
+        "redis-port",
         "listen",
     ] {
         assert!(names.contains(&name), "{name} is missing in {names:?}");

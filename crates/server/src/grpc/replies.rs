@@ -46,6 +46,7 @@ impl Facts {
     pub(super) fn info(&self) -> CacheInfo {
         let tier = match self.tier {
             Tier::L1 => CacheTier::L1,
+            Tier::L2 => CacheTier::L2,
             Tier::Database => CacheTier::Database,
         };
         CacheInfo { tier: tier.into(), stale: self.stale, age: Some(duration(self.age)), ttl: self.ttl.map(duration) }
@@ -62,13 +63,14 @@ impl Facts {
     pub(super) fn mark(&self, metadata: &mut MetadataMap, request: &MetadataMap, key: impl FnOnce() -> String) {
         let status = match (self.stale, self.tier) {
             (true, _) => STALE,
-            (false, Tier::L1) => HIT,
+            (false, Tier::L1 | Tier::L2) => HIT,
             (false, Tier::Database) => MISS,
         };
         metadata.as_mut().insert(CACHE_STATUS, status);
         if request.get(CACHE_DEBUG).is_some_and(|asked| asked == "1") {
             let tier = match self.tier {
                 Tier::L1 => "L1",
+                Tier::L2 => "L2",
                 Tier::Database => "DATABASE",
             };
             metadata.as_mut().insert(CACHE_TIER, http::HeaderValue::from_static(tier));

@@ -137,6 +137,7 @@ impl ProductCatalog for CatalogService {
                     products.push(product);
                     match tier {
                         Tier::L1 => counts.l1 += 1,
+                        Tier::L2 => counts.l2 += 1,
                         Tier::Database => counts.database += 1,
                     }
                 }

@@ -3,9 +3,12 @@
 mod cache;
 mod client;
 mod database;
+mod redis;
 mod server;
 
 use super::Setting;
+
+pub use redis::RedisParts;
 
 /// Settings that belong together.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +26,7 @@ pub const SECTIONS: &[Section] = &[
     Section { title: "Database", settings: database::DATABASE },
     Section { title: "Freshness", settings: cache::FRESHNESS },
     Section { title: "Cache in memory", settings: cache::MEMORY },
+    Section { title: "Redis, shared by replicas", settings: redis::REDIS },
     Section { title: "Limits", settings: server::LIMITS },
     Section { title: "Deadlines and connections", settings: server::TIMES },
     Section { title: "Logs", settings: server::LOGS },
