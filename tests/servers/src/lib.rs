@@ -10,9 +10,14 @@
 
 #![allow(clippy::disallowed_methods, reason = "helpers of tests wait for real servers")]
 
+mod client;
 mod guardian;
 mod postgres;
+mod redis;
+mod resp;
 mod temp;
 
+pub use client::{RedisClient, Reply};
 pub use postgres::{Postgres, PostgresOptions};
+pub use redis::{Redis, RedisBinary, RedisOptions};
 pub use temp::{TempDir, free_port};
