@@ -96,7 +96,7 @@ impl RedisClient {
 
     async fn read_one(&mut self) -> io::Result<Reply> {
         loop {
-            let frame = resp::parse(&self.read).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+            let frame = resp::parse(&self.read)?;
             if let Some(frame) = frame {
                 let (reply, length) = (Reply::from(&frame), frame.raw.len());
                 self.read.drain(..length);

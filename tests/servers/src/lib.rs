@@ -13,11 +13,13 @@
 mod client;
 mod guardian;
 mod postgres;
+mod proxy;
 mod redis;
 mod resp;
 mod temp;
 
 pub use client::{RedisClient, Reply};
 pub use postgres::{Postgres, PostgresOptions};
+pub use proxy::{Counts, Faults, Proxy};
 pub use redis::{Redis, RedisBinary, RedisOptions};
 pub use temp::{TempDir, free_port};

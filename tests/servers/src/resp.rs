@@ -10,6 +10,12 @@ const DEEPEST: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
+impl From<Malformed> for std::io::Error {
+    fn from(_: Malformed) -> Self {
+        std::io::ErrorKind::InvalidData.into()
+    }
+}
+
 /// One message, and the bytes that it is.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
