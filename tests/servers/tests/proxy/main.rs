@@ -1,5 +1,7 @@
 //! Every fault of the proxy, before a real server.
 
+#![allow(clippy::disallowed_methods, reason = "tests measure what a real server takes")]
+
 mod connections;
 mod pushes;
 mod replays;
@@ -44,12 +46,12 @@ async fn subscriber(proxy: &Proxy, protocol: &str) -> RedisClient {
     let hello = client.call(&["HELLO", protocol]).await.unwrap();
     assert!(matches!(hello, Reply::List(_)), "{hello:?}");
     let reply = client.call(&["SUBSCRIBE", "c"]).await.unwrap();
-    assert_eq!(pushed(reply), "subscribe\nc\n1");
+    assert_eq!(pushed(&reply), "subscribe\nc\n1");
     client
 }
 
 /// The text of a push, or of what is one in RESP2.
-fn pushed(reply: Reply) -> String {
+fn pushed(reply: &Reply) -> String {
     assert!(matches!(reply, Reply::Push(_) | Reply::List(_)), "{reply:?}");
     reply.text()
 }
@@ -71,7 +73,7 @@ async fn publish(redis: &Redis, texts: &[&str]) {
 async fn messages(client: &mut RedisClient, count: usize) -> Vec<String> {
     let mut messages = Vec::new();
     for _ in 0..count {
-        let message = pushed(client.next().await.unwrap());
+        let message = pushed(&client.next().await.unwrap());
         messages.push(message.strip_prefix("message\nc\n").expect(&message).to_owned());
     }
     messages

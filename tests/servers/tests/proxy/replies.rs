@@ -10,7 +10,7 @@ use crate::{NONE, SILENCE, client, messages, proxied, publish, subscriber, text}
 async fn replies_come_late_and_in_order() {
     let (_redis, proxy) = proxied().await;
     let mut client = client(&proxy).await;
-    let delay = Duration::from_millis(200);
+    let delay = Duration::from_millis(500);
     proxy.set(Faults { reply_delay: delay, ..NONE });
     let begin = Instant::now();
     for word in ["a", "b"] {
