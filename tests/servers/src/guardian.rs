@@ -11,18 +11,21 @@ use std::{
 /// gone, however it went: then the server is killed and its directory removed. `gone` means that the server has ended or is
 /// about to, and that the directory is to stay.
 ///
-/// `$1` is the server's pid file, `$2` the directory to remove, `$3` the log; the rest is the command.
+/// `$1` is the signal that ends the server, `$2` its pid file, `$3` the directory to remove, `$4` the log; the rest is the
+/// command. A stopped process takes no other signal than KILL, hence CONT.
 const SCRIPT: &str = r#"
-pidfile=$1 root=$2 log=$3
-shift 3
+ending=$1 pidfile=$2 root=$3 log=$4
+shift 4
 "$@" >>"$log" 2>&1 </dev/null &
 server=$!
 word=
 read -r word
 if [ "$word" != gone ]; then
     pid=$(head -n 1 "$pidfile" 2>/dev/null)
-    kill -QUIT ${pid:-$server} 2>/dev/null
+    kill -$ending ${pid:-$server} 2>/dev/null
+    kill -CONT ${pid:-$server} 2>/dev/null
     tries=0
+    [ $ending = KILL ] && tries=50
     while kill -0 ${pid:-$server} 2>/dev/null && [ $tries -lt 50 ]; do
         sleep 0.1
         tries=$((tries + 1))
@@ -38,10 +41,11 @@ wait $server
 pub(crate) struct Guardian(Child);
 
 impl Guardian {
-    /// Starts `command` under watch, in a process group of its own so that a Ctrl-C reaches the test only.
-    pub(crate) fn start(pid_file: &Path, root: &Path, log: &Path, command: &[String]) -> Self {
+    /// Starts `command` under watch, in a process group of its own so that a Ctrl-C reaches the test only. `ending` is the
+    /// signal that the server gets first when it has to go; KILL follows five seconds later.
+    pub(crate) fn start(ending: &str, pid_file: &Path, root: &Path, log: &Path, command: &[String]) -> Self {
         let child = Command::new("sh")
-            .args(["-c", SCRIPT, "guardian"])
+            .args(["-c", SCRIPT, "guardian", ending])
             .args([pid_file, root, log])
             .args(command)
             .current_dir("/")

@@ -10,9 +10,16 @@
 
 #![allow(clippy::disallowed_methods, reason = "helpers of tests wait for real servers")]
 
+mod client;
 mod guardian;
 mod postgres;
+mod proxy;
+mod redis;
+mod resp;
 mod temp;
 
+pub use client::{RedisClient, Reply};
 pub use postgres::{Postgres, PostgresOptions};
+pub use proxy::{Counts, Faults, Proxy};
+pub use redis::{Redis, RedisBinary, RedisOptions};
 pub use temp::{TempDir, free_port};

@@ -261,7 +261,7 @@ impl Postgres {
         // What a server of before wrote, or an orphan of a killed one has yet to write, is not about this one.
         let _ = std::fs::remove_file(&log);
         let mut slot = self.guardian();
-        let mut guardian = Guardian::start(&pid_file, self.root.path(), &log, &command);
+        let mut guardian = Guardian::start("QUIT", &pid_file, self.root.path(), &log, &command);
         let begin = Instant::now();
         loop {
             let ready = std::fs::read_to_string(&pid_file).is_ok_and(|text| {
