@@ -7,6 +7,7 @@ mod interleavings;
 mod learning;
 mod loads;
 mod negative;
+mod shared;
 mod stale;
 mod tokens;
 mod ttl;
