@@ -190,7 +190,8 @@ fn a_replica_that_cannot_start_is_told() {
     fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
     let output = command(&broken).arg("--without-redis").output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && errors.contains("no such thing"), "{errors}");
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert_eq!(errors, "larder-cluster: replica 1 did not become ready:\nno such thing\n");
 }
 
 #[test]

@@ -53,12 +53,20 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // What is missing, and how to install it, is all there is to say; where that was noticed helps nobody here.
+    std::panic::set_hook(Box::new(|panic| eprintln!("larder-cluster: {}", panic.payload_as_str().unwrap_or("failed"))));
     let mut interrupts = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .map(|kind| signal(kind).expect("a signal to listen to"));
     println!("Starting ...");
     let options = ClusterOptions { program, redis: arguments.redis };
     let cluster = tokio::select! {
-        cluster = Cluster::start(options) => cluster,
+        cluster = Cluster::start(options) => match cluster {
+            Ok(cluster) => cluster,
+            Err(failure) => {
+                eprintln!("larder-cluster: {failure}");
+                return ExitCode::FAILURE;
+            }
+        },
         () = any(&mut interrupts) => return ExitCode::SUCCESS,
     };
     println!("{}", introduction(&cluster, arguments.redis_returns_after));

@@ -43,11 +43,12 @@ pub enum Ended {
 }
 
 impl Cluster {
-    /// Starts everything, and waits until all replicas are ready.
+    /// Starts everything, and waits until all replicas are ready. The error is about a replica that did not become so, and
+    /// holds what it logged.
     ///
     /// # Panics
-    /// When PostgreSQL or Redis is missing or does not start, or a replica does not; the message holds what it logged.
-    pub async fn start(options: ClusterOptions) -> Self {
+    /// When PostgreSQL or Redis is missing or does not start.
+    pub async fn start(options: ClusterOptions) -> Result<Self, String> {
         let postgres = Postgres::start(PostgresOptions::default()).await;
         postgres.psql("postgres", &format!("CREATE DATABASE {DATABASE}")).await;
         let redis = if options.redis { Some(Redis::start(RedisOptions::default()).await) } else { None };
@@ -61,10 +62,10 @@ impl Cluster {
             variables.extend(redis.as_ref().map(|redis| ("REDIS_URL", redis.url())));
             match Replica::start(&options.program, port, &variables).await {
                 Ok(replica) => replicas.push(replica),
-                Err(log) => panic!("replica {} did not become ready:\n{log}", number + 1),
+                Err(log) => return Err(format!("replica {} did not become ready:\n{log}", number + 1)),
             }
         }
-        Self { replicas, redis, postgres }
+        Ok(Self { replicas, redis, postgres })
     }
 
     /// The replicas.
