@@ -10,7 +10,7 @@ LOCKED := $(if $(CI),--locked)
 # A fresh install of Rust may not be on the PATH of this shell yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test bench descriptor-set fmt fmt-check lint deny buf-lint buf-breaking tools ci clean rust
+.PHONY: help run cluster test bench descriptor-set fmt fmt-check lint deny buf-lint buf-breaking tools ci clean rust
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,13 @@ run: rust ## Build and start Larder on the embedded default, with a sample catal
 	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) --bin larder
 	@printf '%s\n' "$$EXAMPLES"
 	@exec $(CARGO) run $(LOCKED) --quiet --profile $(RUN_PROFILE) --bin larder -- serve $(ARGS)
+
+cluster: rust ## Start three replicas over PostgreSQL and Redis, and print calls to try
+	@.ci/tools install postgresql redis
+	@echo 'Building (about 3 minutes the first time, seconds after that) ...'
+	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) --bin larder
+	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) -p larder-test-servers --bin larder-cluster
+	@eval "$$(.ci/tools env)" && exec $(CARGO) run $(LOCKED) --quiet --profile $(RUN_PROFILE) -p larder-test-servers --bin larder-cluster -- $(ARGS)
 
 test: rust ## Install what the tests need, and run all of them
 	@.ci/tools install test

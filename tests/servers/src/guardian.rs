@@ -100,7 +100,14 @@ pub(crate) fn children(parent: u32) -> Vec<u32> {
 /// Whether one of some processes still has what it had: one that was killed while it waits for a disk does, until the disk
 /// has answered.
 pub(crate) fn any_lives(pids: &[u32]) -> bool {
-    processes("stat=").into_iter().any(|(pid, state)| pids.contains(&pid) && !state.starts_with('Z'))
+    dead(pids).len() < pids.len()
+}
+
+/// Those of some processes that are gone, or only wait to be asked how they ended.
+pub(crate) fn dead(pids: &[u32]) -> Vec<u32> {
+    let states = processes("stat=");
+    let lives = |pid: &u32| states.iter().any(|(other, state)| other == pid && !state.starts_with('Z'));
+    pids.iter().copied().filter(|pid| !lives(pid)).collect()
 }
 
 /// Every process, with something that `ps` tells of it.

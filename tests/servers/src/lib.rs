@@ -11,6 +11,7 @@
 #![allow(clippy::disallowed_methods, reason = "helpers of tests wait for real servers")]
 
 mod client;
+mod cluster;
 mod guardian;
 mod postgres;
 mod proxy;
@@ -19,6 +20,7 @@ mod resp;
 mod temp;
 
 pub use client::{RedisClient, Reply};
+pub use cluster::{Cluster, ClusterOptions, Ended, Replica};
 pub use postgres::{Postgres, PostgresOptions};
 pub use proxy::{Counts, Faults, Proxy};
 pub use redis::{Redis, RedisBinary, RedisOptions};

@@ -76,6 +76,11 @@ impl Postgres {
         self.port
     }
 
+    /// Where psql is.
+    pub fn psql_program(&self) -> PathBuf {
+        self.binaries.join("psql")
+    }
+
     /// Runs SQL with the real `psql` (stopping at the first error) and returns what it printed, unaligned and without headers.
     /// `database` is a name or a URL.
     ///
@@ -94,7 +99,7 @@ impl Postgres {
     /// When psql cannot be run.
     pub async fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
         let url = if database.contains("://") { database.to_owned() } else { self.url(database) };
-        let program = self.binaries.join("psql");
+        let program = self.psql_program();
         let sql = sql.to_owned();
         blocking(move || {
             let mut child = Command::new(program)
@@ -280,7 +285,8 @@ impl Postgres {
         }
     }
 
-    fn pid(&self) -> Option<u32> {
+    /// The number of the server's first process.
+    pub fn pid(&self) -> Option<u32> {
         let text = std::fs::read_to_string(self.root.join("data/postmaster.pid")).ok()?;
         text.lines().next()?.trim().parse().ok()
     }

@@ -1,0 +1,192 @@
+//! `larder-cluster`: three replicas over PostgreSQL and Redis on this machine, with calls to try, until Ctrl-C.
+
+#![allow(clippy::disallowed_methods, reason = "it waits for real processes")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use larder_test_servers::{Cluster, ClusterOptions, Ended};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+const USAGE: &str = "\
+Starts three replicas of Larder over PostgreSQL and Redis on this machine, prints calls to try, and ends all on Ctrl-C.
+
+Usage: larder-cluster [--without-redis] [--redis-returns-after SECONDS]
+
+  --without-redis                 the database alone: coherent as well, but every replica loads for itself
+  --redis-returns-after SECONDS   when a killed Redis is started again [default: 15]
+
+LARDER_BIN names the program; it is the larder beside this one otherwise.";
+
+/// How often the processes are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+const SERVICE: &str = "larder.catalog.v1.ProductCatalog";
+/// A product of the sample catalogue.
+const PRODUCT: &str = "copper-saucepan-18cm";
+
+struct Arguments {
+    redis: bool,
+    redis_returns_after: Duration,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = match parse(std::env::args().skip(1)) {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(wrong) => {
+            eprintln!("larder-cluster: {wrong}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let program = match program() {
+        Ok(program) => program,
+        Err(missing) => {
+            eprintln!("larder-cluster: {missing}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // What is missing, and how to install it, is all there is to say; where that was noticed helps nobody here.
+    std::panic::set_hook(Box::new(|panic| eprintln!("larder-cluster: {}", panic.payload_as_str().unwrap_or("failed"))));
+    let mut interrupts = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .map(|kind| signal(kind).expect("a signal to listen to"));
+    println!("Starting ...");
+    let options = ClusterOptions { program, redis: arguments.redis };
+    let cluster = tokio::select! {
+        cluster = Cluster::start(options) => match cluster {
+            Ok(cluster) => cluster,
+            Err(failure) => {
+                eprintln!("larder-cluster: {failure}");
+                return ExitCode::FAILURE;
+            }
+        },
+        () = any(&mut interrupts) => return ExitCode::SUCCESS,
+    };
+    println!("{}", introduction(&cluster, arguments.redis_returns_after));
+    let code = tokio::select! {
+        wrong = watch(&cluster, arguments.redis_returns_after) => {
+            eprintln!("\n{wrong}\n\nEnding the rest ...");
+            ExitCode::FAILURE
+        }
+        () = any(&mut interrupts) => {
+            println!("\nEnding ...");
+            ExitCode::SUCCESS
+        }
+    };
+    drop(cluster);
+    code
+}
+
+/// Returns what was asked for; `None` stands for help.
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
+    let mut arguments = Arguments { redis: true, redis_returns_after: Duration::from_secs(15) };
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "-h" | "--help" => return Ok(None),
+            "--without-redis" => arguments.redis = false,
+            "--redis-returns-after" => {
+                let seconds = words.next().and_then(|seconds| seconds.parse().ok());
+                let seconds = seconds.ok_or("--redis-returns-after wants a number of seconds")?;
+                arguments.redis_returns_after = Duration::from_secs(seconds);
+            }
+            _ => return Err(format!("what is {word}?")),
+        }
+    }
+    Ok(Some(arguments))
+}
+
+fn program() -> Result<PathBuf, String> {
+    let named = std::env::var_os("LARDER_BIN").filter(|name| !name.is_empty()).map(PathBuf::from);
+    let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("larder"));
+    let program = named.or_else(beside).unwrap_or_else(|| PathBuf::from("larder"));
+    // The replicas run in another directory.
+    std::path::absolute(&program).ok().filter(|program| program.is_file()).ok_or_else(|| {
+        format!("there is no {}: build it with `cargo build --bin larder`, or name it in LARDER_BIN", program.display())
+    })
+}
+
+/// Waits for one of some signals.
+async fn any(signals: &mut [Signal; 3]) {
+    let [one, two, three] = signals;
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = two.recv() => {}
+        _ = three.recv() => {}
+    }
+}
+
+/// Starts Redis again whenever it has ended. Returns, with the reason, when something else has.
+async fn watch(cluster: &Cluster, redis_returns_after: Duration) -> String {
+    let mut away_since = None;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        match (cluster.ended(), cluster.redis()) {
+            (None, _) => {}
+            (Some(Ended::Redis), Some(redis)) => {
+                let since = *away_since.get_or_insert_with(|| {
+                    println!("\nRedis has ended; it returns, empty, in {} s.", redis_returns_after.as_secs());
+                    Instant::now()
+                });
+                if since.elapsed() >= redis_returns_after {
+                    redis.restart().await;
+                    away_since = None;
+                    println!("Redis is back{}.", redis.pid().map_or(String::new(), |pid| format!(", pid {pid}")));
+                }
+            }
+            (Some(Ended::Replica(number)), _) => {
+                let replica = &cluster.replicas()[number];
+                let (address, lines) = (replica.address(), replica.last_lines());
+                return format!("The replica at {address} has ended. Its last lines were:\n\n{lines}");
+            }
+            (Some(Ended::Postgres | Ended::Redis), _) => return "PostgreSQL has ended.".to_owned(),
+        }
+    }
+}
+
+fn introduction(cluster: &Cluster, redis_returns_after: Duration) -> String {
+    let [one, two, three] = [0, 1, 2].map(|number| cluster.replicas()[number].address());
+    let database = cluster.database_url();
+    let psql = psql(&cluster.postgres().psql_program());
+    let with = if cluster.redis().is_some() { "one PostgreSQL and one Redis" } else { "one PostgreSQL" };
+    let mut lines = vec![format!("\nThree replicas of Larder over {with}:\n")];
+    lines.extend(cluster.replicas().iter().map(|replica| {
+        let pid = replica.pid().unwrap_or_default();
+        format!("  {}  pid {pid}, logs to {}", replica.address(), replica.log().display())
+    }));
+    lines.push(format!("  {database}"));
+    let redis = cluster.redis().map(|redis| (redis.url(), redis.pid().unwrap_or_default()));
+    lines.extend(redis.as_ref().map(|(url, pid)| format!("  {url}  pid {pid}")));
+    lines.push(format!(
+        r#"
+Write on the first, and read that write on the second with the token that it returned:
+
+  token=$(grpcurl -plaintext -d '{{"product": {{"id": "{PRODUCT}", "name": "Written on the first"}}, "update_mask": {{"paths": ["name"]}}}}' {one} {SERVICE}/UpdateProduct | sed -n 's/.*"token": "\(.*\)".*/\1/p')
+  grpcurl -plaintext -d '{{"id": "{PRODUCT}", "read": {{"at_least_as_fresh": "'$token'"}}}}' {two} {SERVICE}/GetProduct
+
+Change it behind Larder's back, and read it on the third:
+
+  {psql} '{database}' -c "UPDATE products SET name = 'Typed into psql' WHERE id = '{PRODUCT}'"
+  grpcurl -plaintext -d '{{"id": "{PRODUCT}"}}' {three} {SERVICE}/GetProduct
+"#
+    ));
+    lines.extend(redis.map(|(_, pid)| {
+        let seconds = redis_returns_after.as_secs();
+        format!("Kill Redis: reads and writes go on. It returns, empty, after {seconds} s:\n\n  kill -9 {pid}\n")
+    }));
+    lines.push("Ctrl-C ends all of it.".to_owned());
+    lines.join("\n")
+}
+
+/// The name of psql where that suffices, else its path.
+fn psql(program: &Path) -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|place| place.join("psql").is_file());
+    if found { "psql".to_owned() } else { program.display().to_string() }
+}

@@ -1,0 +1,111 @@
+//! Several replicas of Larder over one database and one Redis, as people and tests want to see them.
+
+mod replica;
+
+use std::path::PathBuf;
+
+pub use replica::Replica;
+
+use crate::{guardian::dead, postgres::Postgres, postgres::PostgresOptions, redis::Redis, redis::RedisOptions};
+
+/// Where the replicas listen, unless somebody else does.
+const PORTS: [u16; 3] = [50_051, 50_061, 50_071];
+const DATABASE: &str = "larder";
+
+/// How a cluster is started.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// The binary `larder`.
+    pub program: PathBuf,
+    /// Whether there is a Redis; without one every replica loads for itself.
+    pub redis: bool,
+}
+
+/// Three replicas, PostgreSQL with the sample catalogue, and Redis. All of them end when this is dropped, and also when
+/// the process panics or is killed.
+#[derive(Debug)]
+pub struct Cluster {
+    // In the order in which they end.
+    replicas: Vec<Replica>,
+    redis: Option<Redis>,
+    postgres: Postgres,
+}
+
+/// A part of a cluster that has ended by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// PostgreSQL.
+    Postgres,
+    /// Redis. The others go on.
+    Redis,
+    /// The replica at this place.
+    Replica(usize),
+}
+
+impl Cluster {
+    /// Starts everything, and waits until all replicas are ready. The error is about a replica that did not become so, and
+    /// holds what it logged.
+    ///
+    /// # Panics
+    /// When PostgreSQL or Redis is missing or does not start.
+    pub async fn start(options: ClusterOptions) -> Result<Self, String> {
+        let postgres = Postgres::start(PostgresOptions::default()).await;
+        postgres.psql("postgres", &format!("CREATE DATABASE {DATABASE}")).await;
+        let redis = if options.redis { Some(Redis::start(RedisOptions::default()).await) } else { None };
+        let mut replicas = Vec::new();
+        for (number, port) in PORTS.into_iter().enumerate() {
+            let mut variables = vec![
+                ("DATABASE_URL", postgres.url(DATABASE)),
+                // Loading it twice at once would be of no use.
+                ("LARDER_SAMPLE_CATALOGUE", (number == 0).to_string()),
+            ];
+            variables.extend(redis.as_ref().map(|redis| ("REDIS_URL", redis.url())));
+            match Replica::start(&options.program, port, &variables).await {
+                Ok(replica) => replicas.push(replica),
+                Err(log) => return Err(format!("replica {} did not become ready:\n{log}", number + 1)),
+            }
+        }
+        Ok(Self { replicas, redis, postgres })
+    }
+
+    /// The replicas.
+    pub fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+
+    /// Redis.
+    pub fn redis(&self) -> Option<&Redis> {
+        self.redis.as_ref()
+    }
+
+    /// PostgreSQL.
+    pub fn postgres(&self) -> &Postgres {
+        &self.postgres
+    }
+
+    /// The URL of the database.
+    pub fn database_url(&self) -> String {
+        self.postgres.url(DATABASE)
+    }
+
+    /// The first part that is not there any more. Asks `ps`.
+    pub fn ended(&self) -> Option<Ended> {
+        let replicas =
+            self.replicas.iter().enumerate().map(|(number, replica)| (Ended::Replica(number), replica.pid()));
+        let mut parts = vec![(Ended::Postgres, self.postgres.pid())];
+        parts.extend(replicas);
+        parts.extend(self.redis.as_ref().map(|redis| (Ended::Redis, redis.pid())));
+        let pids: Vec<u32> = parts.iter().filter_map(|(_, pid)| *pid).collect();
+        let dead = dead(&pids);
+        parts.into_iter().find(|(_, pid)| pid.is_none_or(|pid| dead.contains(&pid))).map(|(part, _)| part)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // At once rather than one after the other.
+        for replica in &self.replicas {
+            replica.terminate();
+        }
+    }
+}
