@@ -8,6 +8,6 @@ use crate::{Change, Database};
 /// Whoever commits sends, and a change typed into psql is sent as well: more can arrive than would, never less. Messages of
 /// another incarnation are dropped at the door, for their numbers mean nothing here. Before its first pass a replica knows
 /// of none, and drops all of them.
-pub fn messages(database: &Database, life: u8) -> impl Iterator<Item = Change> {
+pub(crate) fn messages(database: &Database, life: u8) -> impl Iterator<Item = Change> {
     database.commits.iter().chain(&database.lost).copied().filter(move |change| change.life == life)
 }

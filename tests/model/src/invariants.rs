@@ -81,7 +81,7 @@ impl Proof {
 }
 
 /// Which invariants it breaks to return `content` to a read with these floors.
-pub fn judge(world: &Protocol, database: &Database, content: Content, floors: Floors) -> Invariants {
+pub(crate) fn judge(world: &Protocol, database: &Database, content: Content, floors: Floors) -> Invariants {
     let fresh = |life: u8, due: &dyn Fn(usize, &Change) -> bool| {
         (life..=database.life).any(|later| {
             // What a crash has taken away is due to nobody who reads the life after, nor is what only that life has.
@@ -90,7 +90,8 @@ pub fn judge(world: &Protocol, database: &Database, content: Content, floors: Fl
         })
     };
     let unless = |kept, invariant: Invariant| if kept { Invariants::NONE } else { invariant.into() };
-    let learned = fresh(floors.life, &|_, change| floors.learned & (1 << change.tx) != 0);
+    let known = floors.proof.map_or(1, |proof| proof.life);
+    let learned = fresh(known, &|_, change| floors.learned & (1 << change.tx) != 0);
     let broken = unless(learned, Invariant::NoStaleFill);
     let Some(proof) = floors.proof else { return broken };
     let bounded = fresh(proof.life, &|place, _| place < proof.began);

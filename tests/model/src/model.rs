@@ -3,8 +3,8 @@
 use stateright::{Model, Property};
 
 use crate::{
-    Captured, Content, Database, Entry, Invariant, Invariants, Learning, Pass, Phase, Redis, Remedies, Remedy, Replica, Scenario,
-    Script, Subject, Tx, bus, reader::Found,
+    Captured, Database, Entry, Invariant, Invariants, Learning, Pass, Phase, Redis, Remedies, Remedy, Replica, Scenario,
+    Script, Subject, Tx, bus, invariants::judge, reader::Found,
 };
 
 /// The protocol, with these remedies, in this scenario.
@@ -248,7 +248,7 @@ impl Protocol {
             Step::Restart(replica) => replicas[replica] = Replica::new(self),
             Step::Forget(replica) => replicas[replica].knowledge.forget(self),
             Step::StoreOwn(replica, commit) => {
-                return replicas[replica].store_own(self, database.written(commit));
+                return replicas[replica].store_own(self, database, commit);
             }
         }
         Invariants::NONE
@@ -263,8 +263,9 @@ impl Replica {
     }
 
     /// A writer that kept what it wrote at hand stores it, whatever it has learned meanwhile.
-    fn store_own(&mut self, world: &Protocol, written: Content) -> Invariants {
-        self.store(world, Entry { content: written, captured: Captured::default(), age: None });
-        Invariants::NONE
+    fn store_own(&mut self, world: &Protocol, database: &Database, commit: usize) -> Invariants {
+        let content = database.written(commit);
+        let stored = self.store(world, Entry { content, captured: Captured::default(), age: None });
+        if stored { judge(world, database, content, self.floors()) } else { Invariants::NONE }
     }
 }

@@ -9,8 +9,6 @@ use crate::{
 pub struct Floors {
     /// The changes that were learned to the end before it began, one bit each.
     pub learned: u8,
-    /// The incarnation that was known then.
-    pub life: u8,
     /// The last pass published before it began.
     pub proof: Option<Proof>,
 }
@@ -103,8 +101,7 @@ impl Replica {
             Found::Loaded(content) => (content, None),
         };
         let stored = self.store(world, Entry { content, captured: captured.as_captured(world), age });
-        let after = Floors { learned: self.learned, life: self.knowledge.life, proof: None };
-        let kept = if stored { judge(world, database, content, after) } else { Invariants::NONE };
+        let kept = if stored { judge(world, database, content, self.floors()) } else { Invariants::NONE };
         // What another incarnation returned is served marked stale.
         let marked = self.view.is_some() && content.life != self.knowledge.life && matches!(found, Found::Loaded(_));
         if marked { kept } else { kept | judge(world, database, content, floors) }

@@ -85,7 +85,7 @@ impl Replica {
 
     /// What a read that begins now must return at least.
     pub fn floors(&self) -> Floors {
-        Floors { learned: self.learned, life: self.knowledge.life, proof: self.proof }
+        Floors { learned: self.learned, proof: self.proof }
     }
 
     /// Ages the stripes of what a change touches, or counts the rule.

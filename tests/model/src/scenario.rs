@@ -147,6 +147,6 @@ impl Scenario {
 
     /// Two replicas, to see that one stands for all.
     pub fn pair() -> Self {
-        Self { replicas: 2, ..Self::new(&[Script::Update], &[Subject::Item]) }
+        Self { replicas: 2, bus: false, ..Self::new(&[Script::Update], &[Subject::Item]) }
     }
 }
