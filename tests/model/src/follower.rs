@@ -102,7 +102,13 @@ fn ask(world: &Protocol, database: &Database, replica: &mut Replica, proof: Proo
         Some(last) if database.pruned > last.snapshot.xmin && world.has(Remedy::SleeperStartsAnew) => {
             (Some(Anew::Start { life, start: snapshot.xmax }), Vec::new())
         }
-        Some(last) => (None, unseen(world, database, last)),
+        Some(last) => {
+            let mut changes = unseen(world, database, last);
+            let flood = changes.len() > world.scenario.limit;
+            let anew = flood && world.has(Remedy::FloodStartsAnew);
+            changes.truncate(if anew { 0 } else { world.scenario.limit });
+            (anew.then_some(Anew::Start { life, start: snapshot.xmax }), changes)
+        }
         None if replica.view.is_some() => (Some(Anew::Start { life, start: snapshot.xmax }), Vec::new()),
         None => (first(world, database, replica), database.log().copied().collect()),
     };

@@ -83,7 +83,7 @@ impl Knowledge {
             (Subject::Item, None) => unless(Remedy::AbsenceByHorizon, change < horizon),
             (Subject::List(term), _) => unless(Remedy::ListByHorizon, self.terms[term as usize] < horizon),
         };
-        unless(Remedy::FrameOfOurLife, content.life == self.life)
+        unless(Remedy::FrameOfOurLife, self.life == 0 || content.life == self.life)
             && unless(Remedy::FrameAboveStart, horizon >= self.start)
             && unless(Remedy::FrameAboveRules, self.all < horizon)
             && stands

@@ -18,7 +18,7 @@ pub use follower::{Answer, Pass};
 pub use invariants::{Invariant, Invariants, Proof};
 pub use knowledge::{Knowledge, Known};
 pub use learn::Learning;
-pub use model::{Protocol, Step, World};
+pub use model::{L1_IS_USED, L2_IS_USED, Protocol, Step, World};
 pub use reader::{Floors, Found, Reader};
 pub use redis::{Frame, Redis};
 pub use remedies::{Remedies, Remedy};

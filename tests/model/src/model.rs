@@ -47,6 +47,13 @@ pub struct World {
     pub broken: Invariants,
 }
 
+/// What a check must come across, lest it hold because nothing is ever cached: after a change was learned, L1 has a copy of
+/// a later state that stands.
+pub const L1_IS_USED: &str = "L1 is used";
+
+/// After a change was learned, a frame of a later state is taken from L2.
+pub const L2_IS_USED: &str = "L2 is used";
+
 /// A step. The first number is the replica's, or the transaction's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -128,8 +135,20 @@ impl Model for Protocol {
             Property::always(Invariant::NoStaleFill.name(), |_, world| keeps(world, Invariant::NoStaleFill)),
             Property::always(Invariant::BoundedStaleness.name(), |_, world| keeps(world, Invariant::BoundedStaleness)),
             Property::always(Invariant::ReadYourWrites.name(), |_, world| keeps(world, Invariant::ReadYourWrites)),
+            Property::sometimes(L1_IS_USED, |_, world: &World| world.replicas.iter().any(keeps_a_newer_copy)),
+            Property::sometimes(L2_IS_USED, |_, world: &World| world.replicas.iter().any(takes_a_newer_frame)),
         ]
     }
+}
+
+fn keeps_a_newer_copy(replica: &Replica) -> bool {
+    let newer = |entry: &Entry| entry.captured.stands() && entry.content.stamp > 0;
+    replica.learned != 0 && replica.l1.iter().flatten().any(newer)
+}
+
+fn takes_a_newer_frame(replica: &Replica) -> bool {
+    let found = replica.reader.as_ref().and_then(|reader| reader.found);
+    replica.learned != 0 && matches!(found, Some(Found::L2(content)) if content.stamp > 0)
 }
 
 fn keeps(world: &World, invariant: Invariant) -> bool {
@@ -173,7 +192,7 @@ impl Protocol {
             return;
         }
         steps.push(Step::Load(number));
-        if replica.hit(self, reader.subject).is_some() {
+        if reader.floors.proof.is_some() && replica.hit(self, reader.subject).is_some() {
             steps.push(Step::Hit(number));
         }
         let frames = world.redis.frames().iter().enumerate();
@@ -185,7 +204,7 @@ impl Protocol {
         if replica.message.is_some() {
             steps.push(Step::Learn(number));
         } else if self.scenario.bus {
-            let messages = bus::messages(&world.database, replica.knowledge.life).count();
+            let messages = bus::messages(self, &world.database, replica.knowledge.life).count();
             steps.extend((0..messages).map(|message| Step::Deliver(number, message)));
         }
         if replica.pass.is_some() {
@@ -220,7 +239,7 @@ impl Protocol {
             Step::Abort(tx) => database.abort(tx),
             Step::Prune => database.prune(),
             Step::Lose(lost) => database.lose(self, lost),
-            Step::Read(replica, subject) => replicas[replica].begin_read(subject),
+            Step::Read(replica, subject) => replicas[replica].begin_read(self, database, subject),
             Step::Join(replica) => replicas[replica].join(),
             Step::Hit(replica) => return replicas[replica].serve_hit(self, database),
             Step::Load(replica) => replicas[replica].load(self, database),
@@ -230,7 +249,7 @@ impl Protocol {
             Step::Land(replica) => return replicas[replica].land(self, database),
             Step::Deliver(replica, message) => {
                 let replica = &mut replicas[replica];
-                let change = bus::messages(database, replica.knowledge.life).nth(message);
+                let change = bus::messages(self, database, replica.knowledge.life).nth(message);
                 replica.message = change.map(Learning::new);
             }
             Step::Learn(replica) => {

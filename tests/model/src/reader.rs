@@ -39,8 +39,12 @@ pub enum Found {
 
 impl Replica {
     /// A reader takes the proof, then captures what is known of its subject.
-    pub fn begin_read(&mut self, subject: Subject) {
-        let floors = self.floors();
+    pub fn begin_read(&mut self, world: &Protocol, database: &Database, subject: Subject) {
+        let mut floors = self.floors();
+        if !world.has(Remedy::NoFrameBeforePass) {
+            // Who takes copies without a proof is judged by the moment of the read.
+            floors.proof = floors.proof.or_else(|| Some(Proof::now(database)));
+        }
         self.reader = Some(Reader { subject, captured: Captured::default(), floors, found: None });
     }
 
@@ -76,7 +80,7 @@ impl Replica {
     /// Whether a frame that has come from L2 may be used by the reader.
     pub fn accepts(&self, world: &Protocol, reader: &Reader, frame: Frame) -> bool {
         let passed = self.view.is_some() || !world.has(Remedy::NoFrameBeforePass);
-        let proven = reader.floors.proof.is_some() || !world.has(Remedy::NoFrameBeforePass);
+        let proven = reader.floors.proof.is_some();
         frame.content.subject == reader.subject && passed && proven && self.knowledge.accepts(world, frame)
     }
 

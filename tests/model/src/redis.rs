@@ -45,7 +45,7 @@ impl Redis {
     /// The writer of the commit before the last, slow as it is, does so only now: with the horizon of now, where none was
     /// kept.
     pub fn write_through_late(&mut self, world: &Protocol, database: &Database, written: Content) {
-        if written.version.is_some() && !world.has(Remedy::OwnHorizonOfStatement) {
+        if written.stamp > 0 && written.version.is_some() && !world.has(Remedy::OwnHorizonOfStatement) {
             self.set(world, Frame { content: written, horizon: horizon(world, database) });
         }
     }

@@ -40,6 +40,10 @@ pub enum Remedy {
     FirstPassAges,
     /// Before its first pass a replica takes nothing from L2.
     NoFrameBeforePass,
+    /// A pass that finds more than it can take in starts anew; without, it takes the first of them.
+    FloodStartsAnew,
+    /// A message of another incarnation is dropped; without, it is learned, and forgotten when the incarnation is noticed.
+    MessageOfOurLife,
     /// Who forgets a change raises the start of knowledge above it.
     ForgettingRaisesStart,
     /// A frame must have been read at or above the start of knowledge.

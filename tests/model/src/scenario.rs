@@ -61,6 +61,8 @@ pub struct Scenario {
     pub exists: bool,
     /// The replicas that are looked at; all others are hidden in what bus and Redis may do.
     pub replicas: usize,
+    /// How many changes a pass can take in.
+    pub limit: usize,
     /// Whether the bus brings anything at all.
     pub bus: bool,
     /// Whether Redis returns anything at all.
@@ -85,6 +87,7 @@ impl Scenario {
             subjects: subjects.to_vec(),
             exists: true,
             replicas: 1,
+            limit: usize::MAX,
             bus: true,
             redis: true,
             aborts: false,
@@ -132,7 +135,13 @@ impl Scenario {
 
     /// The change log is pruned, replicas restart, sleep and forget.
     pub fn forgetting() -> Self {
-        Self { restarts: true, prunes: true, forgets: true, ..Self::updates() }
+        let updates = Self::new(&[Script::Update, Script::Update], &[Subject::Item]);
+        Self { restarts: true, prunes: true, forgets: true, ..updates }
+    }
+
+    /// A pass finds more than it can take in.
+    pub fn flood() -> Self {
+        Self { limit: 1, ..Self::new(&[Script::Update, Script::InvalidateKey], &[Subject::Item]) }
     }
 
     /// The database loses its last commits and uses their numbers again.

@@ -45,7 +45,9 @@ needed! {
     sleeper_starts_anew: SleeperStartsAnew, forgetting, BoundedStaleness;
     start_at_pruned: StartAtPruned, forgetting, BoundedStaleness;
     first_pass_ages: FirstPassAges, forgetting, BoundedStaleness;
-    no_frame_before_pass: NoFrameBeforePass, forgetting, NoStaleFill;
+    no_frame_before_pass: NoFrameBeforePass, updates, BoundedStaleness;
+    flood_starts_anew: FloodStartsAnew, flood, BoundedStaleness;
+    message_of_our_life: MessageOfOurLife, lives, NoStaleFill;
     forgetting_raises_start: ForgettingRaisesStart, forgetting, NoStaleFill;
     frame_above_start: FrameAboveStart, forgetting, BoundedStaleness;
     frame_of_our_life: FrameOfOurLife, lives, BoundedStaleness;
