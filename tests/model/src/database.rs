@@ -38,7 +38,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Whether the transaction, if it committed, is seen.
-    pub fn sees(&self, xid: Xid) -> bool {
+    pub fn sees(self, xid: Xid) -> bool {
         xid < self.xmax && self.running & (1 << xid) == 0
     }
 }

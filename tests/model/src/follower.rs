@@ -130,10 +130,7 @@ fn first(world: &Protocol, database: &Database, replica: &mut Replica) -> Option
 }
 
 fn unseen(world: &Protocol, database: &Database, last: View) -> Vec<Change> {
-    let new = |change: &&Change| match world.has(Remedy::SnapshotNotCursor) {
-        true => !last.snapshot.sees(change.xid),
-        false => change.xid > last.cursor,
-    };
+    let cursor = !world.has(Remedy::SnapshotNotCursor);
+    let new = |change: &&Change| if cursor { change.xid > last.cursor } else { !last.snapshot.sees(change.xid) };
     database.log().filter(new).copied().collect()
 }
-

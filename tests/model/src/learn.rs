@@ -1,6 +1,6 @@
 //! `learn(change)`: remember, age, remove. Three steps, between which readers go on.
 
-use crate::{Change, Protocol, Remedy, Replica, Tx};
+use crate::{Change, Protocol, Remedy, Replica};
 
 /// A change that is being learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,11 +20,6 @@ impl Learning {
     /// Begins to learn.
     pub fn new(change: Change) -> Self {
         Self { change, step: Step::First }
-    }
-
-    /// Which transaction's change it is.
-    pub fn tx(&self) -> Tx {
-        self.change.tx
     }
 
     /// Makes the next step at `replica`. Returns what is left to do.

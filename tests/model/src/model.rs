@@ -3,8 +3,8 @@
 use stateright::{Model, Property};
 
 use crate::{
-    Captured, Database, Entry, Invariant, Invariants, Learning, Pass, Phase, Redis, Remedies, Remedy, Replica, Scenario,
-    Script, Subject, Tx, bus, invariants::judge, reader::Found,
+    Captured, Database, Entry, Fault, Invariant, Invariants, Learning, Pass, Phase, Redis, Remedies, Remedy, Replica,
+    Scenario, Script, Subject, Tx, bus, reader::Found,
 };
 
 /// The protocol, with these remedies, in this scenario.
@@ -27,6 +27,10 @@ impl Protocol {
 
     pub(crate) fn place(&self, subject: Subject) -> usize {
         self.scenario.subjects.iter().position(|&other| other == subject).unwrap_or_default()
+    }
+
+    fn strikes(&self, fault: Fault) -> bool {
+        self.scenario.faults.contains(&fault)
     }
 
     fn transactions(&self) -> impl Iterator<Item = Tx> {
@@ -167,14 +171,14 @@ impl Protocol {
                 Phase::Idle | Phase::Begun(_) | Phase::Drawn(_) | Phase::Over => {}
             }
             let ends = matches!(database.phase(tx), Phase::Begun(_) | Phase::Written(_));
-            if ends && (self.scenario.aborts || script == Script::Other) {
+            if ends && (self.strikes(Fault::Abort) || script == Script::Other) {
                 steps.push(Step::Abort(tx));
             }
         }
-        if self.scenario.prunes && database.snapshot().xmin > database.pruned {
+        if self.strikes(Fault::Prune) && database.snapshot().xmin > database.pruned {
             steps.push(Step::Prune);
         }
-        if self.scenario.loses && database.life == 1 {
+        if self.strikes(Fault::Lose) && database.life == 1 {
             steps.extend((1..=database.commits.len()).map(Step::Lose));
         }
     }
@@ -212,10 +216,10 @@ impl Protocol {
         } else {
             steps.push(Step::Pass(number));
         }
-        if self.scenario.restarts && replica.view.is_some() {
+        if self.strikes(Fault::Restart) && replica.view.is_some() {
             steps.push(Step::Restart(number));
         }
-        if self.scenario.forgets {
+        if self.strikes(Fault::Forget) {
             steps.push(Step::Forget(number));
         }
         if !self.has(Remedy::OwnWriteNotStored) {
@@ -271,20 +275,5 @@ impl Protocol {
             }
         }
         Invariants::NONE
-    }
-}
-
-impl Replica {
-    fn load(&mut self, world: &Protocol, database: &Database) {
-        if let Some(subject) = self.reader.as_ref().map(|reader| reader.subject) {
-            self.find(Found::Loaded(database.read(world, subject)));
-        }
-    }
-
-    /// A writer that kept what it wrote at hand stores it, whatever it has learned meanwhile.
-    fn store_own(&mut self, world: &Protocol, database: &Database, commit: usize) -> Invariants {
-        let content = database.written(commit);
-        let stored = self.store(world, Entry { content, captured: Captured::default(), age: None });
-        if stored { judge(world, database, content, self.floors()) } else { Invariants::NONE }
     }
 }

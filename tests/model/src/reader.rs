@@ -4,7 +4,7 @@ use crate::{
     Captured, Content, Database, Entry, Frame, Invariants, Proof, Protocol, Remedy, Replica, Subject, invariants::judge,
 };
 
-/// What a read must return at least. The first part is what a reader takes in reality, the proof; the rest is the judge's.
+/// What a read must return at least. A reader really takes the proof; what was learned is for the judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Floors {
     /// The changes that were learned to the end before it began, one bit each.
@@ -84,11 +84,25 @@ impl Replica {
         frame.content.subject == reader.subject && passed && proven && self.knowledge.accepts(world, frame)
     }
 
+    /// The reader's query runs: rows and snapshot in one statement.
+    pub fn load(&mut self, world: &Protocol, database: &Database) {
+        if let Some(subject) = self.reader.as_ref().map(|reader| reader.subject) {
+            self.find(Found::Loaded(database.read(world, subject)));
+        }
+    }
+
     /// The reader has something in hand.
     pub fn find(&mut self, found: Found) {
         if let Some(reader) = &mut self.reader {
             reader.found = Some(found);
         }
+    }
+
+    /// A writer that kept what it wrote at hand stores it, whatever was learned meanwhile. The protocol has no such step.
+    pub fn store_own(&mut self, world: &Protocol, database: &Database, commit: usize) -> Invariants {
+        let content = database.written(commit);
+        let stored = self.store(world, Entry { content, captured: Captured::default(), age: None });
+        if stored { judge(world, database, content, self.floors()) } else { Invariants::NONE }
     }
 
     /// The reader stores what it has, if it still stands, and serves it to everybody who waits.

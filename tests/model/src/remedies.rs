@@ -85,6 +85,7 @@ impl Remedies {
     pub const ALL: Self = Self { missing: 0 };
 
     /// The protocol with one remedy fewer.
+    #[must_use]
     pub fn without(self, remedy: Remedy) -> Self {
         Self { missing: self.missing | 1 << remedy as u8 }
     }

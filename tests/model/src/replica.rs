@@ -24,7 +24,8 @@ impl Captured {
         !self.aged && !self.ruled
     }
 
-    /// The same, but for what was not captured.
+    /// The same, but for what is captured only now, where a remedy is missing.
+    #[must_use]
     pub fn as_captured(self, world: &Protocol) -> Self {
         if !world.has(Remedy::CaptureFirst) {
             Self::default()
@@ -43,7 +44,8 @@ pub struct Entry {
     pub content: Content,
     /// What stood before it was read.
     pub captured: Captured,
-    /// By which age of its own it counts as fresh, if it is not what a load's is, which needs no judge.
+    /// By which age of its own it counts as fresh besides the proof. `None` in what was loaded from the database, although
+    /// that has one: it was read after its load began, so there is nothing to judge.
     pub age: Option<Proof>,
 }
 
@@ -127,7 +129,7 @@ impl Replica {
         stored
     }
 
-    /// The copy that L1 may serve, with the invariant that speaks of it.
+    /// The copy that L1 may serve.
     pub fn hit(&self, world: &Protocol, subject: Subject) -> Option<Entry> {
         let entry = self.l1[world.place(subject)]?;
         let stands = entry.captured.stands() || !world.has(Remedy::GenerationWhenServed);

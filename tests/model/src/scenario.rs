@@ -50,6 +50,21 @@ impl Script {
     }
 }
 
+/// What may strike at any time, as often as it changes anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Transactions roll back.
+    Abort,
+    /// A replica restarts, which loses all its memory.
+    Restart,
+    /// The change log is pruned.
+    Prune,
+    /// A replica forgets what it has learned.
+    Forget,
+    /// The database crashes, once, and loses its last commits.
+    Lose,
+}
+
 /// The bounds of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
@@ -67,16 +82,8 @@ pub struct Scenario {
     pub bus: bool,
     /// Whether Redis returns anything at all.
     pub redis: bool,
-    /// Whether transactions roll back.
-    pub aborts: bool,
-    /// Whether a replica restarts, which loses all its memory.
-    pub restarts: bool,
-    /// Whether the change log is pruned.
-    pub prunes: bool,
-    /// Whether replicas forget what they have learned.
-    pub forgets: bool,
-    /// Whether the database crashes, once, and loses its last commits.
-    pub loses: bool,
+    /// What else may strike.
+    pub faults: &'static [Fault],
 }
 
 impl Scenario {
@@ -90,17 +97,13 @@ impl Scenario {
             limit: usize::MAX,
             bus: true,
             redis: true,
-            aborts: false,
-            restarts: false,
-            prunes: false,
-            forgets: false,
-            loses: false,
+            faults: &[],
         }
     }
 
     /// Two updates of one row.
     pub fn updates() -> Self {
-        Self { aborts: true, ..Self::new(&[Script::Update, Script::Update], &[Subject::Item]) }
+        Self { faults: &[Fault::Abort], ..Self::new(&[Script::Update, Script::Update], &[Subject::Item]) }
     }
 
     /// A row that does not exist is created while an older transaction runs.
@@ -111,6 +114,12 @@ impl Scenario {
     /// A row is deleted and created again, in both orders of the versions.
     pub fn rebirth() -> Self {
         Self::new(&[Script::Delete, Script::Insert], &[Subject::Item])
+    }
+
+    /// A row is updated, deleted and created again, in every order of ids and versions, with nothing but the follower and
+    /// what writers and readers have left in Redis.
+    pub fn late() -> Self {
+        Self { bus: false, ..Self::new(&[Script::Update, Script::Delete, Script::Insert], &[Subject::Item]) }
     }
 
     /// A row moves from one category to another, while another transaction holds the horizon back.
@@ -136,7 +145,7 @@ impl Scenario {
     /// The change log is pruned, replicas restart, sleep and forget.
     pub fn forgetting() -> Self {
         let updates = Self::new(&[Script::Update, Script::Update], &[Subject::Item]);
-        Self { restarts: true, prunes: true, forgets: true, ..updates }
+        Self { faults: &[Fault::Restart, Fault::Prune, Fault::Forget], ..updates }
     }
 
     /// A pass finds more than it can take in.
@@ -146,12 +155,17 @@ impl Scenario {
 
     /// The database loses its last commits and uses their numbers again.
     pub fn lives() -> Self {
-        Self { loses: true, ..Self::new(&[Script::Update, Script::Update], &[Subject::Item]) }
+        Self { faults: &[Fault::Lose], ..Self::new(&[Script::Update, Script::Update], &[Subject::Item]) }
     }
 
     /// Three transactions that commit in every order, with nothing but the follower to tell of them.
     pub fn order() -> Self {
         Self { bus: false, redis: false, ..Self::new(&[Script::Update; 3], &[Subject::Item]) }
+    }
+
+    /// A replica that reads both a row and the list in which it stands.
+    pub fn shelf() -> Self {
+        Self { bus: false, ..Self::new(&[Script::Delete, Script::Insert], &[Subject::Item, Subject::List(Term::A)]) }
     }
 
     /// Two replicas, to see that one stands for all.

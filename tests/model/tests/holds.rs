@@ -29,4 +29,4 @@ macro_rules! hold {
     )*};
 }
 
-hold! { forgetting pair lives membership rebirth moving rules invalidation flood updates order creation }
+hold! { forgetting pair lives membership rebirth moving rules invalidation flood updates order creation late shelf }

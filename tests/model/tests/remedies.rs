@@ -11,11 +11,10 @@ fn needs(remedy: Remedy, scenario: Scenario, invariant: Invariant) {
     let broken = HasDiscoveries::AnyOf(BTreeSet::from([invariant.name()]));
     let checker = Protocol { scenario, remedies }.checker().threads(1).finish_when(broken).spawn_bfs().join();
     let states = checker.unique_state_count();
-    let found = checker.discoveries();
-    match checker.discovery(invariant.name()) {
-        Some(path) => println!("{remedy:?}: {states} states, {:?} {:?}", found.keys(), path.into_actions()),
-        None => panic!("without {remedy:?}, {} holds in {states} states all the same; {:?}", invariant.name(), found.keys()),
-    }
+    let Some(path) = checker.discovery(invariant.name()) else {
+        panic!("without {remedy:?}, {} holds in {states} states all the same", invariant.name());
+    };
+    println!("without {remedy:?}, {} breaks ({states} states): {:?}", invariant.name(), path.into_actions());
 }
 
 macro_rules! needed {
