@@ -171,18 +171,26 @@ impl Reader {
         let names = keys.iter().map(|&key| Key::item(format!("product:{}", id(key)))).collect();
         let window = self.window(Floor::default());
         let (reader, numbered) = (self.clone(), keys.clone());
-        let load = move |numbers: Vec<usize>| async move {
-            let keys: Vec<usize> = numbers.into_iter().map(|number| numbered[number]).collect();
-            let ids: Vec<String> = keys.iter().copied().map(id).collect();
-            let changes = || keys.iter().map(|&key| reader.history.product_changes(key)).sum();
-            let repository = reader.catalog.repository();
-            let answer = Box::pin(reader.hold(delay, hold, changes, repository.get(&ids))).await?;
-            let mut products: Vec<_> = answer.value.into_iter().map(Some).collect();
-            let mut take = |id: &String| {
-                let found = products.iter_mut().find(|product| product.as_ref().is_some_and(|found| found.id == *id));
-                found.and_then(Option::take).map(|product| Copy::Product(encode(product)))
-            };
-            Ok(Loaded { values: ids.iter().map(&mut take).collect(), incarnation: incarnation(&answer.point) })
+        let load = move |numbers: Vec<usize>| {
+            let (reader, keys) =
+                (reader.clone(), numbers.into_iter().map(|number| numbered[number]).collect::<Vec<_>>());
+            async move {
+                let ids: Vec<String> = keys.iter().copied().map(id).collect();
+                let changes = || keys.iter().map(|&key| reader.history.product_changes(key)).sum();
+                let repository = reader.catalog.repository();
+                let answer = Box::pin(reader.hold(delay, hold, changes, repository.get(&ids))).await?;
+                let mut products: Vec<_> = answer.value.into_iter().map(Some).collect();
+                let mut take = |id: &String| {
+                    let found =
+                        products.iter_mut().find(|product| product.as_ref().is_some_and(|found| found.id == *id));
+                    found.and_then(Option::take).map(|product| Copy::Product(encode(product)))
+                };
+                Ok(Loaded {
+                    values: ids.iter().map(&mut take).collect(),
+                    incarnation: incarnation(&answer.point),
+                    horizon: answer.point.snapshot.xmin,
+                })
+            }
         };
         let found = self.catalog.cache().get_or_load_many(names, Policy::Item, ReadOptions::default(), load).await;
         match found {
@@ -204,21 +212,26 @@ impl Reader {
         };
         let window = self.window(Floor::default());
         let (reader, key) = (self.clone(), request.key());
-        let load = move |_| async move {
-            let changes = || reader.history.question_changes(asked.question);
-            let repository = reader.catalog.repository();
-            let (ids, point) = match request {
-                Request::List(list) => {
-                    let answer = Box::pin(reader.hold(delay, hold, changes, repository.list(&list.query))).await?;
-                    (answer.value.ids, answer.point)
-                }
-                Request::Search(search) => {
-                    let answer = Box::pin(reader.hold(delay, hold, changes, repository.search(&search.query))).await?;
-                    (answer.value.ids, answer.point)
-                }
-            };
-            let page = Copy::Page(PageCopy::new(ids, None, None));
-            Ok(Loaded { values: vec![Some(page)], incarnation: incarnation(&point) })
+        let request = Arc::new(request);
+        let load = move |_| {
+            let (reader, request) = (reader.clone(), Arc::clone(&request));
+            async move {
+                let changes = || reader.history.question_changes(asked.question);
+                let repository = reader.catalog.repository();
+                let (ids, point) = match &*request {
+                    Request::List(list) => {
+                        let answer = Box::pin(reader.hold(delay, hold, changes, repository.list(&list.query))).await?;
+                        (answer.value.ids, answer.point)
+                    }
+                    Request::Search(search) => {
+                        let answer =
+                            Box::pin(reader.hold(delay, hold, changes, repository.search(&search.query))).await?;
+                        (answer.value.ids, answer.point)
+                    }
+                };
+                let page = Copy::Page(PageCopy::new(ids, None, None));
+                Ok(Loaded { values: vec![Some(page)], incarnation: incarnation(&point), horizon: point.snapshot.xmin })
+            }
         };
         match self.catalog.cache().get_or_load(key, policy, ReadOptions::default(), load).await {
             Ok(found) => {
@@ -276,7 +289,7 @@ impl Reader {
     fn check_found(&self, key: usize, found: &Found<Copy>, window: Window, what: &str) {
         let count = match (found.stale, found.tier) {
             (true, _) => &self.history.counts.stale,
-            (false, Tier::L1) => &self.history.counts.hits,
+            (false, Tier::L1 | Tier::L2) => &self.history.counts.hits,
             (false, Tier::Database) => return self.check_product(key, &found.entry, window, false, what),
         };
         count.fetch_add(1, Ordering::Relaxed);
