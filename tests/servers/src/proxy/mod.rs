@@ -23,6 +23,8 @@ use tokio::{net::TcpStream, runtime::Runtime, sync::Notify, time::timeout};
 pub use faults::{Counts, Faults};
 use memory::Memory;
 
+use crate::client::refuse_itself;
+
 const CONNECTIONS: usize = 4_096;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const WAIT_LIMIT: Duration = Duration::from_secs(10);
@@ -230,6 +232,7 @@ async fn accept(core: Arc<Core>, listener: TcpListener, seed: u64) {
 async fn connect(core: &Core, link: &Link, client: TcpStream, rng: SmallRng) -> io::Result<()> {
     let upstream = *locked(&core.upstream);
     let server = timeout(CONNECT_LIMIT, TcpStream::connect(upstream)).await??;
+    refuse_itself(&server)?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     connection::run(core, link, client, server, rng).await
