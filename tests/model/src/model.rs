@@ -3,8 +3,8 @@
 use stateright::{Model, Property};
 
 use crate::{
-    Captured, Database, Entry, Fault, Invariant, Invariants, Learning, Pass, Phase, Redis, Remedies, Remedy, Replica,
-    Scenario, Script, Subject, Tx, bus, reader::Found,
+    Database, Entry, Fault, Invariant, Invariants, Learning, Pass, Phase, Redis, Remedies, Remedy, Replica, Scenario,
+    Script, Subject, Tx, bus, reader::Found,
 };
 
 /// The protocol, with these remedies, in this scenario.
