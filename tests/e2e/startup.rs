@@ -32,11 +32,11 @@ async fn every_error_in_the_configuration_is_reported_at_once() {
         ("LARDER_STALENESS_BOUND", "soon"),
         ("LARDER_L1_BYTES", "-1"),
         ("DATABASE_URL", "mysql://user:secret-word@localhost/larder"),
-        ("REDIS_URL", "redis://127.0.0.1"),
+        ("REDIS_URL", "http://127.0.0.1"),
     ];
     let (code, text) = serve(&environment, &["--ttl-item", "2d", "--max-loads", "many"]).await;
     assert_eq!(code, Some(78), "{text}");
-    for name in ["listen", "staleness-bound", "l1-bytes", "database-url", "REDIS_URL", "ttl-item", "max-loads"] {
+    for name in ["listen", "staleness-bound", "l1-bytes", "database-url", "redis-url", "ttl-item", "max-loads"] {
         assert!(text.lines().any(|line| line.trim_start().starts_with(name)), "{name} is missing:\n{text}");
     }
     for origin in ["environment LARDER_LISTEN", "environment DATABASE_URL", "flag --max-loads"] {
