@@ -18,8 +18,11 @@
 //! The checksum covers the key, so that a frame under another key's name does not check out. It guards against damage, not
 //! against somebody who can write to Redis.
 
+use std::cell::RefCell;
+
 use bytes::{Buf, BufMut, Bytes};
 use xxhash_rust::xxh3::Xxh3;
+use zstd::bulk::{Compressor, Decompressor};
 
 use crate::{Incarnation, memory::Origin};
 
@@ -72,7 +75,7 @@ impl Frame {
             return None;
         }
         let compressed = (payload.len() >= sizes.compress_from)
-            .then(|| zstd::bulk::compress(payload, LEVEL).ok())
+            .then(|| compress(payload))
             .flatten()
             .filter(|compressed| compressed.len() < payload.len());
         let mut flags = 0;
@@ -145,13 +148,38 @@ fn read(bytes: &mut Bytes, flags: u8, sizes: Sizes) -> Result<Frame, FrameError>
     let payload = if flags & COMPRESSED == 0 {
         std::mem::take(bytes)
     } else {
-        zstd::bulk::decompress(bytes, raw).map_err(|_| FrameError::Damaged)?.into()
+        decompress(bytes, raw).ok_or(FrameError::Damaged)?.into()
     };
     if payload.len() != raw {
         return Err(FrameError::Damaged);
     }
     let payload = (flags & NOT_FOUND == 0).then_some(payload);
     Ok(Frame { origin, list: flags & LIST != 0, tags, payload })
+}
+
+thread_local! {
+    // Making one costs more than using it for a product.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn compress(payload: &[u8]) -> Option<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        if kept.is_none() {
+            *kept = Compressor::new(LEVEL).ok();
+        }
+        kept.as_mut()?.compress(payload).ok()
+    })
+}
+
+/// Never makes more than `raw` bytes.
+fn decompress(stored: &[u8], raw: usize) -> Option<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        if kept.is_none() {
+            *kept = Decompressor::new().ok();
+        }
+        kept.as_mut()?.decompress(stored, raw).ok()
+    })
 }
 
 fn checksum(key: &str, frame: &[u8]) -> u64 {
