@@ -18,6 +18,8 @@ use std::{
 };
 
 pub(crate) use verdict::Verdict;
+#[cfg(test)]
+pub(crate) use verdict::Wrong;
 
 /// States remembered of a key. At some 50 writes a second over 200 keys this is hours.
 const STATES: usize = 512;

@@ -18,6 +18,9 @@ use crate::{history::Verdict, world::REPLICAS};
 /// How many wrong reads and errors are shown in full.
 const SHOWN: usize = 3;
 
+/// Microseconds; whatever takes longer counts as this.
+const LONGEST: u64 = 600_000_000;
+
 /// The counters of a run.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -84,7 +87,8 @@ pub(crate) struct Percentiles {
 impl Tally {
     /// Of nothing yet.
     pub(crate) fn new() -> Self {
-        let histogram = || Histogram::new(3).expect("three digits are allowed");
+        // With bounds of its own: one that grows by itself clips what is recorded saturating.
+        let histogram = || Histogram::new_with_bounds(1, LONGEST, 3).expect("valid bounds");
         let rest = Rest {
             oldest: Duration::ZERO,
             latencies: histogram(),
@@ -263,4 +267,37 @@ fn micros(duration: Duration) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "a share to show")]
 fn float(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_come_out_as_they_went_in() {
+        let tally = Tally::new();
+        for millis in 1..=100 {
+            tally.answered(Duration::from_millis(millis), None);
+            tally.seen_after(Duration::from_millis(10 * millis));
+        }
+        let figures = tally.figures();
+        let near = |found: Duration, millis: u64| found.abs_diff(Duration::from_millis(millis)) < Duration::from_millis(1);
+        assert!(near(figures.latency.p50, 50) && near(figures.latency.p99, 99), "{figures:?}");
+        assert!(near(figures.latency.max, 100) && near(figures.delay.max, 1_000), "{figures:?}");
+        tally.reset_latencies();
+        assert_eq!((tally.figures().latency.count, tally.figures().delay.count), (0, 100));
+    }
+
+    #[test]
+    fn ages_and_wrong_reads_are_counted_apart_from_stale_ones() {
+        let tally = Tally::new();
+        let right = |millis| Verdict::Right { age: Duration::from_millis(millis) };
+        tally.judged(&right(300), false);
+        tally.judged(&right(5_000), true);
+        tally.judged(&Verdict::Wrong(crate::history::Wrong::TooOld, "the read".to_owned()), false);
+        let figures = tally.figures();
+        assert_eq!((figures.reads, figures.stale, figures.wrong), (3, 1, 1));
+        assert_eq!(figures.oldest, Duration::from_millis(300));
+        assert_eq!(tally.shown(), ["older than the bound: the read"]);
+    }
 }
