@@ -16,10 +16,10 @@ use crate::{
     world::REPLICAS,
 };
 
-/// Together they make some 1,060 requests a second, of which one in twenty writes.
-const READERS: u64 = 100;
-const WRITERS: u32 = 11;
-const READ_EVERY: Duration = Duration::from_micros(99_000);
+/// Together they make some 1,200 requests a second, of which one in twenty writes.
+const READERS: u64 = 125;
+const WRITERS: u32 = 12;
+const READ_EVERY: Duration = Duration::from_millis(110);
 const WRITE_EVERY: Duration = Duration::from_millis(200);
 /// What was under way may take this long to end.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -27,43 +27,43 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// A load that goes on until it is stopped or dropped.
 #[derive(Debug)]
 pub(crate) struct Load {
-    stop: watch::Sender<bool>,
+    ends: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
 impl Load {
     /// Starts it. What it does is drawn from the seed.
     pub(crate) fn start(shop: &Arc<Shop>, seed: u64) -> Self {
-        let stop = watch::Sender::new(false);
+        let ends = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         for number in 0..READERS {
-            let (shop, stop) = (Arc::clone(shop), stop.subscribe());
-            tasks.spawn(read(shop, stop, SmallRng::seed_from_u64(seed.wrapping_add(number))));
+            let (shop, end) = (Arc::clone(shop), ends.subscribe());
+            tasks.spawn(read(shop, end, SmallRng::seed_from_u64(seed.wrapping_add(number))));
         }
         for number in 1..=WRITERS {
-            let (shop, stop) = (Arc::clone(shop), stop.subscribe());
+            let (shop, end) = (Arc::clone(shop), ends.subscribe());
             let rng = SmallRng::seed_from_u64(seed.wrapping_sub(u64::from(number)));
-            tasks.spawn(write(shop, stop, number, rng));
+            tasks.spawn(write(shop, end, number, rng));
         }
-        Self { stop, tasks }
+        Self { ends, tasks }
     }
 
     /// Lets everybody finish what is under way.
     pub(crate) async fn stop(mut self) {
-        self.stop.send_replace(true);
+        self.ends.send_replace(true);
         let all = async { while self.tasks.join_next().await.is_some() {} };
         // Who has not finished by then is cut off.
         let _ = timeout(STOP_LIMIT, all).await;
     }
 }
 
-async fn read(shop: Arc<Shop>, stop: watch::Receiver<bool>, mut rng: SmallRng) {
+async fn read(shop: Arc<Shop>, end: watch::Receiver<bool>, mut rng: SmallRng) {
     let mut ticks = interval(READ_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // All of them at once would be a wave.
     tokio::time::sleep(READ_EVERY.mul_f64(rng.random())).await;
     let mut last = None;
-    while !*stop.borrow() {
+    while !*end.borrow() {
         ticks.tick().await;
         let replica = rng.random_range(0..REPLICAS);
         // What it has just seen, or what somebody has just written, may not be undone by another replica.
@@ -88,11 +88,11 @@ async fn read(shop: Arc<Shop>, stop: watch::Receiver<bool>, mut rng: SmallRng) {
     }
 }
 
-async fn write(shop: Arc<Shop>, stop: watch::Receiver<bool>, number: u32, mut rng: SmallRng) {
+async fn write(shop: Arc<Shop>, end: watch::Receiver<bool>, number: u32, mut rng: SmallRng) {
     let mut ticks = interval(WRITE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::time::sleep(WRITE_EVERY.mul_f64(rng.random())).await;
-    while !*stop.borrow() {
+    while !*end.borrow() {
         ticks.tick().await;
         let change = if rng.random_bool(0.1) { Change::Delete } else { Change::Put };
         // It counts in the tally and stands in the history.

@@ -60,7 +60,8 @@ async fn main() -> ExitCode {
     let program = cli.larder.clone().or_else(beside).unwrap_or_else(|| PathBuf::from("larder"));
     // The replicas run in another directory.
     let Some(program) = std::path::absolute(&program).ok().filter(|program| program.is_file()) else {
-        eprintln!("larder-chaos: there is no {}: build it, or name it with --larder", program.display());
+        let missing = program.display();
+        eprintln!("larder-chaos: there is no {missing}: `cargo build --bin larder` builds one, --larder names another");
         return ExitCode::FAILURE;
     };
     let setup = Setup { program, full: cli.full, seed: cli.seed };

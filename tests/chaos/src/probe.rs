@@ -76,10 +76,10 @@ async fn watch(shop: &Shop, write: Write, replicas: &[usize]) -> anyhow::Result<
         loop {
             let begin = shop.now();
             if shop.get(write.key, replica, None).await == Some(Seen::Present(write)) {
-                shop.tally.seen_after(begin - acknowledged);
+                shop.tally.seen_after(begin.saturating_sub(acknowledged));
                 return Ok(());
             }
-            if begin - acknowledged > LIMIT {
+            if begin > acknowledged + LIMIT {
                 bail!("{write:?} was not seen on replica {} within {LIMIT:?}", replica + 1);
             }
             sleep(LOOK).await;

@@ -12,10 +12,7 @@ use larder_proto::catalog::{
     product_catalog_client::ProductCatalogClient, read_options::Consistency,
 };
 use prost_types::FieldMask;
-use tokio::{
-    sync::Mutex,
-    time::timeout,
-};
+use tokio::{sync::Mutex, time::timeout};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -113,11 +110,11 @@ impl Shop {
             Ok(reply) => (reply.product, reply.cache),
             Err(status) if status.code() == Code::NotFound => (None, told_of_absence(&status)),
             Err(status) => {
-                self.tally.read_failed(replica, "get", end - begin, &status);
+                self.tally.read_failed(replica, "get", end.saturating_sub(begin), &status);
                 return None;
             }
         };
-        self.tally.answered(end - begin, info.as_ref());
+        self.tally.answered(end.saturating_sub(begin), info.as_ref());
         let (seen, stale) = (product::seen(product.as_ref()), info.is_some_and(|info| info.stale));
         self.check(&Read { key, replica, call: "get", begin, end, seen, stale, mark });
         Some(seen)
@@ -158,11 +155,11 @@ impl Shop {
         let (products, info) = match reply {
             Ok(found) => found,
             Err(status) => {
-                self.tally.read_failed(replica, call, end - begin, &status);
+                self.tally.read_failed(replica, call, end.saturating_sub(begin), &status);
                 return None;
             }
         };
-        self.tally.answered(end - begin, info.as_ref());
+        self.tally.answered(end.saturating_sub(begin), info.as_ref());
         let stale = info.is_some_and(|info| info.stale);
         let look = |key: usize| {
             let found = products.iter().find(|product| product.id == product::id(key));
@@ -201,7 +198,7 @@ impl Shop {
                 if refused && head.open.is_some() {
                     self.history.refuse(write);
                 } else {
-                    self.tally.write_failed(replica, end - begin, &status);
+                    self.tally.write_failed(replica, end.saturating_sub(begin), &status);
                     head.open = Some(write);
                 }
                 head.unsure = true;
@@ -229,7 +226,7 @@ impl Shop {
             Ok(reply) => reply.product,
             Err(status) if status.code() == Code::NotFound => None,
             Err(status) => {
-                self.tally.read_failed(replica, "resolve", self.now() - begin, &status);
+                self.tally.read_failed(replica, "resolve", self.now().saturating_sub(begin), &status);
                 return Err(status);
             }
         };

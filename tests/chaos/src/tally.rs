@@ -281,7 +281,8 @@ mod tests {
             tally.seen_after(Duration::from_millis(10 * millis));
         }
         let figures = tally.figures();
-        let near = |found: Duration, millis: u64| found.abs_diff(Duration::from_millis(millis)) < Duration::from_millis(1);
+        let near =
+            |found: Duration, millis: u64| found.abs_diff(Duration::from_millis(millis)) < Duration::from_millis(1);
         assert!(near(figures.latency.p50, 50) && near(figures.latency.p99, 99), "{figures:?}");
         assert!(near(figures.latency.max, 100) && near(figures.delay.max, 1_000), "{figures:?}");
         tally.reset_latencies();

@@ -99,7 +99,8 @@ impl World {
     pub(crate) fn logs(&self) -> String {
         let log = |(number, replica): (usize, &Replica)| {
             let lines = replica.last_lines();
-            let lines: Vec<_> = lines.lines().rev().take(4).map(|line| line.chars().take(300).collect::<String>()).collect();
+            let lines: Vec<_> =
+                lines.lines().rev().take(4).map(|line| line.chars().take(300).collect::<String>()).collect();
             let lines: Vec<_> = lines.into_iter().rev().collect();
             format!("    log of replica {}:\n      {}", number + 1, lines.join("\n      "))
         };

@@ -66,8 +66,7 @@ impl Gate {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on 127.0.0.1");
         listener.set_nonblocking(true).expect("a listener that does not block");
         let address = listener.local_addr().expect("the listener's address");
-        let core =
-            Arc::new(Core { upstream, passage: watch::channel(Passage::default()).0, links: Mutex::default() });
+        let core = Arc::new(Core { upstream, passage: watch::channel(Passage::default()).0, links: Mutex::default() });
         runtime.spawn(accept(Arc::clone(&core), listener));
         Self { core, address, runtime: Some(runtime) }
     }
@@ -155,7 +154,11 @@ async fn connect(core: &Core, client: TcpStream) -> io::Result<()> {
     }
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut passage: watch::Receiver<Passage>) -> io::Result<()> {
+async fn copy(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut passage: watch::Receiver<Passage>,
+) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
         let count = from.read(&mut chunk).await?;

@@ -1,6 +1,9 @@
 //! The judgement on one read.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use super::{Line, Moment, Outcome, Read, Seen, State};
 
@@ -46,7 +49,8 @@ pub(super) fn judge(line: &Line, read: &Read, bound: Duration) -> Verdict {
     if seen >= floors.least() {
         return Verdict::Right { age: age(line, read, seen) };
     }
-    let revived = matches!(read.seen, Seen::Present(_)) && line.state(floors.least()).is_some_and(|state| !state.present);
+    let revived =
+        matches!(read.seen, Seen::Present(_)) && line.state(floors.least()).is_some_and(|state| !state.present);
     let wrong = match () {
         () if seen < floors.token => Wrong::BeforeToken,
         () if revived => Wrong::Revived,
@@ -146,7 +150,8 @@ fn report(line: &Line, read: &Read, floors: Floors) -> String {
         Seen::Absent => floors.least(),
     };
     for (number, state) in line.from(shown.saturating_sub(1)).take(8) {
-        text += &format!(
+        let _ = write!(
+            text,
             "\n    state {number}: {} by writer {}, begun at {}, {}",
             if state.present { "a product" } else { "nothing" },
             state.writer,
@@ -202,8 +207,8 @@ mod tests {
         }
     }
 
-    fn marked(history: &History, write: Write, read: Read) -> Read {
-        Read { mark: Some(history.mark(write).expect("a token")), ..read }
+    fn marked(history: &History, write: Write, read: &Read) -> Read {
+        Read { mark: Some(history.mark(write).expect("a token")), ..read.clone() }
     }
 
     #[test]
@@ -230,7 +235,11 @@ mod tests {
         assert_eq!(forged(writes[1]), Some(Wrong::Invented), "the content of another key");
         // Seen before its writing began.
         assert_eq!(wrong(&history, &read(0, Seen::Present(writes[0]), 80)), Some(Wrong::Invented));
-        assert_eq!(wrong(&history, &read(0, Seen::Present(writes[0]), 95)), None, "it began while the read was under way");
+        assert_eq!(
+            wrong(&history, &read(0, Seen::Present(writes[0]), 95)),
+            None,
+            "it began while the read was under way"
+        );
     }
 
     #[test]
@@ -258,14 +267,14 @@ mod tests {
         let (history, writes) = history(&[(0, true, 100), (0, true, 200), (1, true, 300)]);
         let old = || read(0, Seen::Present(writes[0]), 400);
         assert_eq!(wrong(&history, &old()), None);
-        assert_eq!(wrong(&history, &marked(&history, writes[0], old())), None);
-        assert_eq!(wrong(&history, &marked(&history, writes[1], old())), Some(Wrong::BeforeToken));
+        assert_eq!(wrong(&history, &marked(&history, writes[0], &old())), None);
+        assert_eq!(wrong(&history, &marked(&history, writes[1], &old())), Some(Wrong::BeforeToken));
         // The write of the other key began after the second one of this was acknowledged.
-        assert_eq!(wrong(&history, &marked(&history, writes[2], old())), Some(Wrong::BeforeToken));
+        assert_eq!(wrong(&history, &marked(&history, writes[2], &old())), Some(Wrong::BeforeToken));
         let stale = Read { stale: true, ..old() };
-        assert_eq!(wrong(&history, &marked(&history, writes[1], stale)), Some(Wrong::BeforeToken));
+        assert_eq!(wrong(&history, &marked(&history, writes[1], &stale)), Some(Wrong::BeforeToken));
         let newer = read(0, Seen::Present(writes[1]), 400);
-        assert_eq!(wrong(&history, &marked(&history, writes[2], newer)), None);
+        assert_eq!(wrong(&history, &marked(&history, writes[2], &newer)), None);
     }
 
     #[test]
@@ -274,7 +283,7 @@ mod tests {
         let (one, other) = (history.begin(0, 1, true, at(100)), history.begin(1, 1, true, at(105)));
         history.acknowledge(one, None, at(110));
         history.acknowledge(other, Some("t".to_owned()), at(120));
-        assert_eq!(wrong(&history, &marked(&history, other, read(0, Seen::Absent, 130))), None);
+        assert_eq!(wrong(&history, &marked(&history, other, &read(0, Seen::Absent, 130))), None);
     }
 
     #[test]

@@ -103,7 +103,7 @@ async fn lose(stage: &mut Stage) -> anyhow::Result<usize> {
 async fn shown(stage: &Stage, write: Write, replica: usize) -> anyhow::Result<()> {
     let begin = stage.shop.now();
     while stage.shop.get(write.key, replica, None).await != Some(Seen::Present(write)) {
-        if stage.shop.now() - begin > BACK {
+        if stage.shop.now() > begin + BACK {
             bail!("{write:?} was not seen on replica {}", replica + 1);
         }
         wait(Duration::from_millis(1)).await;
@@ -126,7 +126,7 @@ async fn back(stage: &Stage) -> anyhow::Result<()> {
                     break;
                 }
             }
-            if stage.shop.now() - begin > BACK {
+            if stage.shop.now() > begin + BACK {
                 bail!("replica {} did not find the database again within {BACK:?}", replica + 1);
             }
             wait(Duration::from_millis(10)).await;

@@ -57,7 +57,7 @@ pub(super) async fn psql(setup: &Setup) -> anyhow::Result<Report> {
                 }
             }
         }
-        stage.note(format!("UPDATE {} of {rows} rows took {:.1?}", round + 1, committed - begun));
+        stage.note(format!("UPDATE {} of {rows} rows took {:.1?}", round + 1, committed.saturating_sub(begun)));
     }
     stage.must_be_without_errors();
     Ok(stage.end().await)
