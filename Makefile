@@ -10,7 +10,7 @@ LOCKED := $(if $(CI),--locked)
 # A fresh install of Rust may not be on the PATH of this shell yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run cluster test bench descriptor-set fmt fmt-check lint deny buf-lint buf-breaking tools ci clean rust
+.PHONY: help run cluster test chaos bench descriptor-set fmt fmt-check lint deny buf-lint buf-breaking tools ci clean rust
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,12 @@ cluster: rust ## Start three replicas over PostgreSQL and Redis, and print calls
 test: rust ## Install what the tests need, and run all of them
 	@.ci/tools install test
 	@eval "$$(.ci/tools env)" && $(CARGO) build $(LOCKED) --bin larder && exec $(CARGO) test $(LOCKED) --workspace --no-fail-fast $(ARGS)
+
+chaos: rust ## Break a cluster under load and check every read; ARGS="--full", "--only NAME" or "--list"
+	@.ci/tools install postgresql redis
+	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) --bin larder
+	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) -p larder-chaos
+	@eval "$$(.ci/tools env)" && exec $(CARGO) run $(LOCKED) --quiet --profile $(RUN_PROFILE) -p larder-chaos -- $(ARGS)
 
 bench: rust ## Measure Larder beside a bare tonic server
 	@$(CARGO) run $(LOCKED) --release -p larder-bench -- $(ARGS)

@@ -12,6 +12,7 @@
 
 mod client;
 mod cluster;
+mod gate;
 mod guardian;
 mod postgres;
 mod proxy;
@@ -21,6 +22,7 @@ mod temp;
 
 pub use client::{RedisClient, Reply};
 pub use cluster::{Cluster, ClusterOptions, Ended, Replica};
+pub use gate::{Gate, Passage};
 pub use postgres::{Postgres, PostgresOptions};
 pub use proxy::{Counts, Faults, Proxy};
 pub use redis::{Redis, RedisBinary, RedisOptions};

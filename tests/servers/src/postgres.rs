@@ -122,6 +122,11 @@ impl Postgres {
         .await
     }
 
+    /// What the server that runs has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.root.join("log")).unwrap_or_default()
+    }
+
     /// Kills the server and every process of it, as `kill -9` does.
     pub fn kill(&self) {
         let Some(guardian) = self.guardian().take() else {

@@ -32,7 +32,7 @@ pub struct Replica {
 impl Replica {
     /// Starts a replica on `port`, or on a free one when that is taken, with these variables and none of this process's
     /// own that would configure it. The error is what it logged.
-    pub(super) async fn start(program: &Path, port: u16, variables: &[(&str, String)]) -> Result<Self, String> {
+    pub async fn start(program: &Path, port: u16, variables: &[(&str, String)]) -> Result<Self, String> {
         let root = TempDir::new("replica");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, if is_free(port) { port } else { free_port() }));
         let (pid_file, ready, log) = (root.join("pid"), root.join("addresses.json"), root.join("log"));
@@ -81,10 +81,24 @@ impl Replica {
         lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
     }
 
+    /// Stops the process where it is (SIGSTOP): connections stay open, and nobody answers.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
     /// Asks it to end, without waiting.
-    pub(super) fn terminate(&self) {
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    fn signal(&self, name: &str) {
         if let Some(pid) = self.pid() {
-            signal("TERM", &[pid]);
+            signal(name, &[pid]);
         }
     }
 }

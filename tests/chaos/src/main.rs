@@ -1,0 +1,121 @@
+//! `larder-chaos`: breaks a cluster of real processes under load, and checks every read against the history of writes.
+//!
+//! Three replicas of Larder, each with a proxy of its own before Redis and another one before PostgreSQL, serve some
+//! 1,000 requests a second, of which one in twenty writes. All clients are in this process, so that one clock tells what
+//! was acknowledged before what began; [`history`] judges every state that a reply shows. The [`scenarios`] say what is
+//! broken meanwhile, and what must hold.
+
+#![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
+
+mod history;
+mod load;
+mod probe;
+mod product;
+mod psql;
+mod scenarios;
+mod shop;
+mod stage;
+mod tally;
+mod world;
+
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use scenarios::Scenario;
+use stage::{Report, Setup};
+
+/// Breaks a cluster of real processes under load, and checks every read against the history of writes.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    /// Names the scenarios
+    #[arg(long)]
+    list: bool,
+    /// Plays these scenarios alone
+    #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',')]
+    only: Vec<Scenario>,
+    /// Takes the whole time for each; otherwise all of them take some minutes
+    #[arg(long)]
+    full: bool,
+    /// The server's binary [default: `larder` beside this program]
+    #[arg(long, value_name = "PATH")]
+    larder: Option<PathBuf>,
+    /// What chance begins with
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.list {
+        for (name, about) in Scenario::all().into_iter().map(Scenario::described) {
+            println!("{name:18} {about}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("larder"));
+    let program = cli.larder.clone().or_else(beside).unwrap_or_else(|| PathBuf::from("larder"));
+    // The replicas run in another directory.
+    let Some(program) = std::path::absolute(&program).ok().filter(|program| program.is_file()) else {
+        let missing = program.display();
+        eprintln!("larder-chaos: there is no {missing}: `cargo build --bin larder` builds one, --larder names another");
+        return ExitCode::FAILURE;
+    };
+    let setup = Setup { program, full: cli.full, seed: cli.seed };
+    let scenarios = if cli.only.is_empty() { Scenario::all() } else { cli.only };
+    let mut interrupts = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .map(|kind| signal(kind).expect("a signal to listen to"));
+    let [one, two, three] = &mut interrupts;
+    // Whatever is under way is dropped, and everything that was started ends with it.
+    tokio::select! {
+        held = play(&setup, &scenarios) => if held { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+        _ = one.recv() => ExitCode::FAILURE,
+        _ = two.recv() => ExitCode::FAILURE,
+        _ = three.recv() => ExitCode::FAILURE,
+    }
+}
+
+/// Plays one scenario after another, and returns whether everything held.
+async fn play(setup: &Setup, scenarios: &[Scenario]) -> bool {
+    let mut failed = Vec::new();
+    for scenario in scenarios {
+        let ((name, about), begin) = (scenario.described(), Instant::now());
+        println!("{name}: {about}");
+        let report = scenario.run(setup).await;
+        let took = begin.elapsed().as_secs();
+        match report {
+            Ok(report) => {
+                println!("  {}", report.figures);
+                if !report.notes.is_empty() {
+                    println!("  {}", report.notes.join(", "));
+                }
+                if !report.broken.is_empty() {
+                    show(&report);
+                    failed.push(name.clone());
+                }
+                println!("{} {name} ({took} s)\n", if report.broken.is_empty() { "held" } else { "BROKEN" });
+            }
+            Err(error) => {
+                println!("BROKEN {name} ({took} s): {error:#}\n");
+                failed.push(name);
+            }
+        }
+    }
+    match failed.as_slice() {
+        [] => println!("All {} held.", scenarios.len()),
+        names => println!("{} of {} did not hold: {}", names.len(), scenarios.len(), names.join(", ")),
+    }
+    failed.is_empty()
+}
+
+fn show(report: &Report) {
+    for broken in &report.broken {
+        println!("  must hold and did not: {broken}");
+    }
+    for text in &report.shown {
+        println!("  {text}");
+    }
+}

@@ -1,0 +1,60 @@
+//! What comes over the wire from Redis is lost, late or old.
+
+use std::time::Duration;
+
+use larder_test_servers::{Faults, Proxy};
+use tokio::time::Instant;
+
+use crate::stage::{Report, Setup, Stage, wait};
+
+pub(super) async fn messages(setup: &Setup) -> anyhow::Result<Report> {
+    // The database would tell as well, and nobody would miss the messages: what is left is the look at the change log.
+    let silent = ("larder.notify".to_owned(), "off".to_owned());
+    let mut stage = setup.stage_with(|plan| plan.postgres.push(silent)).await?;
+    stage.start_load().await;
+    let end = Instant::now() + setup.seconds(10, 20);
+    let mut cut = 0;
+    while Instant::now() < end {
+        cut += stage.world.proxies().iter().map(Proxy::cut_subscribers).sum::<usize>();
+        wait(Duration::from_secs(2)).await;
+    }
+    let length = setup.seconds(8, 20);
+    stage.with_faults(Faults { push_drop: 0.01, ..Faults::default() }, length).await;
+    stage.with_faults(Faults { push_drop: 1.0, ..Faults::default() }, length).await;
+    let late = Faults { push_delay: Duration::from_secs(5), ..Faults::default() };
+    stage.with_faults(late, length).await;
+    let wild = Faults { push_duplicate: 0.2, push_swap: 0.2, push_drop: 0.1, ..Faults::default() };
+    stage.with_faults(wild, length).await;
+    stage.with_faults(Faults { subscriber_black_hole: true, ..Faults::default() }, length).await;
+    stage.stop_load().await;
+    let lost: u64 = counted(&stage, |proxy| proxy.counts().pushes_dropped);
+    let delayed = counted(&stage, |proxy| proxy.counts().pushes_delayed);
+    stage.note(format!("{cut} subscribers cut, {lost} messages lost, {delayed} late"));
+    stage.must(cut > 0 && lost > 0 && delayed > 0, "no message was hurt");
+    stage.must_be_without_errors();
+    stage.must_keep_its_rate();
+    Ok(stage.end().await)
+}
+
+pub(super) async fn replays(setup: &Setup) -> anyhow::Result<Report> {
+    let mut stage = setup.stage().await?;
+    stage.start_load().await;
+    // There must be something to bring up again.
+    wait(setup.seconds(5, 60)).await;
+    let replay = Faults { replay: 0.1, ..Faults::default() };
+    stage.with_faults(replay, setup.seconds(15, 60)).await;
+    // Old ones and nothing but old ones, while no message says that they are.
+    let all = Faults { replay: 1.0, replay_age: setup.seconds(2, 30), push_drop: 1.0, ..Faults::default() };
+    stage.with_faults(all, setup.seconds(10, 60)).await;
+    stage.stop_load().await;
+    let replayed = counted(&stage, |proxy| proxy.counts().replayed);
+    stage.note(format!("{replayed} frames replayed"));
+    stage.must(replayed > 0, "no frame was replayed");
+    stage.must_be_without_errors();
+    stage.must_keep_its_rate();
+    Ok(stage.end().await)
+}
+
+fn counted(stage: &Stage, count: impl Fn(&Proxy) -> u64) -> u64 {
+    stage.world.proxies().iter().map(count).sum()
+}

@@ -1,0 +1,80 @@
+//! What is done to the cluster while it is read and written.
+
+mod calm;
+mod database;
+mod messages;
+mod outsiders;
+mod redis;
+mod replicas;
+
+use clap::ValueEnum;
+
+use crate::stage::{Report, Setup};
+
+/// A scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// A few seconds of load, lost messages and a Redis that is emptied: for `make test`
+    Smoke,
+    /// Nothing is broken: 0 wrong, writes seen everywhere with a p99 under 10 ms and within 50 ms
+    Calm,
+    /// Subscribers cut every 2 s, messages lost, then all of them, then 5 s late: nothing older than the bound
+    Messages,
+    /// Redis emptied again and again, full, read-only, and unable to save: 0 wrong, 0 errors
+    RedisTroubles,
+    /// Redis answers with frames that it was given long ago: 0 wrong
+    Replays,
+    /// Redis killed and restarted, empty or from an old file, then down: 0 failed reads and writes
+    RedisRestarts,
+    /// Redis stopped (SIGSTOP): reads wait at most for the command timeout
+    RedisPaused,
+    /// One replica cut off from Redis, then one from `PostgreSQL`: stale replies are marked
+    Partitions,
+    /// UPDATE typed into psql, one row at a time and many at once: seen everywhere soon
+    Psql,
+    /// A write transaction held open while others write: 0 wrong
+    OpenTransaction,
+    /// Thousands of readers of one cold key: 1 query
+    Stampede,
+    /// `PostgreSQL` restarted, and killed with commits that it had not written: nothing is served that it lost
+    Postgres,
+    /// A replica stopped (SIGSTOP) for 5 s: 0 wrong
+    ReplicaPaused,
+    /// Written on one replica, read on another with the token, by every call: the new state every time
+    Tokens,
+}
+
+impl Scenario {
+    /// What all of them are, but for the smoke test, which is a part of others.
+    pub(crate) fn all() -> Vec<Self> {
+        Self::value_variants().iter().copied().filter(|scenario| *scenario != Self::Smoke).collect()
+    }
+
+    /// Its name on the command line, and what it is about.
+    pub(crate) fn described(self) -> (String, String) {
+        let value = self.to_possible_value();
+        let value = value.as_ref();
+        let about = value.and_then(|value| value.get_help().map(ToString::to_string));
+        (value.map_or_else(String::new, |value| value.get_name().to_owned()), about.unwrap_or_default())
+    }
+
+    /// Plays it. The error is about what could not be set up.
+    pub(crate) async fn run(self, setup: &Setup) -> anyhow::Result<Report> {
+        match self {
+            Self::Smoke => calm::smoke(setup).await,
+            Self::Calm => calm::calm(setup).await,
+            Self::Messages => messages::messages(setup).await,
+            Self::RedisTroubles => redis::troubles(setup).await,
+            Self::Replays => messages::replays(setup).await,
+            Self::RedisRestarts => redis::restarts(setup).await,
+            Self::RedisPaused => redis::paused(setup).await,
+            Self::Partitions => replicas::partitions(setup).await,
+            Self::Psql => outsiders::psql(setup).await,
+            Self::OpenTransaction => outsiders::open_transaction(setup).await,
+            Self::Stampede => replicas::stampede(setup).await,
+            Self::Postgres => database::restarts(setup).await,
+            Self::ReplicaPaused => replicas::paused(setup).await,
+            Self::Tokens => calm::tokens(setup).await,
+        }
+    }
+}

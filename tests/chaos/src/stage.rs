@@ -1,0 +1,160 @@
+//! What every scenario is played on, and what it reports.
+
+use std::{
+    fmt::Display,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use larder_test_servers::Faults;
+
+use crate::{
+    load::Load,
+    probe,
+    shop::Shop,
+    tally::Figures,
+    world::{Plan, World},
+};
+
+/// The load is this high at least, where nothing holds it up.
+pub(crate) const RATE: u64 = 1_000;
+
+/// What was asked for on the command line.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    /// The binary `larder`.
+    pub(crate) program: PathBuf,
+    /// Whether everything takes as long as it should.
+    pub(crate) full: bool,
+    /// What chance begins with.
+    pub(crate) seed: u64,
+}
+
+/// A world with a shop in it, and perhaps under load.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    // The load ends first.
+    load: Option<(Load, Instant, u64)>,
+    /// The shop.
+    pub(crate) shop: Arc<Shop>,
+    /// The processes.
+    pub(crate) world: World,
+    rate: u64,
+    seed: u64,
+    report: Report,
+}
+
+/// What a scenario has to say.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// The figures at its end.
+    pub(crate) figures: Figures,
+    /// Figures of its own.
+    pub(crate) notes: Vec<String>,
+    /// What must hold and did not.
+    pub(crate) broken: Vec<String>,
+    /// Wrong reads and errors in full.
+    pub(crate) shown: Vec<String>,
+}
+
+impl Setup {
+    /// A length in seconds: the short one, or the whole one.
+    pub(crate) fn seconds(&self, short: u64, full: u64) -> Duration {
+        Duration::from_secs(self.count(short, full))
+    }
+
+    /// A number: the small one, or the whole one.
+    pub(crate) fn count<T>(&self, short: T, full: T) -> T {
+        if self.full { full } else { short }
+    }
+
+    /// Starts the processes with nothing out of the ordinary, and creates the keys.
+    pub(crate) async fn stage(&self) -> anyhow::Result<Stage> {
+        self.stage_with(|_| {}).await
+    }
+
+    /// Like [`Setup::stage`], with other settings.
+    pub(crate) async fn stage_with(&self, change: impl FnOnce(&mut Plan)) -> anyhow::Result<Stage> {
+        let mut plan = Plan { program: self.program.clone(), postgres: Vec::new(), redis: Vec::new() };
+        change(&mut plan);
+        let world = World::start(&plan).await?;
+        let addresses: Vec<_> = world.replicas().iter().map(larder_test_servers::Replica::address).collect();
+        let shop = Shop::open(&addresses).await?;
+        probe::prepare(&shop).await?;
+        Ok(Stage { load: None, shop, world, rate: 0, seed: self.seed, report: Report::default() })
+    }
+}
+
+impl Stage {
+    /// Starts the load, and gives the memories a moment to fill.
+    pub(crate) async fn start_load(&mut self) {
+        let load = Load::start(&self.shop, self.seed);
+        wait(Duration::from_secs(2)).await;
+        self.shop.tally.reset_latencies();
+        self.load = Some((load, Instant::now(), self.shop.tally.figures().requests));
+    }
+
+    /// Ends the load.
+    pub(crate) async fn stop_load(&mut self) {
+        if let Some((load, since, requests)) = self.load.take() {
+            let length = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+            self.rate = (self.shop.tally.figures().requests - requests) * 1_000 / length;
+            load.stop().await;
+        }
+    }
+
+    /// Puts faults in force for a while, and then none.
+    pub(crate) async fn with_faults(&self, faults: Faults, length: Duration) {
+        self.world.set_faults(faults);
+        wait(length).await;
+        self.world.set_faults(Faults::default());
+    }
+
+    /// Adds a figure of the scenario's own.
+    pub(crate) fn note(&mut self, text: impl Display) {
+        self.report.notes.push(text.to_string());
+    }
+
+    /// Says what must hold.
+    pub(crate) fn must(&mut self, holds: bool, text: impl Display) {
+        if !holds {
+            self.report.broken.push(text.to_string());
+        }
+    }
+
+    /// No call may have failed.
+    pub(crate) fn must_be_without_errors(&mut self) {
+        let errors = self.shop.tally.figures().errors();
+        self.must(errors == 0, format!("{errors} calls failed"));
+    }
+
+    /// The load must not have been held up.
+    pub(crate) fn must_keep_its_rate(&mut self) {
+        let rate = self.rate;
+        self.must(rate >= RATE, format!("{rate} requests a second rather than {RATE}"));
+    }
+
+    /// Ends everything. Whatever the scenario was, no read may have been wrong.
+    pub(crate) async fn end(mut self) -> Report {
+        self.stop_load().await;
+        if self.rate > 0 {
+            self.note(format!("{} requests/s", self.rate));
+        }
+        let figures = self.shop.tally.figures();
+        self.must(figures.wrong == 0, format!("{} reads were wrong", figures.wrong));
+        self.must(figures.reads > 0, "nothing was read");
+        let mut report = std::mem::take(&mut self.report);
+        if !report.broken.is_empty() {
+            report.shown = self.shop.tally.shown();
+            report.shown.push(self.world.logs());
+        }
+        report.figures = figures;
+        report
+    }
+}
+
+/// Lets a fault last, or a load run.
+pub(crate) async fn wait(length: Duration) {
+    tokio::time::sleep(length).await;
+}

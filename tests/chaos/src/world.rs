@@ -1,0 +1,109 @@
+//! The processes: PostgreSQL, Redis, three replicas, and what is between them.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::anyhow;
+use larder_test_servers::{
+    Faults, Gate, Passage, Postgres, PostgresOptions, Proxy, Redis, RedisOptions, Replica, free_port,
+};
+
+use crate::psql::Psql;
+
+/// How many replicas there are.
+pub(crate) const REPLICAS: usize = 3;
+const DATABASE: &str = "larder";
+
+/// How a world is made.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// The binary `larder`.
+    pub(crate) program: PathBuf,
+    /// Lines of `postgresql.conf`.
+    pub(crate) postgres: Vec<(String, String)>,
+    /// Lines of `redis.conf`.
+    pub(crate) redis: Vec<(String, String)>,
+}
+
+/// A cluster in which every replica has a way of its own to Redis and to PostgreSQL. All of it ends when this is dropped,
+/// and also when the process is killed.
+#[derive(Debug)]
+pub(crate) struct World {
+    // In the order in which they end.
+    replicas: Vec<Replica>,
+    proxies: Vec<Proxy>,
+    gates: Vec<Gate>,
+    /// Redis.
+    pub(crate) redis: Redis,
+    /// PostgreSQL.
+    pub(crate) postgres: Arc<Postgres>,
+}
+
+impl World {
+    /// Starts everything, and waits until all replicas are ready.
+    pub(crate) async fn start(plan: &Plan) -> anyhow::Result<Self> {
+        let options = PostgresOptions { settings: plan.postgres.clone(), ..PostgresOptions::default() };
+        let postgres = Arc::new(Postgres::start(options).await);
+        postgres.psql("postgres", &format!("CREATE DATABASE {DATABASE}")).await;
+        let redis = Redis::start(RedisOptions { settings: plan.redis.clone(), ..RedisOptions::default() }).await;
+        let (mut proxies, mut gates, mut replicas) = (Vec::<Proxy>::new(), Vec::new(), Vec::new());
+        for number in 0..REPLICAS {
+            let proxy = match proxies.first() {
+                Some(first) => Proxy::start_beside(redis.address(), first),
+                None => Proxy::start(redis.address()),
+            };
+            let gate = Gate::start(([127, 0, 0, 1], postgres.port()).into());
+            let variables = [
+                ("DATABASE_URL", format!("postgres://postgres@{}/{DATABASE}", gate.address())),
+                ("REDIS_URL", proxy.url()),
+                ("LARDER_SAMPLE_CATALOGUE", "false".to_owned()),
+                ("LARDER_LOG", "warn".to_owned()),
+                // Two processors are shared with everything else here.
+                ("LARDER_WORKERS", "2".to_owned()),
+            ];
+            let replica = Replica::start(&plan.program, free_port(), &variables).await;
+            replicas.push(replica.map_err(|log| anyhow!("replica {} did not become ready:\n{log}", number + 1))?);
+            proxies.push(proxy);
+            gates.push(gate);
+        }
+        Ok(Self { replicas, proxies, gates, redis, postgres })
+    }
+
+    /// The replicas.
+    pub(crate) fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+
+    /// What is before Redis, one for each replica.
+    pub(crate) fn proxies(&self) -> &[Proxy] {
+        &self.proxies
+    }
+
+    /// Puts faults in force for all replicas.
+    pub(crate) fn set_faults(&self, faults: Faults) {
+        for proxy in &self.proxies {
+            proxy.set(faults);
+        }
+    }
+
+    /// What becomes of what a replica and PostgreSQL say to each other.
+    pub(crate) fn set_database(&self, replica: usize, passage: Passage) {
+        self.gates[replica].set(passage);
+    }
+
+    /// A session of the database that knows nothing of Larder.
+    pub(crate) async fn psql(&self) -> anyhow::Result<Psql> {
+        Psql::start(&self.postgres.psql_program(), &self.postgres.url(DATABASE)).await
+    }
+
+    /// The last lines of every replica's log, for a report.
+    pub(crate) fn logs(&self) -> String {
+        let log = |(number, replica): (usize, &Replica)| {
+            let lines = replica.last_lines();
+            let lines: Vec<_> =
+                lines.lines().rev().take(4).map(|line| line.chars().take(300).collect::<String>()).collect();
+            let lines: Vec<_> = lines.into_iter().rev().collect();
+            format!("    log of replica {}:\n      {}", number + 1, lines.join("\n      "))
+        };
+        self.replicas.iter().enumerate().map(log).collect::<Vec<_>>().join("\n")
+    }
+}

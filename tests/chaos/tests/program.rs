@@ -1,0 +1,70 @@
+//! The program itself: a short scenario over real processes, and what it says when it cannot begin.
+
+use std::{
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+/// Far longer than the scenario takes on a busy machine.
+const LIMIT: Duration = Duration::from_mins(4);
+
+/// Ends the program when the test does, and with it everything that it started.
+struct Running(Option<Child>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_larder-chaos"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program to start");
+    let (mut output, mut errors) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
+    let mut running = Running(Some(child));
+    let (done, finished) = mpsc::channel();
+    thread::spawn(move || {
+        let mut read = (Vec::new(), Vec::new());
+        let _ = std::io::Read::read_to_end(&mut output, &mut read.0);
+        let _ = std::io::Read::read_to_end(&mut errors, &mut read.1);
+        let _ = done.send(read);
+    });
+    let (stdout, stderr) = finished.recv_timeout(LIMIT).expect("the program ends in time");
+    let status = running.0.take().expect("the child").wait().expect("its status");
+    Output { status, stdout, stderr }
+}
+
+#[test]
+fn a_short_scenario_holds() {
+    let output = run(&["--only", "smoke"]);
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}{errors}");
+    assert!(text.contains(" 0 wrong") && text.contains("held smoke"), "{text}");
+}
+
+#[test]
+fn the_scenarios_have_names() {
+    let output = run(&["--list"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success());
+    assert!(text.starts_with("calm ") && text.contains("\nredis-troubles "), "{text}");
+    assert_eq!(text.lines().count(), 13);
+}
+
+#[test]
+fn a_missing_server_is_named() {
+    let output = run(&["--larder", "/nowhere/larder"]);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("there is no /nowhere/larder"), "{errors}");
+}

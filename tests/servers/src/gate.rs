@@ -1,0 +1,177 @@
+//! A TCP proxy that knows no protocol, and can be shut.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    runtime::Runtime,
+    sync::{Notify, watch},
+    time::timeout,
+};
+
+const CONNECTIONS: usize = 1_024;
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const CHUNK: usize = 64 << 10;
+
+/// What a [`Gate`] does with what comes to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Passage {
+    /// Everything passes.
+    #[default]
+    Open,
+    /// Nothing passes, and nobody is told: connections stay, new ones are taken. What was on its way passes when the gate
+    /// opens again, as on a network that was cut and mended.
+    Silent,
+    /// New connections are closed at once; old ones end, too.
+    Closed,
+}
+
+/// A TCP proxy of 127.0.0.1 before a server of any kind. It runs on a thread of its own; dropping it cuts everything.
+#[derive(Debug)]
+pub struct Gate {
+    core: Arc<Core>,
+    address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+#[derive(Debug)]
+struct Core {
+    upstream: SocketAddr,
+    passage: watch::Sender<Passage>,
+    links: Mutex<HashMap<u64, Arc<Notify>>>,
+}
+
+impl Gate {
+    /// Starts an open gate before a server.
+    ///
+    /// # Panics
+    /// When there is no port or thread to be had.
+    pub fn start(upstream: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("gate")
+            .enable_all()
+            .build()
+            .expect("a thread for the gate");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on 127.0.0.1");
+        listener.set_nonblocking(true).expect("a listener that does not block");
+        let address = listener.local_addr().expect("the listener's address");
+        let core = Arc::new(Core { upstream, passage: watch::channel(Passage::default()).0, links: Mutex::default() });
+        runtime.spawn(accept(Arc::clone(&core), listener));
+        Self { core, address, runtime: Some(runtime) }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What becomes of open connections and of new ones from now on.
+    pub fn set(&self, passage: Passage) {
+        self.core.passage.send_replace(passage);
+        if passage == Passage::Closed {
+            self.cut_all();
+        }
+    }
+
+    /// Cuts all connections, and returns how many.
+    pub fn cut_all(&self) -> usize {
+        let links: Vec<_> = self.core.links().values().cloned().collect();
+        for link in &links {
+            link.notify_one();
+        }
+        links.len()
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.core.links().len()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting for it is not allowed on a thread of another runtime.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Core {
+    fn links(&self) -> MutexGuard<'_, HashMap<u64, Arc<Notify>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn accept(core: Arc<Core>, listener: TcpListener) {
+    let listener = tokio::net::TcpListener::from_std(listener).expect("a listener for the runtime");
+    for number in 0.. {
+        let Ok((client, _)) = listener.accept().await else {
+            // No descriptors, most likely; there may be some again in a moment.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        if *core.passage.borrow() == Passage::Closed || core.links().len() >= CONNECTIONS {
+            continue;
+        }
+        let link = Arc::new(Notify::new());
+        core.links().insert(number, Arc::clone(&link));
+        let core = Arc::clone(&core);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = connect(&core, client) => {}
+                () = link.notified() => {}
+            }
+            core.links().remove(&number);
+        });
+    }
+}
+
+async fn connect(core: &Core, client: TcpStream) -> io::Result<()> {
+    let mut passage = core.passage.subscribe();
+    opened(&mut passage).await?;
+    let server = timeout(CONNECT_LIMIT, TcpStream::connect(core.upstream)).await??;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let other = passage.clone();
+    // The end of one direction is the end of both: none of these servers goes on without its client.
+    tokio::select! {
+        done = copy(from_client, to_server, passage) => done,
+        done = copy(from_server, to_client, other) => done,
+    }
+}
+
+async fn copy(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut passage: watch::Receiver<Passage>,
+) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let count = from.read(&mut chunk).await?;
+        // The end of a connection is something that a silent gate keeps to itself as well.
+        opened(&mut passage).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(&chunk[..count]).await?;
+    }
+}
+
+async fn opened(passage: &mut watch::Receiver<Passage>) -> io::Result<()> {
+    let open = passage.wait_for(|passage| *passage == Passage::Open).await;
+    open.map(drop).map_err(|_| io::ErrorKind::NotConnected.into())
+}
