@@ -33,5 +33,6 @@ mod searches;
 mod shutdown;
 mod smoke;
 mod startup;
+mod together;
 mod write_calls;
 mod writes;

@@ -485,7 +485,7 @@ impl<V: Value> Cache<V> {
         !limit.is_zero() && within(limit, proven.max(entry.own_proof()), now) && entry.stands(&self.shared.knowledge)
     }
 
-    fn stale_limit(&self, options: ReadOptions) -> Duration {
+    pub(crate) fn stale_limit(&self, options: ReadOptions) -> Duration {
         let limit = self.config().max_stale;
         options.max_stale.map_or(limit, |asked| asked.min(limit))
     }

@@ -31,6 +31,7 @@ mod message;
 mod read;
 mod seen;
 mod stats;
+mod together;
 
 pub use cache::{Cache, Reader};
 pub use change::{Change, Incarnation, News, Pass, Snapshot, Subject};

@@ -56,7 +56,7 @@ impl<V: Value> Cache<V> {
     }
 
     /// A load that panics is lost, and nothing else.
-    async fn run<F, Fut>(&self, numbers: Vec<usize>, load: &F) -> Result<Loaded<V>, LoadError>
+    pub(crate) async fn run<F, Fut>(&self, numbers: Vec<usize>, load: &F) -> Result<Loaded<V>, LoadError>
     where
         F: Fn(Vec<usize>) -> Fut + Sync,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
@@ -104,7 +104,7 @@ impl<V: Value> Cache<V> {
     /// Whether what a database returned may be stored, and whether it must be marked stale: what comes from another
     /// database than the one followed, or from one that cannot tell which it is, may be older than the staleness bound.
     /// Before the change log was read for the first time nothing is stored.
-    fn place(&self, incarnation: Option<Incarnation>) -> (bool, bool) {
+    pub(crate) fn place(&self, incarnation: Option<Incarnation>) -> (bool, bool) {
         let followed = self.shared().knowledge.view().map(|view| view.incarnation);
         let ours = followed.is_some() && followed == incarnation;
         let starting = self.shared().knowledge.proven() == Moment::NEVER && incarnation.is_some();

@@ -25,18 +25,19 @@ pub(super) async fn reads(server: &Server, table: &mut Table) {
     let outcome = client.batch_get_products(batch(bad)).await;
     table.invalid("batch, bad ids", outcome, &["ids[1]", "ids[2]", "ids[4]"]);
 
-    let max_stale = |seconds, nanos| ReadOptions { max_stale: Some(Duration { seconds, nanos }), ..Default::default() };
     for limit in [max_stale(-1, 0), max_stale(0, -1), max_stale(0, 1_000_000_000), max_stale(1, -1)] {
         table.invalid(&format!("{limit:?}"), server.read("p0", Some(limit)).await, &["read.max_stale"]);
     }
-    let same_snapshot = ReadOptions { same_snapshot: true, ..Default::default() };
-    table.invalid("same_snapshot", server.read("p0", Some(same_snapshot)).await, &["read.same_snapshot"]);
     let both =
         ReadOptions { consistency: Some(Consistency::FullyConsistent(true)), cache_only: true, ..Default::default() };
     table.invalid("cache_only and fully_consistent", server.read("p0", Some(both)).await, &["read.cache_only"]);
-    let several = ReadOptions { same_snapshot: true, ..max_stale(-1, 0) };
+    let several = ReadOptions {
+        consistency: Some(Consistency::AtLeastAsFresh("none".to_owned())),
+        same_snapshot: true,
+        ..max_stale(-1, 0)
+    };
     let outcome = server.read("a b", Some(several)).await;
-    table.invalid("get, everything at once", outcome, &["id", "read.max_stale", "read.same_snapshot"]);
+    table.invalid("get, everything at once", outcome, &["id", "read.at_least_as_fresh", "read.max_stale"]);
 }
 
 /// Filters, orders and page sizes.
@@ -84,9 +85,9 @@ pub(super) async fn lists(server: &Server, table: &mut Table) {
         page_size: -1,
         page_token: "x".to_owned(),
         include_total_size: true,
-        read: Some(ReadOptions { same_snapshot: true, ..Default::default() }),
+        read: Some(ReadOptions { same_snapshot: true, ..max_stale(-1, 0) }),
     };
-    let fields = ["filter.tag", "order_by", "page_size", "read.same_snapshot"];
+    let fields = ["filter.tag", "order_by", "page_size", "read.max_stale"];
     table.invalid("list, everything at once", list(server, request).await, &fields);
 }
 
@@ -212,4 +213,8 @@ fn money(currency: &str, units: i64, nanos: i32) -> Option<Money> {
 
 async fn list(server: &Server, request: ListProductsRequest) -> Result<Response<ListProductsResponse>, Status> {
     server.client().list_products(request).await
+}
+
+fn max_stale(seconds: i64, nanos: i32) -> ReadOptions {
+    ReadOptions { max_stale: Some(Duration { seconds, nanos }), ..Default::default() }
 }

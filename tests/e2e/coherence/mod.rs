@@ -15,3 +15,5 @@ mod shop;
 mod typed;
 mod watch;
 mod writers;
+
+pub(crate) use outsider::Outsider;

@@ -8,7 +8,7 @@ use sqlx::{
 use crate::harness::Database;
 
 /// A session.
-pub(super) enum Outsider {
+pub(crate) enum Outsider {
     Postgres(PgConnection),
     Sqlite(SqliteConnection),
 }
@@ -28,7 +28,7 @@ pub(super) enum Put {
 
 impl Outsider {
     /// Opens a session.
-    pub(super) async fn connect(database: &Database) -> Self {
+    pub(crate) async fn connect(database: &Database) -> Self {
         match database {
             Database::Postgres { url, .. } => {
                 Self::Postgres(PgConnection::connect(url).await.expect("a session of PostgreSQL"))
@@ -45,12 +45,12 @@ impl Outsider {
     }
 
     /// Whether it is a session of PostgreSQL.
-    pub(super) fn is_postgres(&self) -> bool {
+    pub(crate) fn is_postgres(&self) -> bool {
         matches!(self, Self::Postgres(_))
     }
 
     /// Runs statements.
-    pub(super) async fn run(&mut self, sql: impl Into<String>) {
+    pub(crate) async fn run(&mut self, sql: impl Into<String>) {
         let sql = sql.into();
         let done = match self {
             Self::Postgres(session) => session.execute(sqlx::raw_sql(AssertSqlSafe(sql.clone()))).await.map(drop),
@@ -62,7 +62,7 @@ impl Outsider {
     }
 
     /// Begins a transaction that will write.
-    pub(super) async fn begin(&mut self) {
+    pub(crate) async fn begin(&mut self) {
         self.run(if self.is_postgres() { "BEGIN" } else { "BEGIN IMMEDIATE" }).await;
     }
 

@@ -2,12 +2,15 @@
 
 mod copy;
 mod follow;
+mod together;
 mod write;
 
 use std::sync::Arc;
 
 use larder_cache::{Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError, Reader, Tier};
-use larder_storage::{Incarnation, Product, ProductRepository as _, ReadPoint, Repository, StorageError};
+use larder_storage::{
+    Incarnation, ListPage, Product, ProductRepository as _, ReadPoint, Repository, SearchPage, StorageError,
+};
 use tokio::runtime::Handle;
 
 pub use copy::{Copy, PageCopy};
@@ -95,22 +98,41 @@ impl Catalog {
     /// element is `None` only when copies alone were asked for and there is none.
     pub async fn products(&self, ids: Vec<String>, read: Read) -> Result<Vec<Option<Found<Copy>>>, ReadError> {
         self.cache.reach(read.freshness).await?;
+        if read.same_snapshot {
+            return self.products_together(ids, read).await;
+        }
         self.items(ids, read).await
     }
 
     /// Returns one page of a list.
     pub async fn list(&self, request: ListRequest) -> Result<Page, ReadError> {
+        self.cache.reach(request.read.freshness).await?;
+        let request = Arc::new(request);
+        if request.read.same_snapshot {
+            return self.list_together(request).await;
+        }
+        self.list_page(&request).await
+    }
+
+    /// Returns one page of a search.
+    pub async fn search(&self, request: SearchRequest) -> Result<Page, ReadError> {
+        self.cache.reach(request.read.freshness).await?;
+        let request = Arc::new(request);
+        if request.read.same_snapshot {
+            return self.search_together(request).await;
+        }
+        self.search_page(&request).await
+    }
+
+    async fn list_page(&self, request: &Arc<ListRequest>) -> Result<Page, ReadError> {
         let read = request.read;
-        self.cache.reach(read.freshness).await?;
         let key = Key::list(request.key.as_str(), request.term.as_str());
-        let (repository, request) = (Arc::clone(&self.repository), Arc::new(request));
+        let (repository, request) = (Arc::clone(&self.repository), Arc::clone(request));
         let load = move |_| {
             let (repository, request) = (Arc::clone(&repository), Arc::clone(&request));
             async move {
                 let loaded = repository.list(&request.query).await.map_err(load_error)?;
-                let next = loaded.value.next.map(|position| request.tokens().list(&position));
-                let page = PageCopy::new(loaded.value.ids, next, loaded.value.total);
-                Ok(one(Copy::Page(page), &loaded.point))
+                Ok(one(list_copy(&request, loaded.value), &loaded.point))
             }
         };
         let page = self.cache.get_or_load(key, Policy::List, read.options, load).await?;
@@ -118,19 +140,15 @@ impl Catalog {
         self.fill(page, read).await
     }
 
-    /// Returns one page of a search.
-    pub async fn search(&self, request: SearchRequest) -> Result<Page, ReadError> {
+    async fn search_page(&self, request: &Arc<SearchRequest>) -> Result<Page, ReadError> {
         let read = request.read;
-        self.cache.reach(read.freshness).await?;
         let key = Key::list(request.key.as_str(), larder_cache::ANY);
-        let (repository, request) = (Arc::clone(&self.repository), Arc::new(request));
+        let (repository, request) = (Arc::clone(&self.repository), Arc::clone(request));
         let load = move |_| {
             let (repository, request) = (Arc::clone(&repository), Arc::clone(&request));
             async move {
                 let loaded = repository.search(&request.query).await.map_err(load_error)?;
-                let next = loaded.value.next.map(|(rank, id)| request.tokens().search(rank, &id));
-                let page = PageCopy::new(loaded.value.ids, next, None);
-                Ok(one(Copy::Page(page), &loaded.point))
+                Ok(one(search_copy(&request, loaded.value), &loaded.point))
             }
         };
         let page = self.cache.get_or_load(key, Policy::Search, read.options, load).await?;
@@ -196,6 +214,16 @@ async fn load_products(repository: &Repository, ids: Vec<String>) -> Result<Load
         loaded.value.into_iter().map(|product| (product.id.clone(), product)).collect();
     let values = ids.iter().map(|id| products.remove(id).map(|product| Copy::Product(encode(product)))).collect();
     Ok(Loaded { values, incarnation: incarnation(&loaded.point), horizon: loaded.point.snapshot.xmin })
+}
+
+fn list_copy(request: &ListRequest, page: ListPage) -> Copy {
+    let next = page.next.map(|position| request.tokens().list(&position));
+    Copy::Page(PageCopy::new(page.ids, next, page.total))
+}
+
+fn search_copy(request: &SearchRequest, page: SearchPage) -> Copy {
+    let next = page.next.map(|(rank, id)| request.tokens().search(rank, &id));
+    Copy::Page(PageCopy::new(page.ids, next, None))
 }
 
 fn one(copy: Copy, point: &ReadPoint) -> Loaded<Copy> {

@@ -14,11 +14,13 @@ pub struct Read {
     pub freshness: Freshness,
     /// Where it may come from.
     pub options: ReadOptions,
+    /// Whether everything in it is of one snapshot of the database.
+    pub same_snapshot: bool,
 }
 
 impl Default for Read {
     fn default() -> Self {
-        Self { freshness: Freshness::MinimizeLatency, options: ReadOptions::default() }
+        Self { freshness: Freshness::MinimizeLatency, options: ReadOptions::default(), same_snapshot: false }
     }
 }
 
@@ -47,11 +49,9 @@ pub fn parse_read(read: Option<serving::ReadOptions>) -> Result<Read, Violations
         let seconds = u64::try_from(limit.seconds).ok().filter(|_| valid)?;
         Some(Duration::new(seconds, u32::try_from(limit.nanos).ok()?))
     });
-    if read.same_snapshot {
-        violations.add("read.same_snapshot", "is not offered by this release yet");
-    }
     if read.cache_only && freshness == Freshness::FullyConsistent {
         violations.add("read.cache_only", "cannot be combined with fully_consistent");
     }
-    violations.or(Read { freshness, options: ReadOptions { max_stale, cache_only: read.cache_only } })
+    let options = ReadOptions { max_stale, cache_only: read.cache_only };
+    violations.or(Read { freshness, options, same_snapshot: read.same_snapshot })
 }

@@ -1,0 +1,130 @@
+//! Replies of which everything is of one snapshot of the database.
+//!
+//! Copies are collected as for any read; then the change log is looked at once. Those that still stand when it has been
+//! learned are all of the snapshot of that look. Where one does not, another round follows, in which only what fell is
+//! loaded again; and if writers are faster than that, one statement reads it all.
+
+use std::sync::Arc;
+
+use larder_cache::{Found, Freshness, LoadError, Loaded, Policy, ReadError};
+use larder_storage::{Product, ProductRepository as _, ReadPoint};
+
+use super::{Catalog, Copy, Page, incarnation, list_copy, load_error, load_products, search_copy};
+use crate::contract::{ListRequest, Read, SearchRequest, encode};
+
+/// Rounds before it is all read in one statement.
+const ROUNDS: usize = 3;
+
+impl Catalog {
+    /// Products of one snapshot. With copies alone, one that does not stand counts as one that is not there.
+    pub(super) async fn products_together(
+        &self,
+        ids: Vec<String>,
+        read: Read,
+    ) -> Result<Vec<Option<Found<Copy>>>, ReadError> {
+        for _ in 0..ROUNDS {
+            let mut found = self.items(ids.clone(), read).await?;
+            self.look().await?;
+            if read.options.cache_only {
+                for found in &mut found {
+                    *found = found.take().filter(|found| self.stands(found));
+                }
+                return Ok(found);
+            }
+            if found.iter().flatten().all(|found| self.stands(found)) {
+                return Ok(found);
+            }
+        }
+        let repository = Arc::clone(&self.repository);
+        let load = move || {
+            let (repository, ids) = (Arc::clone(&repository), ids.clone());
+            async move { load_products(&repository, ids).await }
+        };
+        let found = self.cache.load_apart(Policy::Item, read.options, load).await?;
+        self.confirm(read, &found).await?;
+        Ok(found.into_iter().map(Some).collect())
+    }
+
+    /// A page of a list with its products, all of one snapshot.
+    pub(super) async fn list_together(&self, request: Arc<ListRequest>) -> Result<Page, ReadError> {
+        let read = request.read;
+        for _ in 0..ROUNDS {
+            let page = self.list_page(&request).await?;
+            if let Some(page) = self.settled(page, read).await? {
+                return Ok(page);
+            }
+        }
+        let repository = Arc::clone(&self.repository);
+        let load = move || {
+            let (repository, request) = (Arc::clone(&repository), Arc::clone(&request));
+            async move {
+                let loaded = repository.list_whole(&request.query).await.map_err(load_error)?;
+                let (page, products) = loaded.value;
+                Ok::<_, LoadError>(whole(list_copy(&request, page), products, &loaded.point))
+            }
+        };
+        self.whole_page(self.cache.load_apart(Policy::List, read.options, load).await?, read).await
+    }
+
+    /// A page of a search with its products, all of one snapshot.
+    pub(super) async fn search_together(&self, request: Arc<SearchRequest>) -> Result<Page, ReadError> {
+        let read = request.read;
+        for _ in 0..ROUNDS {
+            let page = self.search_page(&request).await?;
+            if let Some(page) = self.settled(page, read).await? {
+                return Ok(page);
+            }
+        }
+        let repository = Arc::clone(&self.repository);
+        let load = move || {
+            let (repository, request) = (Arc::clone(&repository), Arc::clone(&request));
+            async move {
+                let loaded = repository.search_whole(&request.query).await.map_err(load_error)?;
+                let (page, products) = loaded.value;
+                Ok::<_, LoadError>(whole(search_copy(&request, page), products, &loaded.point))
+            }
+        };
+        self.whole_page(self.cache.load_apart(Policy::Search, read.options, load).await?, read).await
+    }
+
+    /// The page, if it and its products are of one snapshot. With copies alone there is no other round.
+    async fn settled(&self, page: Page, read: Read) -> Result<Option<Page>, ReadError> {
+        self.look().await?;
+        // A product that is on the page and was found to be gone is of another snapshot than the page.
+        let complete =
+            matches!(&page.page.entry.value, Some(Copy::Page(copy)) if copy.ids.len() == page.products.len());
+        if complete && self.stands(&page.page) && page.products.iter().all(|found| self.stands(found)) {
+            return Ok(Some(page));
+        }
+        if read.options.cache_only { Err(ReadError::NotCached) } else { Ok(None) }
+    }
+
+    /// What one statement returned: the page first.
+    async fn whole_page(&self, mut found: Vec<Found<Copy>>, read: Read) -> Result<Page, ReadError> {
+        self.confirm(read, &found).await?;
+        if found.is_empty() {
+            return Err(LoadError::Lost.into());
+        }
+        let products = found.split_off(1);
+        let page = found.remove(0);
+        Ok(Page { page, products })
+    }
+
+    /// Looks at the change log, once for everybody who asks at the same time.
+    async fn look(&self) -> Result<(), ReadError> {
+        self.cache.reach(Freshness::FullyConsistent).await
+    }
+
+    fn stands(&self, found: &Found<Copy>) -> bool {
+        self.cache.still_stands(&found.entry)
+    }
+}
+
+fn whole(page: Copy, products: Vec<Product>, point: &ReadPoint) -> Loaded<Copy> {
+    let products = products.into_iter().map(|product| Copy::Product(encode(product)));
+    Loaded {
+        values: std::iter::once(page).chain(products).map(Some).collect(),
+        incarnation: incarnation(point),
+        horizon: point.snapshot.xmin,
+    }
+}
