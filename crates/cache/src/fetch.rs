@@ -198,7 +198,7 @@ impl<V: Value> Cache<V> {
         horizon: u64,
     ) -> Fill {
         let facts = value.map(Value::facts).unwrap_or_default();
-        let ttl = self.config().shared.as_ref().map(|shared| &shared.ttl).unwrap_or(&self.config().ttl);
+        let ttl = self.config().shared.as_ref().map_or(&self.config().ttl, |shared| &shared.ttl);
         Fill {
             name,
             frame: Frame {

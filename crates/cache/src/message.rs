@@ -85,7 +85,9 @@ fn put_change(out: &mut Vec<u8>, change: &Change) {
             // A product has fewer categories and tags by far; what is left out here the follower finds.
             let terms = &terms[..terms.len().min(usize::from(u16::MAX))];
             out.put_u16_le(u16::try_from(terms.len()).unwrap_or(u16::MAX));
-            terms.iter().for_each(|term| put_text(out, term));
+            for term in terms {
+                put_text(out, term);
+            }
         }
         Subject::Key(key) => {
             out.put_u8(KEY);

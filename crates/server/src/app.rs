@@ -111,6 +111,11 @@ impl Running {
     /// Opens the database, reads the change log once, binds the port and says where. Must be called on a runtime that
     /// outlives the server; the database is used on it.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, ServeError> {
+        // What it needs only while it starts is too much for the stack of whoever waits.
+        Box::pin(Self::build(config, clock)).await
+    }
+
+    async fn build(config: Config, clock: Clock) -> Result<Self, ServeError> {
         let Config { server, storage, cache, .. } = config;
         let repository = Repository::connect(&storage).await.map_err(ServeError::Database)?;
         let backend = repository.backend();
@@ -122,6 +127,7 @@ impl Running {
 
         let mut tasks = JoinSet::new();
         let catalog = start_catalog(&repository, cache, clock, &mut tasks).await?;
+        tasks.spawn(crate::report::report(catalog.clone()));
         tasks.spawn(prune(Arc::clone(&repository), server.change_retention));
 
         let (health, health_service) = tonic_health::server::health_reporter();

@@ -41,6 +41,9 @@ pub(crate) struct Fill {
     pub(crate) ttl: Duration,
 }
 
+/// What keys hold.
+type Stored = Vec<Option<Vec<u8>>>;
+
 /// What is there of a key that somebody else loads.
 pub(crate) struct Watched {
     pub(crate) frame: Option<Frame>,
@@ -79,7 +82,7 @@ impl L2 {
         let keys: Vec<String> = names.iter().map(|name| self.key(incarnation, name)).collect();
         let mut command = redis::cmd("MGET");
         command.arg(&keys);
-        let stored: Vec<Option<Vec<u8>>> = self.link.query(&command, counters).await?;
+        let stored: Stored = self.link.query(&command, counters).await?;
         Ok(keys.iter().zip(stored).map(|(key, stored)| self.check(key, stored?, counters)).collect())
     }
 
@@ -95,8 +98,7 @@ impl L2 {
         let mut pipeline = Pipeline::with_capacity(2);
         // The leases first: a lease that is gone was gone before the frame was looked for, so that its fill is not missed.
         pipeline.cmd("MGET").arg(&leases).cmd("MGET").arg(&keys);
-        let (leases, frames): (Vec<Option<Vec<u8>>>, Vec<Option<Vec<u8>>>) =
-            self.link.pipeline(&pipeline, counters).await?;
+        let (leases, frames): (Stored, Stored) = self.link.pipeline(&pipeline, counters).await?;
         let frames = keys.iter().zip(frames).map(|(key, stored)| self.check(key, stored?, counters));
         Ok(frames.zip(leases).map(|(frame, lease)| Watched { frame, lease }).collect())
     }

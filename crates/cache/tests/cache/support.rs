@@ -495,6 +495,7 @@ impl Bench {
     }
 
     /// Learns a change that was never learned before.
+    #[expect(clippy::needless_pass_by_value, reason = "callers make the subject for it")]
     pub(crate) fn learn(&self, subject: Subject) {
         static NUMBER: AtomicU64 = AtomicU64::new(1 << 40);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);

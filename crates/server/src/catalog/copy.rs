@@ -71,8 +71,8 @@ impl Value for Copy {
         match self {
             Self::Product(bytes) => bytes.clone(),
             Self::Page(page) => StoredPage {
-                ids: page.ids.iter().map(|id| id.to_string()).collect(),
-                next: page.next.as_ref().map(|next| next.to_string()),
+                ids: page.ids.iter().map(ToString::to_string).collect(),
+                next: page.next.as_ref().map(ToString::to_string),
                 total: page.total,
             }
             .encode_to_vec()
