@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) postgres: Vec<(String, String)>,
     /// Lines of `redis.conf`.
     pub(crate) redis: Vec<(String, String)>,
+    /// Further variables of the replicas.
+    pub(crate) replicas: Vec<(&'static str, String)>,
 }
 
 /// A cluster in which every replica has a way of its own to Redis and to PostgreSQL. All of it ends when this is dropped,
@@ -52,7 +54,7 @@ impl World {
                 None => Proxy::start(redis.address()),
             };
             let gate = Gate::start(([127, 0, 0, 1], postgres.port()).into());
-            let variables = [
+            let mut variables = vec![
                 ("DATABASE_URL", format!("postgres://postgres@{}/{DATABASE}", gate.address())),
                 ("REDIS_URL", proxy.url()),
                 ("LARDER_SAMPLE_CATALOGUE", "false".to_owned()),
@@ -60,6 +62,7 @@ impl World {
                 // Two processors are shared with everything else here.
                 ("LARDER_WORKERS", "2".to_owned()),
             ];
+            variables.extend(plan.replicas.iter().cloned());
             let replica = Replica::start(&plan.program, free_port(), &variables).await;
             replicas.push(replica.map_err(|log| anyhow!("replica {} did not become ready:\n{log}", number + 1))?);
             proxies.push(proxy);

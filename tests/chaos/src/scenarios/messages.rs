@@ -8,9 +8,7 @@ use tokio::time::Instant;
 use crate::stage::{Report, Setup, Stage, wait};
 
 pub(super) async fn messages(setup: &Setup) -> anyhow::Result<Report> {
-    // The database would tell as well, and nobody would miss the messages: what is left is the look at the change log.
-    let silent = ("larder.notify".to_owned(), "off".to_owned());
-    let mut stage = setup.stage_with(|plan| plan.postgres.push(silent)).await?;
+    let mut stage = setup.quiet_stage().await?;
     stage.start_load().await;
     let end = Instant::now() + setup.seconds(10, 20);
     let mut cut = 0;
@@ -36,8 +34,18 @@ pub(super) async fn messages(setup: &Setup) -> anyhow::Result<Report> {
     Ok(stage.end().await)
 }
 
+/// Replicas whose messages are lost, and that look at the change log too rarely.
+pub(super) async fn blunder(setup: &Setup) -> anyhow::Result<Report> {
+    let rare = ("LARDER_STALENESS_BOUND", "20s".to_owned());
+    let mut stage = setup.quiet_stage_with(|plan| plan.replicas.push(rare)).await?;
+    stage.world.set_faults(Faults { push_drop: 1.0, ..Faults::default() });
+    stage.start_load().await;
+    wait(Duration::from_secs(3)).await;
+    Ok(stage.end().await)
+}
+
 pub(super) async fn replays(setup: &Setup) -> anyhow::Result<Report> {
-    let mut stage = setup.stage().await?;
+    let mut stage = setup.quiet_stage().await?;
     stage.start_load().await;
     // There must be something to bring up again.
     wait(setup.seconds(5, 60)).await;
