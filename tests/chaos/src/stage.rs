@@ -164,7 +164,7 @@ impl Stage {
         let mut report = std::mem::take(&mut self.report);
         if !report.broken.is_empty() {
             report.shown = self.shop.tally.shown();
-            report.shown.push(self.world.logs());
+            report.shown.extend(self.world.logs());
         }
         report.figures = figures;
         report

@@ -12,6 +12,8 @@ use crate::psql::Psql;
 /// How many replicas there are.
 pub(crate) const REPLICAS: usize = 3;
 const DATABASE: &str = "larder";
+/// Lines of each log that a report shows.
+const LOG_LINES: usize = 3;
 
 /// How a world is made.
 #[derive(Debug, Clone)]
@@ -98,15 +100,15 @@ impl World {
         Psql::start(&self.postgres.psql_program(), &self.postgres.url(DATABASE)).await
     }
 
-    /// The last lines of every replica's log, for a report.
-    pub(crate) fn logs(&self) -> String {
-        let log = |(number, replica): (usize, &Replica)| {
-            let lines = replica.last_lines();
-            let lines: Vec<_> =
-                lines.lines().rev().take(4).map(|line| line.chars().take(300).collect::<String>()).collect();
-            let lines: Vec<_> = lines.into_iter().rev().collect();
-            format!("    log of replica {}:\n      {}", number + 1, lines.join("\n      "))
-        };
-        self.replicas.iter().enumerate().map(log).collect::<Vec<_>>().join("\n")
+    /// The last lines of each log that has any, for a report.
+    pub(crate) fn logs(&self) -> Vec<String> {
+        let mut logs = Vec::new();
+        for (number, replica) in self.replicas.iter().enumerate() {
+            let text = replica.last_lines();
+            let lines: Vec<_> = text.lines().collect();
+            let last = lines[lines.len().saturating_sub(LOG_LINES)..].iter();
+            logs.extend(last.map(|line| format!("replica {} logged: {line}", number + 1)));
+        }
+        logs
     }
 }

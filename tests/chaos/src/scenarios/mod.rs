@@ -24,8 +24,10 @@ pub(crate) enum Scenario {
     Messages,
     /// Redis emptied again and again, full, read-only, and unable to save: 0 wrong, 0 errors
     RedisTroubles,
-    /// Redis answers with frames that it was given long ago: 0 wrong
+    /// Redis answers one time in ten with a frame that it was given long ago: 0 wrong, 0 errors
     Replays,
+    /// Redis answers with nothing but what it was given long ago: 0 wrong, and nobody waits for more than a lease
+    OnlyReplays,
     /// Redis killed and restarted, empty or from an old file, then down: 0 failed reads and writes
     RedisRestarts,
     /// Redis stopped (SIGSTOP): reads wait at most for the command timeout
@@ -70,6 +72,7 @@ impl Scenario {
             Self::Messages => messages::messages(setup).await,
             Self::RedisTroubles => redis::troubles(setup).await,
             Self::Replays => messages::replays(setup).await,
+            Self::OnlyReplays => messages::only_replays(setup).await,
             Self::RedisRestarts => redis::restarts(setup).await,
             Self::RedisPaused => redis::paused(setup).await,
             Self::Partitions => replicas::partitions(setup).await,
