@@ -32,13 +32,14 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts it. What it does is drawn from the seed.
-    pub(crate) fn start(shop: &Arc<Shop>, seed: u64) -> Self {
+    /// Starts it. What it does is drawn from the seed. A read with a token makes a replica look at the change log, which
+    /// hides that it had not heard of something: without them faults are felt.
+    pub(crate) fn start(shop: &Arc<Shop>, seed: u64, tokens: bool) -> Self {
         let ends = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         for number in 0..READERS {
             let (shop, end) = (Arc::clone(shop), ends.subscribe());
-            tasks.spawn(read(shop, end, SmallRng::seed_from_u64(seed.wrapping_add(number))));
+            tasks.spawn(read(shop, end, tokens, SmallRng::seed_from_u64(seed.wrapping_add(number))));
         }
         for number in 1..=WRITERS {
             let (shop, end) = (Arc::clone(shop), ends.subscribe());
@@ -57,7 +58,7 @@ impl Load {
     }
 }
 
-async fn read(shop: Arc<Shop>, end: watch::Receiver<bool>, mut rng: SmallRng) {
+async fn read(shop: Arc<Shop>, end: watch::Receiver<bool>, tokens: bool, mut rng: SmallRng) {
     let mut ticks = interval(READ_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // All of them at once would be a wave.
@@ -68,6 +69,7 @@ async fn read(shop: Arc<Shop>, end: watch::Receiver<bool>, mut rng: SmallRng) {
         let replica = rng.random_range(0..REPLICAS);
         // What it has just seen, or what somebody has just written, may not be undone by another replica.
         let mark = match rng.random_range(0..10) {
+            _ if !tokens => None,
             0 => shop.history.recent(rng.random_range(0..8)),
             1 => last.take().and_then(|write| shop.history.mark(write)),
             _ => None,

@@ -42,6 +42,7 @@ pub(crate) struct Stage {
     pub(crate) world: World,
     rate: u64,
     seed: u64,
+    tokens: bool,
     report: Report,
 }
 
@@ -76,20 +77,36 @@ impl Setup {
 
     /// Like [`Setup::stage`], with other settings.
     pub(crate) async fn stage_with(&self, change: impl FnOnce(&mut Plan)) -> anyhow::Result<Stage> {
-        let mut plan = Plan { program: self.program.clone(), postgres: Vec::new(), redis: Vec::new() };
+        let mut plan =
+            Plan { program: self.program.clone(), postgres: Vec::new(), redis: Vec::new(), replicas: Vec::new() };
         change(&mut plan);
         let world = World::start(&plan).await?;
         let addresses: Vec<_> = world.replicas().iter().map(larder_test_servers::Replica::address).collect();
         let shop = Shop::open(&addresses).await?;
         probe::prepare(&shop).await?;
-        Ok(Stage { load: None, shop, world, rate: 0, seed: self.seed, report: Report::default() })
+        Ok(Stage { load: None, shop, world, rate: 0, seed: self.seed, tokens: true, report: Report::default() })
+    }
+
+    /// Like [`Setup::stage_with`], with nothing left but messages of Redis and the regular look at the change log: no
+    /// notifications of the database, and no reads with tokens. What Redis does is felt then.
+    pub(crate) async fn quiet_stage_with(&self, change: impl FnOnce(&mut Plan)) -> anyhow::Result<Stage> {
+        let stage = self.stage_with(|plan| {
+            plan.postgres.push(("larder.notify".to_owned(), "off".to_owned()));
+            change(plan);
+        });
+        Ok(Stage { tokens: false, ..stage.await? })
+    }
+
+    /// Like [`Setup::quiet_stage_with`], with nothing out of the ordinary.
+    pub(crate) async fn quiet_stage(&self) -> anyhow::Result<Stage> {
+        self.quiet_stage_with(|_| {}).await
     }
 }
 
 impl Stage {
     /// Starts the load, and gives the memories a moment to fill.
     pub(crate) async fn start_load(&mut self) {
-        let load = Load::start(&self.shop, self.seed);
+        let load = Load::start(&self.shop, self.seed, self.tokens);
         wait(Duration::from_secs(2)).await;
         self.shop.tally.reset_latencies();
         self.load = Some((load, Instant::now(), self.shop.tally.figures().requests));
@@ -147,7 +164,7 @@ impl Stage {
         let mut report = std::mem::take(&mut self.report);
         if !report.broken.is_empty() {
             report.shown = self.shop.tally.shown();
-            report.shown.push(self.world.logs());
+            report.shown.extend(self.world.logs());
         }
         report.figures = figures;
         report

@@ -12,6 +12,8 @@ use crate::psql::Psql;
 /// How many replicas there are.
 pub(crate) const REPLICAS: usize = 3;
 const DATABASE: &str = "larder";
+/// Lines of each log that a report shows.
+const LOG_LINES: usize = 3;
 
 /// How a world is made.
 #[derive(Debug, Clone)]
@@ -22,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) postgres: Vec<(String, String)>,
     /// Lines of `redis.conf`.
     pub(crate) redis: Vec<(String, String)>,
+    /// Further variables of the replicas.
+    pub(crate) replicas: Vec<(&'static str, String)>,
 }
 
 /// A cluster in which every replica has a way of its own to Redis and to PostgreSQL. All of it ends when this is dropped,
@@ -52,7 +56,7 @@ impl World {
                 None => Proxy::start(redis.address()),
             };
             let gate = Gate::start(([127, 0, 0, 1], postgres.port()).into());
-            let variables = [
+            let mut variables = vec![
                 ("DATABASE_URL", format!("postgres://postgres@{}/{DATABASE}", gate.address())),
                 ("REDIS_URL", proxy.url()),
                 ("LARDER_SAMPLE_CATALOGUE", "false".to_owned()),
@@ -60,6 +64,7 @@ impl World {
                 // Two processors are shared with everything else here.
                 ("LARDER_WORKERS", "2".to_owned()),
             ];
+            variables.extend(plan.replicas.iter().cloned());
             let replica = Replica::start(&plan.program, free_port(), &variables).await;
             replicas.push(replica.map_err(|log| anyhow!("replica {} did not become ready:\n{log}", number + 1))?);
             proxies.push(proxy);
@@ -95,15 +100,15 @@ impl World {
         Psql::start(&self.postgres.psql_program(), &self.postgres.url(DATABASE)).await
     }
 
-    /// The last lines of every replica's log, for a report.
-    pub(crate) fn logs(&self) -> String {
-        let log = |(number, replica): (usize, &Replica)| {
-            let lines = replica.last_lines();
-            let lines: Vec<_> =
-                lines.lines().rev().take(4).map(|line| line.chars().take(300).collect::<String>()).collect();
-            let lines: Vec<_> = lines.into_iter().rev().collect();
-            format!("    log of replica {}:\n      {}", number + 1, lines.join("\n      "))
-        };
-        self.replicas.iter().enumerate().map(log).collect::<Vec<_>>().join("\n")
+    /// The last lines of each log that has any, for a report.
+    pub(crate) fn logs(&self) -> Vec<String> {
+        let mut logs = Vec::new();
+        for (number, replica) in self.replicas.iter().enumerate() {
+            let text = replica.last_lines();
+            let lines: Vec<_> = text.lines().collect();
+            let last = lines[lines.len().saturating_sub(LOG_LINES)..].iter();
+            logs.extend(last.map(|line| format!("replica {} logged: {line}", number + 1)));
+        }
+        logs
     }
 }

@@ -52,13 +52,23 @@ fn a_short_scenario_holds() {
     assert!(text.contains(" 0 wrong") && text.contains("held smoke"), "{text}");
 }
 
+/// What the checker is for, over real processes.
+#[test]
+fn replicas_that_keep_their_copies_too_long_are_found_out() {
+    let output = run(&["--only", "blunder"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("reads were wrong") && text.contains("older than the bound: "), "{text}");
+    assert!(text.contains("BROKEN blunder"), "{text}");
+}
+
 #[test]
 fn the_scenarios_have_names() {
     let output = run(&["--list"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success());
     assert!(text.starts_with("calm ") && text.contains("\nredis-troubles "), "{text}");
-    assert_eq!(text.lines().count(), 13);
+    assert_eq!(text.lines().count(), 14);
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(super) async fn restarts(setup: &Setup) -> anyhow::Result<Report> {
     // A commit that is flushed takes those before it along: from here on nobody else writes.
     stage.stop_load().await;
     let mut lost = 0;
-    for _ in 0..setup.count(2, 5) {
+    for _ in 0..setup.count(3, 8) {
         lost += lose(&mut stage).await?;
     }
     stage.note(format!("{lost} commits lost"));

@@ -7,10 +7,13 @@ use tokio::time::Instant;
 
 use crate::stage::{Report, Setup, Stage, wait};
 
+/// The server's default for `LARDER_L2_LEASE`: nobody waits longer for another replica's load.
+const LEASE: Duration = Duration::from_secs(3);
+/// What looking, and then loading for itself, may take on a busy machine.
+const SLACK: Duration = Duration::from_secs(1);
+
 pub(super) async fn messages(setup: &Setup) -> anyhow::Result<Report> {
-    // The database would tell as well, and nobody would miss the messages: what is left is the look at the change log.
-    let silent = ("larder.notify".to_owned(), "off".to_owned());
-    let mut stage = setup.stage_with(|plan| plan.postgres.push(silent)).await?;
+    let mut stage = setup.quiet_stage().await?;
     stage.start_load().await;
     let end = Instant::now() + setup.seconds(10, 20);
     let mut cut = 0;
@@ -36,23 +39,50 @@ pub(super) async fn messages(setup: &Setup) -> anyhow::Result<Report> {
     Ok(stage.end().await)
 }
 
+/// Replicas whose messages are lost, and that look at the change log too rarely.
+pub(super) async fn blunder(setup: &Setup) -> anyhow::Result<Report> {
+    let rare = ("LARDER_STALENESS_BOUND", "20s".to_owned());
+    let mut stage = setup.quiet_stage_with(|plan| plan.replicas.push(rare)).await?;
+    stage.world.set_faults(Faults { push_drop: 1.0, ..Faults::default() });
+    stage.start_load().await;
+    wait(Duration::from_secs(3)).await;
+    Ok(stage.end().await)
+}
+
 pub(super) async fn replays(setup: &Setup) -> anyhow::Result<Report> {
-    let mut stage = setup.stage().await?;
+    let mut stage = setup.quiet_stage().await?;
     stage.start_load().await;
     // There must be something to bring up again.
     wait(setup.seconds(5, 60)).await;
     let replay = Faults { replay: 0.1, ..Faults::default() };
     stage.with_faults(replay, setup.seconds(15, 60)).await;
-    // Old ones and nothing but old ones, while no message says that they are.
-    let all = Faults { replay: 1.0, replay_age: setup.seconds(2, 30), push_drop: 1.0, ..Faults::default() };
-    stage.with_faults(all, setup.seconds(10, 60)).await;
     stage.stop_load().await;
-    let replayed = counted(&stage, |proxy| proxy.counts().replayed);
-    stage.note(format!("{replayed} frames replayed"));
-    stage.must(replayed > 0, "no frame was replayed");
+    must_have_replayed(&mut stage);
     stage.must_be_without_errors();
     stage.must_keep_its_rate();
     Ok(stage.end().await)
+}
+
+pub(super) async fn only_replays(setup: &Setup) -> anyhow::Result<Report> {
+    let mut stage = setup.quiet_stage().await?;
+    stage.start_load().await;
+    wait(setup.seconds(5, 60)).await;
+    stage.shop.tally.reset_latencies();
+    // The values of leases come up again as well, and no message says what is old.
+    let all = Faults { replay: 1.0, replay_age: setup.seconds(2, 30), push_drop: 1.0, ..Faults::default() };
+    stage.with_faults(all, setup.seconds(20, 60)).await;
+    stage.stop_load().await;
+    must_have_replayed(&mut stage);
+    let longest = stage.shop.tally.figures().latency.max;
+    stage.must(longest <= LEASE + SLACK, format!("a read waited for {longest:.1?}, a lease lasts {LEASE:?}"));
+    stage.must_be_without_errors();
+    Ok(stage.end().await)
+}
+
+fn must_have_replayed(stage: &mut Stage) {
+    let replayed = counted(stage, |proxy| proxy.counts().replayed);
+    stage.note(format!("{replayed} frames replayed"));
+    stage.must(replayed > 0, "no frame was replayed");
 }
 
 fn counted(stage: &Stage, count: impl Fn(&Proxy) -> u64) -> u64 {

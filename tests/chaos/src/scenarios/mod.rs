@@ -16,14 +16,18 @@ use crate::stage::{Report, Setup};
 pub(crate) enum Scenario {
     /// A few seconds of load, lost messages and a Redis that is emptied: for `make test`
     Smoke,
+    /// Replicas that were told to keep a longer bound than the one they are checked by: must be found out
+    Blunder,
     /// Nothing is broken: 0 wrong, writes seen everywhere with a p99 under 10 ms and within 50 ms
     Calm,
     /// Subscribers cut every 2 s, messages lost, then all of them, then 5 s late: nothing older than the bound
     Messages,
     /// Redis emptied again and again, full, read-only, and unable to save: 0 wrong, 0 errors
     RedisTroubles,
-    /// Redis answers with frames that it was given long ago: 0 wrong
+    /// Redis answers one time in ten with a frame that it was given long ago: 0 wrong, 0 errors
     Replays,
+    /// Redis answers with nothing but what it was given long ago: 0 wrong, and nobody waits for more than a lease
+    OnlyReplays,
     /// Redis killed and restarted, empty or from an old file, then down: 0 failed reads and writes
     RedisRestarts,
     /// Redis stopped (SIGSTOP): reads wait at most for the command timeout
@@ -45,9 +49,10 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    /// What all of them are, but for the smoke test, which is a part of others.
+    /// All of them but those that test this program.
     pub(crate) fn all() -> Vec<Self> {
-        Self::value_variants().iter().copied().filter(|scenario| *scenario != Self::Smoke).collect()
+        let own = [Self::Smoke, Self::Blunder];
+        Self::value_variants().iter().copied().filter(|scenario| !own.contains(scenario)).collect()
     }
 
     /// Its name on the command line, and what it is about.
@@ -62,10 +67,12 @@ impl Scenario {
     pub(crate) async fn run(self, setup: &Setup) -> anyhow::Result<Report> {
         match self {
             Self::Smoke => calm::smoke(setup).await,
+            Self::Blunder => messages::blunder(setup).await,
             Self::Calm => calm::calm(setup).await,
             Self::Messages => messages::messages(setup).await,
             Self::RedisTroubles => redis::troubles(setup).await,
             Self::Replays => messages::replays(setup).await,
+            Self::OnlyReplays => messages::only_replays(setup).await,
             Self::RedisRestarts => redis::restarts(setup).await,
             Self::RedisPaused => redis::paused(setup).await,
             Self::Partitions => replicas::partitions(setup).await,

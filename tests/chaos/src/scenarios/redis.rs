@@ -13,7 +13,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_millis(100);
 pub(super) async fn troubles(setup: &Setup) -> anyhow::Result<Report> {
     let files = TempDir::new("chaos-redis");
     let dir = format!("\"{}\"", files.path().display());
-    let mut stage = setup.stage_with(|plan| plan.redis.push(("dir".to_owned(), dir))).await?;
+    let mut stage = setup.quiet_stage_with(|plan| plan.redis.push(("dir".to_owned(), dir))).await?;
     stage.start_load().await;
     let length = setup.seconds(8, 20);
     let end = Instant::now() + setup.seconds(12, 60);
@@ -54,7 +54,7 @@ pub(super) async fn troubles(setup: &Setup) -> anyhow::Result<Report> {
 }
 
 pub(super) async fn restarts(setup: &Setup) -> anyhow::Result<Report> {
-    let mut stage = setup.stage().await?;
+    let mut stage = setup.quiet_stage().await?;
     stage.start_load().await;
     let redis = &stage.world.redis;
     wait(Duration::from_secs(2)).await;
