@@ -47,7 +47,7 @@ impl<V: Value> Cache<V> {
                 continue;
             }
             self.counters().l2_sets.add(fills.len() as u64);
-            let _ = l2.fill(incarnation, &fills, &[], "", self.counters()).await;
+            let _ = l2.fill(incarnation, &fills, &[], self.counters()).await;
         }
     }
 }

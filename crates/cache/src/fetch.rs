@@ -8,11 +8,12 @@ use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use crate::{
-    Cache, Incarnation, LoadError, Loaded, Moment, Policy, Tier, Value,
+    Cache, Incarnation, LoadError, Loaded, Policy, Tier, Value,
     flight::{Duty, FlightKey},
     frame::Frame,
     l1::Entry,
-    l2::{BackOff, Fill, L2, Watched},
+    l2::{Away, BackOff, Fill, L2, Watched},
+    lease::{Lease, Leases},
     load::Landed,
     memory::{Depends, Origin},
 };
@@ -69,13 +70,15 @@ impl<V: Value> Cache<V> {
             return;
         };
         self.settle(&mut duty, &search, frames);
+        self.counters().l2_misses.add(duty.len() as u64);
         if duty.is_empty() {
             return;
         }
         let value = format!("{:016x}:{:016x}", l2.replica, self.shared().jitter.number());
-        let (mine, theirs) = self.compete(&l2, incarnation, duty, &value).await;
+        let (mine, theirs) = self.compete(&l2, incarnation, duty, &search, &value).await;
+        let rights = self::names(&mine).into_iter().map(|name| (name, value.as_bytes().to_vec())).collect();
         tokio::join!(
-            self.load_for_all(&l2, incarnation, mine, &search, &value),
+            self.load_for_all(&l2, incarnation, mine, &search, rights),
             self.wait_for(&l2, incarnation, theirs, &search, &value),
         );
     }
@@ -89,20 +92,13 @@ impl<V: Value> Cache<V> {
 
     /// Takes the frames that stand for outcomes.
     fn settle<F>(&self, duty: &mut Duty<V>, search: &Search<F>, frames: Vec<Option<Frame>>) {
+        let before = duty.len();
         let mut frames = frames.into_iter();
         duty.settle(|number, key| {
-            let entry = frames.next().flatten().and_then(|frame| self.judge_frame(number, key, search, frame));
-            match entry {
-                Some(entry) => {
-                    self.counters().l2_hits.one();
-                    Some(Ok(entry))
-                }
-                None => {
-                    self.counters().l2_misses.one();
-                    None
-                }
-            }
+            let frame = frames.next().flatten()?;
+            self.judge_frame(number, key, search, frame).map(Ok)
         });
+        self.counters().l2_hits.add((before - duty.len()) as u64);
     }
 
     /// Makes an entry of a frame that stands, and stores it in L1 unless something was learned since the key was captured.
@@ -147,26 +143,43 @@ impl<V: Value> Cache<V> {
 
     /// Divides a duty into what this replica has the right to load and what another loads. Where Redis gives no rights, as
     /// when it is full, this replica loads for itself.
-    async fn compete(&self, l2: &L2, incarnation: Incarnation, mut duty: Duty<V>, value: &str) -> (Duty<V>, Duty<V>) {
+    async fn compete<F>(
+        &self,
+        l2: &L2,
+        incarnation: Incarnation,
+        mut duty: Duty<V>,
+        search: &Search<F>,
+        value: &str,
+    ) -> (Duty<V>, Duty<V>) {
         let names = names(&duty);
-        let lost: Vec<bool> = match l2.lease(incarnation, &refs(&names), value, self.counters()).await {
-            Ok(leases) => leases.into_iter().map(|lease| matches!(lease, Ok(false))).collect(),
-            Err(_away) => vec![false; names.len()],
+        let Ok(leased) = l2.lease(incarnation, &refs(&names), value, self.counters()).await else {
+            let none = duty.split(|_| false);
+            return (duty, none);
         };
-        let theirs = duty.split(|place| lost.get(place).copied().unwrap_or(false));
+        let (lost, frames): (Vec<bool>, Vec<_>) = leased.into_iter().map(|leased| (leased.lost, leased.frame)).unzip();
+        let won = frames.into_iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(frame, _)| frame).collect();
+        let theirs = duty.split(|place| lost[place]);
         self.counters().leases_won.add(duty.len() as u64);
         self.counters().leases_lost.add(theirs.len() as u64);
+        let rights = self::names(&duty);
+        self.settle(&mut duty, search, won);
+        if duty.len() < rights.len() {
+            let needed = self::names(&duty);
+            let unused = rights.into_iter().filter(|name| !needed.contains(name));
+            let unused: Vec<_> = unused.map(|name| (name, value.as_bytes().to_vec())).collect();
+            let _ = l2.fill(incarnation, &[], &unused, self.counters()).await;
+        }
         (duty, theirs)
     }
 
-    /// Loads, tells who waits here, then fills L2 for who waits elsewhere.
+    /// Loads, tells who waits here, then fills L2 for who waits elsewhere and gives the rights back.
     async fn load_for_all<F, Fut>(
         &self,
         l2: &L2,
         incarnation: Incarnation,
         duty: Duty<V>,
         search: &Search<F>,
-        value: &str,
+        rights: Vec<(Box<str>, Vec<u8>)>,
     ) where
         F: Fn(Vec<usize>) -> Fut + Sync,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
@@ -174,12 +187,11 @@ impl<V: Value> Cache<V> {
         if duty.is_empty() {
             return;
         }
-        let names = names(&duty);
         let landed = self.load(duty, search.policy, &search.places, &search.load).await;
         let fills = landed.map_or_else(Vec::new, |landed| self.fills(search.policy, landed));
         self.counters().l2_sets.add(fills.len() as u64);
         // Who waits elsewhere finds the fill, or that the right is free, or in the end that it has run out.
-        let _ = l2.fill(incarnation, &fills, &refs(&names), value, self.counters()).await;
+        let _ = l2.fill(incarnation, &fills, &rights, self.counters()).await;
     }
 
     /// What a load brought, for other replicas. What was outdated while it was loaded is left out: it would only be refused.
@@ -225,8 +237,7 @@ impl<V: Value> Cache<V> {
     {
         let began = self.clock().now();
         let mut looks = BackOff::new(FIRST_LOOK, LAST_LOOK);
-        // The lease of each key by its name, and since when it has been seen.
-        let mut seen: HashMap<Box<str>, (Vec<u8>, Moment)> = HashMap::new();
+        let mut leases = Leases::default();
         while !duty.is_empty() {
             sleep(looks.next(self.jitter())).await;
             if self.clock().now().since(began) > self.config().load_timeout {
@@ -235,65 +246,46 @@ impl<V: Value> Cache<V> {
             let names = names(&duty);
             let watched = match self.usable_l2() {
                 Some((_, now)) if now == incarnation => l2.watch(incarnation, &refs(&names), self.counters()).await,
-                _ => Err(crate::l2::Away),
+                _ => Err(Away),
             };
             let Ok(watched) = watched else {
                 self.load(duty, search.policy, &search.places, &search.load).await;
                 return;
             };
-            let (frames, leases): (Vec<_>, Vec<_>) =
+            let (frames, seen): (Vec<_>, Vec<_>) =
                 watched.into_iter().map(|Watched { frame, lease }| (frame, lease)).unzip();
-            let free = self.find_free(l2, incarnation, &names, leases, &mut seen).await;
-            let free: Vec<&str> = names.iter().zip(free).filter(|(_, free)| *free).map(|(name, _)| &**name).collect();
+            let now = self.clock().now();
+            let verdicts: HashMap<Box<str>, Lease> = names
+                .iter()
+                .zip(seen)
+                .map(|(name, lease)| (name.clone(), leases.judge(name, lease, now, l2.lease_length())))
+                .collect();
             self.settle(&mut duty, search, frames);
-            let keys: Vec<bool> = duty.keys().map(|(name, _)| free.contains(&&**name)).collect();
-            let freed = duty.split(|place| keys[place]);
-            if freed.is_empty() {
-                continue;
+            let of_keys: Vec<Lease> = duty.keys().map(|(name, _)| verdicts[name]).collect();
+            let overdue = duty.split(|place| of_keys[place] == Lease::Overdue);
+            let of_keys: Vec<Lease> = duty.keys().map(|(name, _)| verdicts[name]).collect();
+            let free = duty.split(|place| of_keys[place] == Lease::Free);
+            self.counters().leases_taken.add(overdue.len() as u64);
+            let mut mine = overdue;
+            // What is overdue is taken away, so that the next reader does not wait for it again.
+            let mut rights: Vec<_> = self::names(&mine)
+                .into_iter()
+                .filter_map(|name| leases.last(&name).map(|lease| (name, lease)))
+                .collect();
+            if !free.is_empty() {
+                let (won, theirs) = self.compete(l2, incarnation, free, search, value).await;
+                rights.extend(self::names(&won).into_iter().map(|name| (name, value.as_bytes().to_vec())));
+                mine.join(won);
+                duty.join(theirs);
             }
-            let (mine, theirs) = self.compete(l2, incarnation, freed, value).await;
-            duty.join(theirs);
             if !mine.is_empty() {
                 // What others load must not wait for this.
-                let (cache, l2, search, value) = (self.clone(), Arc::clone(l2), Arc::clone(search), value.to_owned());
+                let (cache, l2, search) = (self.clone(), Arc::clone(l2), Arc::clone(search));
                 self.shared()
                     .runtime
-                    .spawn(async move { cache.load_for_all(&l2, incarnation, mine, &search, &value).await });
+                    .spawn(async move { cache.load_for_all(&l2, incarnation, mine, &search, rights).await });
             }
         }
-    }
-
-    /// Which rights are free: nobody has them, or somebody has kept one for longer than it lasts by this replica's clock. The
-    /// latter is taken away first, so that a jump of Redis's clock delays nobody.
-    async fn find_free(
-        &self,
-        l2: &L2,
-        incarnation: Incarnation,
-        names: &[Box<str>],
-        leases: Vec<Option<Vec<u8>>>,
-        seen: &mut HashMap<Box<str>, (Vec<u8>, Moment)>,
-    ) -> Vec<bool> {
-        let now = self.clock().now();
-        let mut free = Vec::with_capacity(names.len());
-        for (name, lease) in names.iter().zip(leases) {
-            let Some(lease) = lease else {
-                free.push(true);
-                continue;
-            };
-            let (first, since) = seen.entry(name.clone()).or_insert_with(|| (lease.clone(), now));
-            if *first != lease {
-                (*first, *since) = (lease, now);
-            }
-            let overdue = now.since(*since) > l2.lease_length();
-            if overdue {
-                self.counters().leases_taken.one();
-                let released = l2.break_lease(incarnation, name, first, self.counters()).await;
-                free.push(released.is_ok());
-            } else {
-                free.push(false);
-            }
-        }
-        free
     }
 }
 

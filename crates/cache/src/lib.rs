@@ -25,6 +25,7 @@ mod jitter;
 mod knowledge;
 mod l1;
 mod l2;
+mod lease;
 mod load;
 mod memory;
 mod message;

@@ -44,6 +44,13 @@ pub(crate) struct Fill {
 /// What keys hold.
 type Stored = Vec<Option<Vec<u8>>>;
 
+/// What became of the wish to load a key for all.
+pub(crate) struct Leased {
+    /// Whether another replica has the right. Where Redis refuses to give any, as when it is full, nobody has it.
+    pub(crate) lost: bool,
+    pub(crate) frame: Option<Frame>,
+}
+
 /// What is there of a key that somebody else loads.
 pub(crate) struct Watched {
     pub(crate) frame: Option<Frame>,
@@ -103,54 +110,49 @@ impl L2 {
         Ok(frames.zip(leases).map(|(frame, lease)| Watched { frame, lease }).collect())
     }
 
-    /// Takes the right to load keys, where nobody has it. `Err` within means that Redis refuses, as when it is full.
+    /// Takes the right to load keys, where nobody has it, and looks for their frames once more: who had the right until now may
+    /// have filled them since the last look.
     pub(crate) async fn lease(
         &self,
         incarnation: Incarnation,
         names: &[&str],
         value: &str,
         counters: &Counters,
-    ) -> Result<Vec<RedisResult<bool>>, Away> {
-        let mut pipeline = Pipeline::with_capacity(names.len());
+    ) -> Result<Vec<Leased>, Away> {
+        let keys: Vec<String> = names.iter().map(|name| self.key(incarnation, name)).collect();
+        let mut pipeline = Pipeline::with_capacity(names.len() + 1);
         pipeline.ignore_errors();
         for name in names {
             let mut command = redis::cmd("SET");
             command.arg(self.lease_key(incarnation, name)).arg(value).arg("NX").arg("PX").arg(millis(self.lease));
             pipeline.add_command(command);
         }
-        let replies: Vec<RedisResult<Option<String>>> = self.link.pipeline(&pipeline, counters).await?;
-        Ok(replies.into_iter().map(|reply| reply.map(|set| set.is_some())).collect())
+        pipeline.cmd("MGET").arg(&keys);
+        let mut replies: Vec<RedisResult<redis::Value>> = self.link.pipeline(&pipeline, counters).await?;
+        let frames = replies.pop().and_then(Result::ok).and_then(|frames| redis::from_redis_value(frames).ok());
+        let frames: Stored = frames.unwrap_or_else(|| vec![None; keys.len()]);
+        let leased = keys.iter().zip(replies).zip(frames).map(|((key, set), frame)| Leased {
+            lost: matches!(set, Ok(redis::Value::Nil)),
+            frame: frame.and_then(|stored| self.check(key, stored, counters)),
+        });
+        Ok(leased.collect())
     }
 
-    /// Takes the right to load a key away from whoever has kept it for longer than it lasts.
-    pub(crate) async fn break_lease(
-        &self,
-        incarnation: Incarnation,
-        name: &str,
-        value: &[u8],
-        counters: &Counters,
-    ) -> Result<(), Away> {
-        let mut command = redis::cmd("EVAL");
-        command.arg(RELEASE).arg(1).arg(self.lease_key(incarnation, name)).arg(value);
-        self.link.query::<redis::Value>(&command, counters).await.map(drop)
-    }
-
-    /// Stores copies and gives the rights to load them back, in one round trip.
+    /// Stores copies and gives back rights to load, each a name and the value of its lease, in one round trip.
     pub(crate) async fn fill(
         &self,
         incarnation: Incarnation,
         fills: &[Fill],
-        released: &[&str],
-        value: &str,
+        rights: &[(Box<str>, Vec<u8>)],
         counters: &Counters,
     ) -> Result<(), Away> {
-        let mut pipeline = Pipeline::with_capacity(fills.len() + released.len());
+        let mut pipeline = Pipeline::with_capacity(fills.len() + rights.len());
         pipeline.ignore_errors();
         fills.iter().filter_map(|fill| self.set(incarnation, fill)).for_each(|command| {
             pipeline.add_command(command);
         });
-        for name in released {
-            pipeline.cmd("EVAL").arg(RELEASE).arg(1).arg(self.lease_key(incarnation, name)).arg(value);
+        for (name, value) in rights {
+            pipeline.cmd("EVAL").arg(RELEASE).arg(1).arg(self.lease_key(incarnation, name)).arg(&value[..]);
         }
         self.send(&pipeline, counters).await
     }
