@@ -81,7 +81,7 @@ pub(super) async fn stampede(setup: &Setup) -> anyhow::Result<Report> {
     let mut stage = setup.stage_with(|plan| plan.postgres.push(log)).await?;
     let mut session = stage.world.psql().await?;
     for round in 0..setup.count(3, 10) {
-        let id = format!("cold-{round}");
+        let id = format!("cold-{round}-key");
         session.run(&format!("INSERT INTO products (id, name) VALUES ('{id}', 'Cold')")).await?;
         // Until every replica has learned of it, none may take what another one read.
         wait(stage.shop.history.bound()).await;
@@ -89,9 +89,9 @@ pub(super) async fn stampede(setup: &Setup) -> anyhow::Result<Report> {
         // PostgreSQL writes its log a moment later.
         wait(Duration::from_millis(500)).await;
         let log = stage.world.postgres.log();
-        let queries = log.lines().filter(|line| line.contains("parameters: ") && line.contains(&id)).count();
-        stage.note(format!("{id}: {queries} queries"));
-        stage.must(queries == 1, format!("{queries} queries for {id}"));
+        let queries: Vec<_> = log.lines().filter(|line| line.contains("parameters: ") && line.contains(&id)).collect();
+        stage.note(format!("{id}: {}", queries.len()));
+        stage.must(queries.len() == 1, format!("{} queries for {id}:\n    {}", queries.len(), queries.join("\n    ")));
         stage.must(failed == 0, format!("{failed} readers of {id} failed"));
     }
     // The key is not in the history, and something must be.
