@@ -6,7 +6,7 @@ use std::{
 };
 
 use larder_cache::Incarnation;
-use larder_proto::catalog::{ProductEvent, ProductEventKind as Kind};
+use larder_proto::catalog::ProductEvent;
 use larder_server::contract::Position;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::time::sleep;
@@ -151,11 +151,17 @@ async fn a_stream_starts_after_a_write(database: &Database) {
         [(&created, &["b", "c", "d", "a", "end"]), (&imported, &["a", "end"]), (&deleted, &["end"])];
     for (token, ids) in expected {
         let mut watching = Watching::open(&server, token, None).await.expect("a stream");
-        for id in ids {
-            let event = watching.event().await.expect("an event");
-            assert_eq!(event.id, *id);
-            assert_eq!(event.kind() == Kind::Delete, *id == "a");
+        let mut told = Vec::new();
+        while told.last().is_none_or(|last| last != "end") {
+            told.push(watching.event().await.expect("an event").id);
         }
+        // Transactions of other databases of the same server may be open, and then writes of before are told again.
+        let exact = matches!(database, Database::Sqlite(_));
+        assert!(
+            told.ends_with(&ids.iter().map(|&id| id.to_owned()).collect::<Vec<_>>()[..])
+                && (!exact || told.len() == ids.len()),
+            "{told:?} for {ids:?}"
+        );
     }
     server.stop().await;
 }

@@ -56,12 +56,15 @@ impl Watching {
 
     /// The next event.
     pub(crate) async fn event(&mut self) -> Result<ProductEvent, Status> {
-        loop {
-            let message = self.message().await?.expect("a stream that goes on");
-            if let Some(event) = message.event {
-                return Ok(event);
+        let wait = async {
+            loop {
+                let message = self.message().await?.expect("a stream that goes on");
+                if let Some(event) = message.event {
+                    return Ok(event);
+                }
             }
-        }
+        };
+        timeout(LONG, wait).await.expect("an event in time")
     }
 
     /// The next event in short: what happened to which product, and its name now.
