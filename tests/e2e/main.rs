@@ -34,5 +34,6 @@ mod shutdown;
 mod smoke;
 mod startup;
 mod together;
+mod watching;
 mod write_calls;
 mod writes;

@@ -45,6 +45,14 @@ impl Snapshot {
     pub fn sees(&self, id: u64) -> bool {
         id < self.xmin || (id < self.xmax && self.in_progress.binary_search(&id).is_err())
     }
+
+    /// Whether it saw everything that another one saw.
+    pub fn covers(&self, other: &Self) -> bool {
+        let unseen = |id: u64| other.in_progress.binary_search(&id).is_ok();
+        let above = other.in_progress.iter().filter(|&&id| id >= self.xmax).count() as u64;
+        above >= other.xmax.saturating_sub(self.xmax)
+            && self.in_progress.iter().take_while(|&&id| id < other.xmax).all(|&id| unseen(id))
+    }
 }
 
 /// Which life of the database this is: change ids of one mean nothing in another.
@@ -74,4 +82,33 @@ pub enum News {
         /// Those changes.
         changes: Vec<Change>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(xmin: u64, xmax: u64, in_progress: &[u64]) -> Snapshot {
+        Snapshot { xmin, xmax, in_progress: in_progress.to_vec() }
+    }
+
+    #[test]
+    fn a_snapshot_covers_what_it_sees_all_of() {
+        let snapshots = [
+            snapshot(5, 5, &[]),
+            snapshot(5, 8, &[5]),
+            snapshot(5, 8, &[5, 6]),
+            snapshot(6, 8, &[6]),
+            snapshot(8, 8, &[]),
+            snapshot(5, 9, &[5, 8]),
+            snapshot(5, 7, &[5]),
+            snapshot(7, 10, &[7, 9]),
+        ];
+        for one in &snapshots {
+            for other in &snapshots {
+                let expected = (0..12).all(|id| one.sees(id) || !other.sees(id));
+                assert_eq!(one.covers(other), expected, "{one:?} covers {other:?}");
+            }
+        }
+    }
 }

@@ -53,7 +53,7 @@ pub(crate) struct Passes {
 
 /// Up to which wish looks have been made, and up to which one of them succeeded.
 #[derive(Debug, Clone, Copy, Default)]
-struct Done {
+pub(crate) struct Done {
     tried: u64,
     succeeded: u64,
 }
@@ -87,6 +87,11 @@ impl Passes {
                 return;
             }
         }
+    }
+
+    /// Tells of every look that has been made.
+    pub(crate) fn looks(&self) -> watch::Receiver<Done> {
+        self.done.subscribe()
     }
 
     /// Waits for a look that begins after this call. Many wishes cost one look. Returns whether it succeeded.

@@ -33,6 +33,7 @@ mod read;
 mod seen;
 mod stats;
 mod together;
+mod view;
 
 pub use cache::{Cache, Reader};
 pub use change::{Change, Incarnation, News, Pass, Snapshot, Subject};

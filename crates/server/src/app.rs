@@ -15,7 +15,7 @@ use tokio::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    catalog::{Catalog, Log},
+    catalog::{Catalog, WatchConfig},
     config::{Config, ServerConfig},
     grpc::{Front, FrontOptions},
     net::{Connections, Limits, Listener, Workers},
@@ -126,7 +126,7 @@ impl Running {
         }
 
         let mut tasks = JoinSet::new();
-        let catalog = start_catalog(&repository, cache, clock, &mut tasks).await?;
+        let catalog = start_catalog(&repository, cache, server.watch.clone(), clock, &mut tasks).await?;
         tasks.spawn(crate::report::report(catalog.clone()));
         tasks.spawn(prune(Arc::clone(&repository), server.change_retention));
 
@@ -181,6 +181,7 @@ impl Running {
             self.health.set_service_status(name, ServingStatus::NotServing).await;
         }
         let _ = self.draining.send(true);
+        self.catalog.end_watching();
         // Nobody who watches the health of a server that goes would end the stream; its end is the last news.
         for name in ALL_SERVING {
             self.health.clear_service_status(name).await;
@@ -201,6 +202,7 @@ impl Running {
 async fn start_catalog(
     repository: &Arc<Repository>,
     config: CacheConfig,
+    watch: WatchConfig,
     clock: Clock,
     tasks: &mut JoinSet<()>,
 ) -> Result<Catalog, ServeError> {
@@ -208,11 +210,12 @@ async fn start_catalog(
     let seed = rand::random();
     let cache = Cache::sharing(config, clock, Handle::current(), seed).map_err(ServeError::Redis)?;
     tasks.spawn(cache.clone().share());
-    tasks.spawn(cache.clone().follow(Arc::new(Log(Arc::clone(repository)))));
+    let catalog = Catalog::new(cache.clone(), Arc::clone(repository), Handle::current()).with_watch(watch);
+    tasks.spawn(cache.clone().follow(Arc::new(catalog.log())));
     if let Err(error) = cache.first_pass().await {
         tracing::warn!(%error, "starting without having read the change log");
     }
-    Ok(Catalog::new(cache, Arc::clone(repository), Handle::current()))
+    Ok(catalog)
 }
 
 /// Accepts connections until they are to end.

@@ -114,6 +114,10 @@ impl ProductRepository for Repository {
         each!(self, inner => inner.pass(since, limit).await)
     }
 
+    async fn replay(&self, since: &Snapshot, of: Incarnation, limit: u32) -> Result<Option<Pass>, StorageError> {
+        each!(self, inner => inner.replay(since, of, limit).await)
+    }
+
     async fn changed(&self, at_most: Duration) {
         each!(self, inner => inner.changed(at_most).await);
     }

@@ -112,6 +112,15 @@ pub enum PassChanges {
 }
 
 impl PassChanges {
+    /// What came after a snapshot, if it is not more than `limit`.
+    pub(crate) fn after(snapshot: &Snapshot, changes: Vec<Change>, limit: u32) -> Self {
+        if changes.len() > limit as usize {
+            Self::Window { from: snapshot.xmax, changes: Vec::new() }
+        } else {
+            Self::Complete(changes)
+        }
+    }
+
     /// The window made of the newest changes whose ids are at least `below`, of which at most `limit` + 1 were read: one too
     /// many tells that more were left out.
     ///

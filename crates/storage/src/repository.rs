@@ -199,6 +199,16 @@ pub trait ProductRepository: Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Pass, StorageError>> + Send;
 
+    /// Reads the change log again from an earlier snapshot of the incarnation `of`, for somebody who does not follow it: what
+    /// [`changed`](Self::changed) waits for stays as it is. `None` when the log does not tell what came after that snapshot,
+    /// being of another incarnation or pruned. Of more than `limit` changes none is told ([`PassChanges::Window`]).
+    fn replay(
+        &self,
+        since: &Snapshot,
+        of: Incarnation,
+        limit: u32,
+    ) -> impl Future<Output = Result<Option<Pass>, StorageError>> + Send;
+
     /// Waits until there may be something new in the change log, at most `at_most`. Wakes too often rather than too rarely;
     /// a database that cannot tell waits the whole time.
     fn changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send;

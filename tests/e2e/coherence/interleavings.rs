@@ -14,7 +14,7 @@ use std::{
 };
 
 use larder_cache::{Cache, CacheConfig, Clock, Freshness, Incarnation};
-use larder_server::catalog::{Catalog, Log};
+use larder_server::catalog::Catalog;
 use larder_storage::{ProductRepository as _, Repository, StorageConfig};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{runtime::Handle, task::JoinSet, time::sleep};
@@ -59,10 +59,10 @@ async fn race(database: &Database) {
     let config = CacheConfig::default();
     let bound = config.staleness_bound;
     let cache = Cache::new(config, Clock::system(), Handle::current(), seed);
-    let following = tokio::spawn(cache.clone().follow(Arc::new(Log(Arc::clone(&repository)))));
+    let catalog = Catalog::new(cache.clone(), Arc::clone(&repository), Handle::current());
+    let following = tokio::spawn(cache.clone().follow(Arc::new(catalog.log())));
     cache.first_pass().await.expect("a look at the change log");
     let history = Arc::new(History::new(cache.clock().clone(), bound));
-    let catalog = Catalog::new(cache.clone(), Arc::clone(&repository), Handle::current());
     let mut race = Race {
         database,
         catalog,

@@ -5,11 +5,17 @@ use std::{sync::Arc, time::Duration};
 use larder_cache as cache;
 use larder_storage::{self as storage, ProductRepository as _, Repository};
 
-use super::product_name;
+use super::{
+    product_name,
+    watch::{Hub, Step},
+};
 use crate::contract::{category_term, tag_term};
 
-/// The change log of a repository, as the cache follows it.
-pub struct Log(pub Arc<Repository>);
+/// The change log of a repository, as the cache follows it. Those who watch products are told of what it reads.
+pub struct Log {
+    pub(super) repository: Arc<Repository>,
+    pub(super) hub: Arc<Hub>,
+}
 
 impl cache::ChangeLog for Log {
     async fn pass(
@@ -17,16 +23,21 @@ impl cache::ChangeLog for Log {
         since: Option<(&cache::Snapshot, cache::Incarnation)>,
         limit: u32,
     ) -> Result<cache::Pass, String> {
-        let since = since.map(|(snapshot, incarnation)| {
-            let cache::Snapshot { xmin, xmax, in_progress } = snapshot.clone();
-            (storage::Snapshot { xmin, xmax, in_progress }, storage::Incarnation(incarnation.0))
-        });
-        let since = since.as_ref().map(|(snapshot, incarnation)| (snapshot, *incarnation));
-        let pass = self.0.pass(since, limit).await.map_err(|error| error.to_string())?;
-        let storage::Snapshot { xmin, xmax, in_progress } = pass.snapshot;
+        let of = since.map(|(snapshot, incarnation)| (to_storage(snapshot), storage::Incarnation(incarnation.0)));
+        let asked = of.as_ref().map(|(snapshot, incarnation)| (snapshot, *incarnation));
+        let pass = self.repository.pass(asked, limit).await.map_err(|error| error.to_string())?;
+        let (snapshot, incarnation) = (to_cache(pass.snapshot), cache::Incarnation(pass.incarnation.0));
+        if self.hub.watched() && since.is_none_or(|(since, of)| *since != snapshot || of != incarnation) {
+            let changes = match &pass.changes {
+                storage::PassChanges::Complete(changes) => Some(changes.clone()),
+                storage::PassChanges::Window { .. } => None,
+            };
+            let since = since.map(|(since, _)| since.clone());
+            self.hub.tell(Step { since, to: snapshot.clone(), incarnation, changes });
+        }
         Ok(cache::Pass {
-            snapshot: cache::Snapshot { xmin, xmax, in_progress },
-            incarnation: cache::Incarnation(pass.incarnation.0),
+            snapshot,
+            incarnation,
             news: match pass.changes {
                 storage::PassChanges::Complete(changes) => {
                     cache::News::Complete(changes.into_iter().map(change).collect())
@@ -39,8 +50,19 @@ impl cache::ChangeLog for Log {
     }
 
     async fn changed(&self, at_most: Duration) {
-        self.0.changed(at_most).await;
+        self.repository.changed(at_most).await;
     }
+}
+
+/// A snapshot in the words of the cache.
+pub(super) fn to_cache(storage::Snapshot { xmin, xmax, in_progress }: storage::Snapshot) -> cache::Snapshot {
+    cache::Snapshot { xmin, xmax, in_progress }
+}
+
+/// A snapshot in the words of the database.
+pub(super) fn to_storage(snapshot: &cache::Snapshot) -> storage::Snapshot {
+    let cache::Snapshot { xmin, xmax, in_progress } = snapshot.clone();
+    storage::Snapshot { xmin, xmax, in_progress }
 }
 
 /// A change of the database in the words of the cache.

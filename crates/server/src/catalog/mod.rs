@@ -3,6 +3,7 @@
 mod copy;
 mod follow;
 mod together;
+mod watch;
 mod write;
 
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use tokio::runtime::Handle;
 
 pub use copy::{Copy, PageCopy};
 pub use follow::Log;
+use watch::Hub;
+pub use watch::{Event, EventKind, Start, WatchConfig, WatchError, Watcher};
 pub use write::Written;
 
 use crate::contract::{ListRequest, ProductId, Read, SearchRequest, encode};
@@ -25,6 +28,7 @@ pub struct Catalog {
     cache: Cache<Copy>,
     repository: Arc<Repository>,
     runtime: Handle,
+    hub: Arc<Hub>,
 }
 
 /// A page with its products.
@@ -62,7 +66,7 @@ const LONGEST_KEY: usize = PREFIX.len() + 64;
 impl Catalog {
     /// Joins a cache and a repository. Everything that touches the database runs on `runtime`.
     pub fn new(cache: Cache<Copy>, repository: Arc<Repository>, runtime: Handle) -> Self {
-        Self { cache, repository, runtime }
+        Self { cache, repository, runtime, hub: Arc::new(Hub::new(WatchConfig::default())) }
     }
 
     /// The cache.

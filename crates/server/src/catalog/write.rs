@@ -12,7 +12,7 @@ use larder_storage::{
 };
 
 use super::{Catalog, Copy, follow::change, product_name};
-use crate::contract::encode;
+use crate::contract::{Stamp, encode};
 
 /// What a write made, and the token of its commit.
 #[derive(Debug)]
@@ -21,6 +21,15 @@ pub struct Written<T> {
     pub value: T,
     /// Names the commit; `None` when nothing was to be written.
     pub token: Option<Token>,
+    /// Every change of a lower id was finished when it was made.
+    pub horizon: u64,
+}
+
+impl<T> Written<T> {
+    /// What its writer is told of the commit; `None` when nothing was to be written.
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.token.map(|token| Stamp { token, horizon: self.horizon })
+    }
 }
 
 impl Catalog {
@@ -91,7 +100,7 @@ impl Catalog {
             let commit = larder_cache::Commit { incarnation, horizon, changes, items: items.into_iter().collect() };
             self.cache.wrote(commit).await;
         }
-        Written { value, token }
+        Written { value, token, horizon }
     }
 }
 

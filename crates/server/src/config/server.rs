@@ -8,6 +8,8 @@ use std::{
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use crate::catalog::WatchConfig;
+
 /// Where the server listens, what it accepts and how it ends. [`Default`] gives the documented defaults, except for those
 /// that depend on the machine.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +29,8 @@ pub struct ServerConfig {
     pub workers: usize,
     /// What clients may ask for.
     pub limits: Limits,
+    /// Who may watch products.
+    pub watch: WatchConfig,
     /// How long things may take.
     pub deadlines: Deadlines,
     /// How connections are kept.
@@ -106,6 +110,7 @@ impl Default for ServerConfig {
                 concurrent_streams: 1_000,
                 connections: 8_192,
             },
+            watch: WatchConfig::default(),
             deadlines: Deadlines {
                 request_default: Duration::from_secs(30),
                 request_max: Duration::from_mins(5),

@@ -4,6 +4,7 @@
 mod encode;
 mod filter;
 mod page;
+mod position;
 mod product;
 mod read;
 mod token;
@@ -14,9 +15,10 @@ pub use encode::{encode, to_message};
 pub use filter::{canonical_filter, parse_filter, parse_order};
 pub use page::{ListRequest, PageToken, SearchRequest, parse_list, parse_search};
 pub(crate) use page::{category_term, tag_term};
+pub use position::{Position, Step};
 pub use product::{ProductId, parse_etag, parse_id, parse_import, parse_mask, parse_product};
 pub use read::{Read, parse_read};
-pub use token::{decode_token, encode_token};
+pub use token::{Stamp, decode_token, encode_stamp, encode_token};
 pub use violation::{Violation, Violations};
 
 /// Ids in one batch.

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const COMMIT: u8 = 1;
 const COMMIT_LEN: usize = 16;
+const STAMP_LEN: usize = 24;
 
 /// Writes a token.
 pub fn encode_token(token: Token) -> String {
@@ -20,12 +21,40 @@ pub fn encode_token(token: Token) -> String {
 
 /// Reads a token; `None` when it is none.
 pub fn decode_token(text: &str) -> Option<Token> {
-    let content = unseal(COMMIT, text)?;
-    let (incarnation, id) = content.split_at_checked(8)?;
-    Some(Token {
-        incarnation: Incarnation(u64::from_be_bytes(incarnation.try_into().ok()?)),
-        id: u64::from_be_bytes(id.try_into().ok()?),
-    })
+    parse(&unseal(COMMIT, text)?).map(|(token, _)| token)
+}
+
+/// The token of a write, with what a stream of changes needs that starts there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Names the commit.
+    pub token: Token,
+    /// Every change of a lower id was finished when the write was made.
+    pub horizon: u64,
+}
+
+/// Writes the token of a write.
+pub fn encode_stamp(Stamp { token, horizon }: Stamp) -> String {
+    let mut content = Vec::with_capacity(STAMP_LEN);
+    for number in [token.incarnation.0, token.id, horizon] {
+        content.extend_from_slice(&number.to_be_bytes());
+    }
+    seal(COMMIT, &content)
+}
+
+/// Reads the token of a write; `None` when it is none.
+pub(super) fn decode_stamp(text: &str) -> Option<Stamp> {
+    let (token, horizon) = parse(&unseal(COMMIT, text)?)?;
+    Some(Stamp { token, horizon: horizon? })
+}
+
+/// The commit, and the horizon if there is one.
+fn parse(content: &[u8]) -> Option<(Token, Option<u64>)> {
+    let (numbers, []) = content.as_chunks::<8>() else { return None };
+    let mut numbers = numbers.iter().map(|bytes| u64::from_be_bytes(*bytes));
+    let token = Token { incarnation: Incarnation(numbers.next()?), id: numbers.next()? };
+    let horizon = numbers.next();
+    numbers.next().is_none().then_some((token, horizon))
 }
 
 /// Makes a text of some bytes. `kind` tells what they are, and their version.

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use super::names::DOMAIN;
-use crate::contract::Violations;
+use crate::{catalog::WatchError, contract::Violations};
 
 /// The type of a product in `google.rpc.ResourceInfo`.
 const PRODUCT: &str = "larder.catalog.v1.Product";
@@ -108,6 +108,45 @@ pub(super) fn write(error: &StorageError) -> Status {
         }
         StorageError::Url(_) | StorageError::Schema(_) | StorageError::Database(_) => internal(error),
     }
+}
+
+/// A stream of changes that cannot begin or go on.
+pub(super) fn watch(error: &WatchError) -> Status {
+    match error {
+        WatchError::TooMany => {
+            let text = "this replica has no place for another stream of changes; try again later, or another replica";
+            status(Code::ResourceExhausted, "TOO_MANY_WATCHERS", text)
+        }
+        WatchError::TooSlow => {
+            let text = "products change faster than this stream is read; resume with the token of the last message";
+            status(Code::ResourceExhausted, "WATCH_TOO_SLOW", text)
+        }
+        WatchError::TooOld => {
+            let text = "the change log does not tell any more what came after this start; \
+                        read again what is to be followed, and start from now";
+            status(Code::OutOfRange, "START_TOO_OLD", text)
+        }
+        WatchError::OtherIncarnation => {
+            let text = "the start belongs to a database that was lost or replaced; \
+                        read again what is to be followed, and start from now";
+            status(Code::OutOfRange, "START_LOST", text)
+        }
+        WatchError::UnknownState => {
+            invalid(&Violations::one("start_token", "names a state that the database does not have"))
+        }
+        WatchError::Read(error) => read(error),
+        WatchError::Storage(StorageError::Unavailable(_) | StorageError::Timeout(_)) => {
+            tracing::warn!(%error, "change log not read");
+            unavailable("the database cannot be asked what has changed")
+        }
+        WatchError::Storage(error) => internal(error),
+    }
+}
+
+/// A stream that ends because the server does.
+pub(super) fn draining() -> Status {
+    let text = "this replica is about to end; resume on another one with the token of the last message";
+    status(Code::Unavailable, "DRAINING", text)
 }
 
 /// A reply that is larger than what may be sent.

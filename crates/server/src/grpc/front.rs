@@ -57,8 +57,9 @@ type Other = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 const CATALOG: &str = "/larder.catalog.v1.ProductCatalog/";
-/// The method that streams.
+/// The methods that stream.
 pub(super) const IMPORT: &str = "/larder.catalog.v1.ProductCatalog/ImportProducts";
+pub(super) const WATCH: &str = "/larder.catalog.v1.ProductCatalog/WatchProducts";
 const LONGEST_REQUEST_ID: usize = 128;
 
 impl Front {
@@ -103,7 +104,7 @@ impl Front {
             }
         };
         let path = request.uri().path();
-        let unlimited = path == IMPORT || !path.starts_with(CATALOG);
+        let unlimited = streams(path) || !path.starts_with(CATALOG);
         let limit = if unlimited { asked } else { Some(asked.unwrap_or(self.request_default).min(self.request_max)) };
         Ok(limit.map(|limit| Instant::now() + limit))
     }
@@ -125,7 +126,7 @@ impl Respond for Front {
                 if let Some(deadline) = deadline {
                     request.extensions_mut().insert(Deadline(deadline));
                 }
-                if method == IMPORT {
+                if streams(&method) {
                     // It goes on when this call's future has ended, and logs under the same id.
                     request.headers_mut().insert(REQUEST_ID, id.clone());
                 }
@@ -177,6 +178,11 @@ impl Future for Call {
         response.headers_mut().insert(REQUEST_ID, this.id.clone());
         Poll::Ready(Ok(response))
     }
+}
+
+/// Whether a method may take any time.
+fn streams(path: &str) -> bool {
+    path == IMPORT || path == WATCH
 }
 
 fn answer(status: Status) -> Answer {

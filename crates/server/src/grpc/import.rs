@@ -2,7 +2,6 @@
 
 use std::{collections::HashSet, pin::Pin};
 
-use larder_cache::Token;
 use larder_proto::serving::{ImportProductsRequest, ImportProductsResponse, RejectedProduct};
 use larder_storage::{Imported, ProductData};
 use tokio::{sync::mpsc, time::timeout_at};
@@ -18,7 +17,7 @@ use super::{
 };
 use crate::{
     catalog::Catalog,
-    contract::{encode_token, parse_import},
+    contract::{encode_stamp, parse_import},
 };
 
 /// The stream of progress.
@@ -142,6 +141,7 @@ impl Import {
         let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         if !batch.is_empty() {
             let written = self.catalog.import(batch).await.map_err(|error| Some(errors::write(&error)))?;
+            self.report.token = written.stamp().map(encode_stamp).unwrap_or_default();
             for imported in written.value {
                 match imported {
                     Imported::Created => self.report.created += 1,
@@ -149,7 +149,6 @@ impl Import {
                     Imported::Unchanged => self.report.unchanged += 1,
                 }
             }
-            self.report.token = written.token.map_or_else(String::new, |token: Token| encode_token(token));
         }
         self.report.through_line = self.line;
         let report = self.report.clone();

@@ -8,5 +8,6 @@ mod names;
 mod repair;
 mod replies;
 mod service;
+mod watch;
 
 pub use front::{Front, FrontOptions};

@@ -5,14 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use larder_cache::{Entry, Tier, Token};
+use larder_cache::{Entry, Tier};
 use larder_proto::{
     Product, catalog,
     serving::{
         BatchGetProductsRequest, BatchGetProductsResponse, CacheCounts, CreateProductRequest, CreateProductResponse,
         DeleteProductRequest, DeleteProductResponse, GetProductRequest, GetProductResponse, ImportProductsRequest,
         ListProductsRequest, ListProductsResponse, SearchProductsRequest, SearchProductsResponse, UpdateProductRequest,
-        UpdateProductResponse, product_catalog_server::ProductCatalog,
+        UpdateProductResponse, WatchProductsRequest, product_catalog_server::ProductCatalog,
     },
 };
 use larder_storage::{Creation, Deletion, ProductMask, Update, Updating, WriteOptions};
@@ -23,12 +23,13 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     errors, import,
     replies::{Facts, product},
+    watch,
 };
 use crate::{
     catalog::{Catalog, Copy, Page, product_name},
     contract::{
-        MAX_BATCH, ProductId, Violations, encode_token, parse_etag, parse_id, parse_list, parse_mask, parse_product,
-        parse_read, parse_search, to_message,
+        MAX_BATCH, ProductId, Stamp, Violations, encode_stamp, parse_etag, parse_id, parse_list, parse_mask,
+        parse_product, parse_read, parse_search, to_message,
     },
 };
 
@@ -192,10 +193,11 @@ impl ProductCatalog for CatalogService {
         violations.or(()).map_err(|violations| errors::invalid(&violations))?;
 
         let written = self.catalog.create(id.clone(), data, options).await.map_err(|error| errors::write(&error))?;
+        let token = token(written.stamp());
         match written.value {
             Creation::Created(product) => {
                 let product = Some(Product::from(to_message(product)));
-                Ok(Response::new(CreateProductResponse { product, token: token(written.token) }))
+                Ok(Response::new(CreateProductResponse { product, token }))
             }
             Creation::Exists => Err(errors::exists(&id)),
             Creation::RequestIdReused => Err(request_id_reused()),
@@ -225,10 +227,11 @@ impl ProductCatalog for CatalogService {
         let id = id.into_string();
         let update = Update { id: id.clone(), data, mask, version, allow_missing: request.allow_missing };
         let written = self.catalog.update(update, options).await.map_err(|error| errors::write(&error))?;
+        let token = token(written.stamp());
         match written.value {
             Updating::Updated(product) => {
                 let product = Some(Product::from(to_message(product)));
-                Ok(Response::new(UpdateProductResponse { product, token: token(written.token) }))
+                Ok(Response::new(UpdateProductResponse { product, token }))
             }
             Updating::Missing => Err(errors::missing(&id)),
             Updating::VersionDiffers => Err(errors::changed(&id)),
@@ -244,11 +247,10 @@ impl ProductCatalog for CatalogService {
         let id = parse_id("id", request.id).map_err(|violations| errors::invalid(&violations))?.into_string();
         let version = parse_etag(&request.etag);
         let written = self.catalog.delete(id.clone(), version).await.map_err(|error| errors::write(&error))?;
+        let token = token(written.stamp());
         match written.value {
             Deletion::Missing if !request.allow_missing => Err(errors::missing(&id)),
-            Deletion::Deleted | Deletion::Missing => {
-                Ok(Response::new(DeleteProductResponse { token: token(written.token) }))
-            }
+            Deletion::Deleted | Deletion::Missing => Ok(Response::new(DeleteProductResponse { token })),
             Deletion::VersionDiffers => Err(errors::changed(&id)),
         }
     }
@@ -260,6 +262,12 @@ impl ProductCatalog for CatalogService {
         request: Request<Streaming<ImportProductsRequest>>,
     ) -> Result<Response<import::Progress>, Status> {
         Ok(Response::new(import::start(self.catalog.clone(), request)))
+    }
+
+    type WatchProductsStream = watch::Events;
+
+    async fn watch_products(&self, request: Request<WatchProductsRequest>) -> Result<Response<watch::Events>, Status> {
+        Ok(Response::new(watch::start(self.catalog.clone(), request).await?))
     }
 }
 
@@ -324,8 +332,8 @@ fn request_id_reused() -> Status {
     errors::invalid(&Violations::one("request_id", "was used within a day for a call that asked for something else"))
 }
 
-fn token(token: Option<Token>) -> String {
-    token.map(encode_token).unwrap_or_default()
+fn token(token: Option<Stamp>) -> String {
+    token.map(encode_stamp).unwrap_or_default()
 }
 
 /// An id for a product without one: 128 bits in lower-case hexadecimal digits. They are random, unless there is a request

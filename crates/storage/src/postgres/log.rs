@@ -55,6 +55,23 @@ impl PostgresRepository {
         }
     }
 
+    pub(super) async fn look_back(
+        &self,
+        since: &Snapshot,
+        of: Incarnation,
+        limit: u32,
+    ) -> Result<Option<Pass>, StorageError> {
+        let Seen { snapshot, life, pruned_below, changes, .. } = self.look_once(Some(since), limit).await?;
+        if life == Life::Standby {
+            return Err(StorageError::Unavailable("the server is a standby".into()));
+        }
+        if life != Life::Known(of) || pruned_below > since.xmin || snapshot.xmax < since.xmax {
+            return Ok(None);
+        }
+        let changes = PassChanges::after(&snapshot, changes, limit);
+        Ok(Some(Pass { snapshot, incarnation: of, changes }))
+    }
+
     /// One statement outside any transaction: its snapshot, and the changes that it sees and the last one did not; without a
     /// last one, the newest. One more than `limit` tells that there are more.
     async fn look_once(&self, since: Option<&Snapshot>, limit: u32) -> Result<Seen, StorageError> {

@@ -134,6 +134,10 @@ impl ProductRepository for PostgresRepository {
         self.look(since, limit).await
     }
 
+    async fn replay(&self, since: &Snapshot, of: Incarnation, limit: u32) -> Result<Option<Pass>, StorageError> {
+        self.look_back(since, of, limit).await
+    }
+
     async fn changed(&self, at_most: Duration) {
         self.listener.notified(at_most).await;
     }

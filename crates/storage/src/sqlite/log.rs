@@ -178,6 +178,31 @@ impl SqliteRepository {
         }
     }
 
+    /// On a connection of the readers, so that the follower's own still has its news to come.
+    pub(super) async fn look_back(
+        &self,
+        since: &Snapshot,
+        of: Incarnation,
+        limit: u32,
+    ) -> Result<Option<Pass>, StorageError> {
+        let database = self.current().await?;
+        let mut tx = database.readers.begin().await.map_err(driver::sort)?;
+        let (newest, life, below): (i64, String, i64) = sqlx::query_as(
+            "SELECT coalesce((SELECT max(id) FROM changes), 0), (SELECT id FROM incarnation), \
+             (SELECT below FROM changes_pruned)",
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(driver::sort)?;
+        let xmax = number(newest) + 1;
+        let told = database.incarnation(&life) == of && number(below) <= since.xmin && since.xmax <= xmax;
+        let found = if told { tail(&mut tx, since.xmax, limit).await? } else { Vec::new() };
+        tx.commit().await.map_err(driver::sort)?;
+        let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new() };
+        let changes = PassChanges::after(&snapshot, found, limit);
+        Ok(told.then_some(Pass { snapshot, incarnation: of, changes }))
+    }
+
     pub(super) async fn wait_for_change(&self, at_most: Duration) {
         let wait = async {
             loop {

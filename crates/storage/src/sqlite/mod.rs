@@ -172,6 +172,10 @@ impl ProductRepository for SqliteRepository {
         self.look(since, limit).await
     }
 
+    async fn replay(&self, since: &Snapshot, of: Incarnation, limit: u32) -> Result<Option<Pass>, StorageError> {
+        self.look_back(since, of, limit).await
+    }
+
     async fn changed(&self, at_most: Duration) {
         self.wait_for_change(at_most).await;
     }

@@ -102,6 +102,28 @@ pub(super) const LIMITS: &[Setting] = &[
             Ok(())
         },
     ),
+    Setting::new(
+        "max-watchers",
+        "LARDER_MAX_WATCHERS",
+        "64",
+        "NUMBER",
+        "Streams of changes (WatchProducts) at once; one more is refused with RESOURCE_EXHAUSTED.",
+        |config, text| {
+            config.server.watch.watchers = value::count(text, 0..=10_000)?;
+            Ok(())
+        },
+    ),
+    Setting::new(
+        "watch-backlog",
+        "LARDER_WATCH_BACKLOG",
+        "50000",
+        "NUMBER",
+        "Changes kept in memory for streams of changes that are read slowly; one that is further behind is cut off.",
+        |config, text| {
+            config.server.watch.backlog = value::count(text, 1..=10_000_000)?;
+            Ok(())
+        },
+    ),
 ];
 
 pub(super) const TIMES: &[Setting] = &[
@@ -121,7 +143,7 @@ pub(super) const TIMES: &[Setting] = &[
         "LARDER_MAX_DEADLINE",
         "5m",
         "DURATION",
-        "The latest deadline that a request may name; a later one is brought down to it. Imports have none.",
+        "The latest deadline that a request may name; a later one is brought down to it. Imports and streams of changes have none.",
         |config, text| {
             config.server.deadlines.request_max = value::duration_in(text, Duration::from_millis(10)..=DAY)?;
             Ok(())

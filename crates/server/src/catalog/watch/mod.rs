@@ -1,0 +1,290 @@
+//! Who watches products: told of every committed change once, from where it asked to begin.
+
+mod event;
+mod hub;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use larder_cache::{Freshness, Incarnation, ReadError, ReadOptions, Snapshot};
+use larder_storage::{Change, Filter, PassChanges, ProductRepository as _, StorageError, Subject};
+
+use self::{
+    event::{concerns, event},
+    hub::{Behind, Cursor},
+};
+use super::{Catalog, Copy, follow};
+use crate::contract::{Position, Read, Step as Told};
+
+pub use event::{Event, EventKind};
+pub use hub::WatchConfig;
+pub(super) use hub::{Hub, Step};
+
+/// Where to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// With what is committed from now on.
+    Now,
+    /// After what was told already.
+    After(Position),
+}
+
+/// Why a stream of changes cannot begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// There is no place for one more.
+    #[error("too many watch")]
+    TooMany,
+    /// Others change products faster than this one reads.
+    #[error("too far behind")]
+    TooSlow,
+    /// The change log does not tell any more what came after the start.
+    #[error("the start is too old")]
+    TooOld,
+    /// The start is of another database.
+    #[error("the start belongs to another incarnation of the database")]
+    OtherIncarnation,
+    /// The start is a state that the database has not reached.
+    #[error("the start is a state that the database does not have")]
+    UnknownState,
+    /// A product, or what has been learned, cannot be read now.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The change log cannot be read now.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Watches products. Dropping it gives its place to another one.
+pub struct Watcher {
+    catalog: Catalog,
+    cursor: Cursor,
+    filter: Filter,
+    position: Position,
+    /// What was committed between the start and the first step of the cursor.
+    before: VecDeque<Arc<Step>>,
+    /// The step that is being told, and how many of its changes have been.
+    current: Option<(Arc<Step>, usize)>,
+}
+
+/// Changes that are told together: their products are read in one go.
+const AT_ONCE: usize = 64;
+
+impl Catalog {
+    /// Limits who may watch, and how far behind. To be called before anybody does.
+    #[must_use]
+    pub fn with_watch(self, config: WatchConfig) -> Self {
+        Self { hub: Arc::new(Hub::new(config)), ..self }
+    }
+
+    /// The change log, for the cache to follow and for those who watch.
+    pub fn log(&self) -> follow::Log {
+        follow::Log { repository: Arc::clone(&self.repository), hub: Arc::clone(&self.hub) }
+    }
+
+    /// Ends every stream of changes.
+    pub(crate) fn end_watching(&self) {
+        self.hub.close();
+    }
+
+    /// Begins to watch the products that match a filter.
+    pub async fn watch(&self, start: Start, filter: Filter) -> Result<Watcher, WatchError> {
+        // First: nothing is lost then between what is read here and the first step.
+        let cursor = self.hub.join().ok_or(WatchError::TooMany)?;
+        let (snapshot, incarnation) = self.reached().await?;
+        let mut before = VecDeque::new();
+        let position = match start {
+            Start::Now => Position::after(snapshot, incarnation),
+            Start::After(position) => {
+                if position.incarnation != incarnation {
+                    return Err(WatchError::OtherIncarnation);
+                }
+                let newest = position.step.as_ref().map_or(&position.told, |step| &step.to);
+                if !snapshot.covers(newest) || !snapshot.covers(&position.told) {
+                    return Err(WatchError::UnknownState);
+                }
+                before = self.replay(&position).await?;
+                position
+            }
+        };
+        Ok(Watcher { catalog: self.clone(), cursor, filter, position, before, current: None })
+    }
+
+    /// The change log is learned up to here, which is no earlier than this call.
+    async fn reached(&self) -> Result<(Snapshot, Incarnation), WatchError> {
+        self.cache.reach(Freshness::FullyConsistent).await?;
+        Ok(self.cache.view().ok_or(ReadError::NoPass)?)
+    }
+
+    /// What has been committed since a position. The step in whose middle it is comes first, for itself: the changes that it
+    /// knows are told apart by version, and those that came later may have lower ones.
+    async fn replay(&self, position: &Position) -> Result<VecDeque<Arc<Step>>, WatchError> {
+        let Position { incarnation, told, step } = position;
+        let limit = self.cache.config().max_changes_per_pass;
+        let of = larder_storage::Incarnation(incarnation.0);
+        // On the runtime where the connections live, like every other query.
+        let (repository, since) = (Arc::clone(&self.repository), follow::to_storage(told));
+        let replayed = self.runtime.spawn(async move { repository.replay(&since, of, limit).await });
+        let pass = replayed.await.map_err(|error| StorageError::Unavailable(error.into()))??;
+        let Some(pass) = pass else { return Err(WatchError::TooOld) };
+        let to = follow::to_cache(pass.snapshot);
+        let whole = |since: &Snapshot, to: &Snapshot, changes| {
+            Arc::new(Step { since: Some(since.clone()), to: to.clone(), incarnation: *incarnation, changes })
+        };
+        Ok(match (pass.changes, step) {
+            (PassChanges::Window { .. }, _) => [whole(told, &to, None)].into(),
+            (PassChanges::Complete(changes), None) => [whole(told, &to, Some(changes))].into(),
+            (PassChanges::Complete(changes), Some(step)) => {
+                let (first, then): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| step.to.sees(change.id));
+                [whole(told, &step.to, Some(first)), whole(&step.to, &to, Some(then))].into()
+            }
+        })
+    }
+}
+
+impl Watcher {
+    /// How far everything has been told.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The limits.
+    pub fn config(&self) -> &WatchConfig {
+        self.cursor.hub().config()
+    }
+
+    /// Waits until the streams are to end.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let hub = Arc::clone(self.cursor.hub());
+        async move { hub.closed().await }
+    }
+
+    /// Waits for what happens next: some events, each with the position after it. There may be none when nothing of what happened
+    /// matters to this watcher. May be dropped and called again.
+    pub async fn next(&mut self) -> Result<Vec<(Position, Event)>, WatchError> {
+        let (step, done) = match &self.current {
+            Some((step, done)) => (Arc::clone(step), *done),
+            None => {
+                let step = match self.before.pop_front() {
+                    Some(step) => step,
+                    None => self.cursor.next().await.map_err(|Behind| WatchError::TooSlow)?,
+                };
+                match self.enter(&step) {
+                    Entered::Known => return Ok(Vec::new()),
+                    Entered::Gap => {
+                        self.position = Position::after(step.to.clone(), step.incarnation);
+                        return Ok(vec![(self.position.clone(), Event::resync())]);
+                    }
+                    Entered::Next => {
+                        self.current = Some((Arc::clone(&step), 0));
+                        (step, 0)
+                    }
+                }
+            }
+        };
+        let changes = step.changes.as_deref().unwrap_or_default();
+        let end = changes.len().min(done + AT_ONCE);
+        let mut events = self.events(&step, &changes[done..end], done == 0).await?;
+        if end == changes.len() {
+            self.position = Position::after(step.to.clone(), step.incarnation);
+            self.current = None;
+            if let Some((position, _)) = events.last_mut() {
+                position.clone_from(&self.position);
+            }
+        } else {
+            self.current = Some((step, end));
+        }
+        Ok(events)
+    }
+
+    /// What a step is to who has come this far.
+    fn enter(&self, step: &Step) -> Entered {
+        let Position { incarnation, told, .. } = &self.position;
+        let same = *incarnation == step.incarnation;
+        if same && told.covers(&step.to) && self.position.step.is_none() {
+            Entered::Known
+        } else if same && step.changes.is_some() && step.since.as_ref().is_some_and(|since| told.covers(since)) {
+            Entered::Next
+        } else {
+            Entered::Gap
+        }
+    }
+
+    async fn events(&self, step: &Step, changes: &[Change], first: bool) -> Result<Vec<(Position, Event)>, WatchError> {
+        let new: Vec<&Change> = changes.iter().filter(|change| !self.was_told(change)).collect();
+        let mut ids: Vec<&str> = new.iter().filter_map(|change| concerns(change, &self.filter)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let Some(products) = self.products(step, &ids).await? else { return Ok(Vec::new()) };
+        let mut events = Vec::new();
+        // A bulk change is one row, which may stand beside rows of its own transaction and of others.
+        let bulk = |change: &Change| change.subject == Subject::All && !self.was_told(change);
+        if first && step.changes.iter().flatten().any(bulk) {
+            events.push((self.at(step, i64::MIN), Event::resync()));
+        }
+        for change in new {
+            let (Some(id), Some(version)) = (concerns(change, &self.filter), version(change)) else { continue };
+            if let Some(event) = event(change, &self.filter, products.get(id)) {
+                events.push((self.at(step, version), event));
+            }
+        }
+        Ok(events)
+    }
+
+    /// Whether a change was told before the start or in an earlier step.
+    fn was_told(&self, change: &Change) -> bool {
+        let Position { told, step, .. } = &self.position;
+        told.sees(change.id)
+            || step.as_ref().is_some_and(|step| {
+                step.to.sees(change.id) && version(change).is_none_or(|version| version <= step.version)
+            })
+    }
+
+    /// Within a step, after the changes up to a version.
+    fn at(&self, step: &Step, version: i64) -> Position {
+        let told = Told { to: step.to.clone(), version };
+        Position { step: Some(told), ..Position::after(self.position.told.clone(), step.incarnation) }
+    }
+
+    /// The products as they are now: no earlier than the step, which the cache has learned then. What the cache cannot vouch
+    /// for is not told. `None` when the database has become another one: what is known of it is void, and what follows says so.
+    async fn products(&self, step: &Step, ids: &[&str]) -> Result<Option<HashMap<String, Bytes>>, WatchError> {
+        if ids.is_empty() {
+            return Ok(Some(HashMap::new()));
+        }
+        let cache = &self.catalog.cache;
+        match cache.learned(&step.to, step.incarnation, cache.config().load_timeout).await {
+            Err(ReadError::OtherIncarnation) => return Ok(None),
+            learned => learned?,
+        }
+        let options = ReadOptions { max_stale: Some(Duration::ZERO), cache_only: false };
+        let read = Read { options, ..Read::default() };
+        let wanted = ids.iter().map(|&id| id.to_owned()).collect();
+        let found = self.catalog.products(wanted, read).await?;
+        let products = ids.iter().zip(found).filter_map(|(&id, found)| match &found?.entry.value {
+            Some(Copy::Product(bytes)) => Some((id.to_owned(), bytes.clone())),
+            _ => None,
+        });
+        Ok(Some(products.collect()))
+    }
+}
+
+enum Entered {
+    /// Everything in it has been told.
+    Known,
+    /// It follows on what has been told.
+    Next,
+    /// Something may be missing in between.
+    Gap,
+}
+
+fn version(change: &Change) -> Option<i64> {
+    match change.subject {
+        Subject::Put { version, .. } | Subject::Delete { version, .. } => Some(version),
+        Subject::Key(_) | Subject::Tag(_) | Subject::Pattern(_) | Subject::All => None,
+    }
+}

@@ -1,0 +1,194 @@
+//! Positions of a stream of changes: opaque text like tokens of commits, but of what was told rather than of one commit.
+
+use larder_cache::{Incarnation, Snapshot};
+
+use super::token::{Stamp, decode_stamp, seal, unseal};
+
+const POSITION: u8 = 0x21;
+/// A start after a write leaves out this many transactions one by one that were under way beside it.
+const MOST_BESIDE: u64 = 1_000;
+
+/// How far a stream of changes has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// Of which database.
+    pub incarnation: Incarnation,
+    /// What it sees has been told.
+    pub told: Snapshot,
+    /// What has been told besides, in the middle of a step.
+    pub step: Option<Step>,
+}
+
+/// A step from one snapshot to the next, told in the order of versions; requested invalidations, which have none, come first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What the step leads to.
+    pub to: Snapshot,
+    /// Of that, the changes up to this version have been told.
+    pub version: i64,
+}
+
+impl Position {
+    /// Where everything that a snapshot saw has been told, and nothing else.
+    pub fn after(told: Snapshot, incarnation: Incarnation) -> Self {
+        Self { incarnation, told, step: None }
+    }
+
+    /// Writes it as a token.
+    pub fn encode(&self) -> String {
+        let mut content = self.incarnation.0.to_be_bytes().to_vec();
+        put_snapshot(&mut content, &self.told);
+        if let Some(step) = &self.step {
+            put_snapshot(&mut content, &step.to);
+            put(&mut content, step.version.cast_unsigned());
+        }
+        seal(POSITION, &content)
+    }
+
+    /// Reads a token of a stream or of a write; `None` when it is neither.
+    pub fn decode(text: &str) -> Option<Self> {
+        if let Some(content) = unseal(POSITION, text) {
+            return parse(&content);
+        }
+        decode_stamp(text).map(after_write)
+    }
+}
+
+/// Just after a write: what was finished when it was made has been told, and the write itself.
+fn after_write(Stamp { token, horizon }: Stamp) -> Position {
+    let (id, end) = (token.id, token.id.saturating_add(1));
+    let told = if id <= horizon {
+        let end = end.max(horizon);
+        Snapshot { xmin: end, xmax: end, in_progress: Vec::new() }
+    } else if id - horizon <= MOST_BESIDE {
+        Snapshot { xmin: horizon, xmax: end, in_progress: (horizon..id).collect() }
+    } else {
+        Snapshot { xmin: horizon, xmax: horizon, in_progress: Vec::new() }
+    };
+    Position::after(told, token.incarnation)
+}
+
+fn parse(content: &[u8]) -> Option<Position> {
+    let (incarnation, mut rest) = content.split_at_checked(8)?;
+    let incarnation = Incarnation(u64::from_be_bytes(incarnation.try_into().ok()?));
+    let told = take_snapshot(&mut rest)?;
+    let mut step = None;
+    if !rest.is_empty() {
+        let to = take_snapshot(&mut rest)?;
+        step = Some(Step { to, version: take(&mut rest)?.cast_signed() });
+    }
+    rest.is_empty().then_some(Position { incarnation, told, step })
+}
+
+/// Differences are short where the numbers are long.
+fn put_snapshot(into: &mut Vec<u8>, snapshot: &Snapshot) {
+    put(into, snapshot.xmin);
+    put(into, snapshot.xmax - snapshot.xmin);
+    put(into, snapshot.in_progress.len() as u64);
+    let mut last = snapshot.xmin;
+    for &id in &snapshot.in_progress {
+        put(into, id - last);
+        last = id;
+    }
+}
+
+fn take_snapshot(from: &mut &[u8]) -> Option<Snapshot> {
+    let xmin = take(from)?;
+    let xmax = xmin.checked_add(take(from)?)?;
+    let count = take(from)?;
+    let mut in_progress: Vec<u64> = Vec::new();
+    for _ in 0..count {
+        let last = in_progress.last().copied();
+        let id = last.unwrap_or(xmin).checked_add(take(from)?)?;
+        if id >= xmax || last.is_some_and(|last| id <= last) {
+            return None;
+        }
+        in_progress.push(id);
+    }
+    Some(Snapshot { xmin, xmax, in_progress })
+}
+
+/// Seven bits in each byte, the lowest first; a set eighth bit says that there are more (LEB128).
+fn put(into: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        into.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    into.push(number.to_le_bytes()[0]);
+}
+
+fn take(from: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = from.split_first()?;
+        *from = rest;
+        let bits = u64::from(byte & 0x7f);
+        if shift == 63 && bits > 1 {
+            return None;
+        }
+        number |= bits << shift;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use larder_cache::Token;
+
+    use super::super::token::encode_stamp;
+    use super::*;
+
+    fn snapshot(xmin: u64, xmax: u64, in_progress: &[u64]) -> Snapshot {
+        Snapshot { xmin, xmax, in_progress: in_progress.to_vec() }
+    }
+
+    #[test]
+    fn a_position_comes_back_and_no_altered_one_does() {
+        let plain = Position::after(snapshot(700, 1_000_000, &[700, 701, 900_000]), Incarnation(u64::MAX));
+        let step = Step { to: snapshot(u64::MAX - 1, u64::MAX, &[u64::MAX - 1]), version: i64::MAX };
+        let middle = Position { step: Some(step), ..plain.clone() };
+        for position in [plain, middle, Position::after(Snapshot::default(), Incarnation(0))] {
+            let text = position.encode();
+            assert_eq!(Position::decode(&text), Some(position));
+            for at in 0..text.len() {
+                for other in ["A", "B", "_", "9"] {
+                    let mut altered = text.clone();
+                    altered.replace_range(at..=at, other);
+                    assert!(altered == text || Position::decode(&altered).is_none(), "{altered}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nonsense_under_a_right_checksum_is_refused() {
+        let mut bad: Vec<Vec<u8>> = vec![vec![], vec![0; 7], vec![0; 8], vec![0; 10], vec![0; 12]];
+        // In progress beyond the end; not rising; more than there are; numbers that are too large.
+        bad.push([&[0; 8][..], &[5, 1, 1, 1]].concat());
+        bad.push([&[0; 8][..], &[5, 9, 2, 1, 0]].concat());
+        bad.push([&[0; 8][..], &[5, 9, 0xff, 0xff, 0xff, 0xff, 0x0f, 1]].concat());
+        bad.push([&[0; 8][..], &[0xff; 9][..], &[2, 0, 0]].concat());
+        bad.push([&[0; 8][..], &[0xff; 9][..], &[1, 1, 0]].concat());
+        for content in bad {
+            assert_eq!(Position::decode(&seal(POSITION, &content)), None, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn a_start_after_a_write_leaves_out_what_it_must_not() {
+        let start = |id, horizon| {
+            let stamp = Stamp { token: Token { incarnation: Incarnation(1), id }, horizon };
+            Position::decode(&encode_stamp(stamp)).unwrap().told
+        };
+        for (id, horizon) in [(10, 11), (10, 10), (10, 7), (5_000, 7)] {
+            let told = start(id, horizon);
+            assert!((0..horizon).all(|id| told.sees(id)), "{told:?}: what was finished");
+            assert!((horizon..id).all(|id| !told.sees(id)), "{told:?}: what may have been under way");
+            assert!(!told.sees(id.max(horizon) + 1), "{told:?}: what came later");
+            assert_eq!(told.sees(id), id < 1_000, "{told:?}: the write itself");
+        }
+    }
+}
