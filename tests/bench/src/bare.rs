@@ -12,7 +12,8 @@ use larder_proto::{
         BatchGetProductsRequest, BatchGetProductsResponse, CacheInfo, CreateProductRequest, CreateProductResponse,
         DeleteProductRequest, DeleteProductResponse, GetProductRequest, GetProductResponse, ImportProductsRequest,
         ImportProductsResponse, ListProductsRequest, ListProductsResponse, SearchProductsRequest,
-        SearchProductsResponse, UpdateProductRequest, UpdateProductResponse,
+        SearchProductsResponse, UpdateProductRequest, UpdateProductResponse, WatchProductsRequest,
+        WatchProductsResponse,
         product_catalog_server::{ProductCatalog, ProductCatalogServer},
     },
 };
@@ -138,6 +139,15 @@ impl ProductCatalog for Bare {
         &self,
         _: Request<Streaming<ImportProductsRequest>>,
     ) -> Result<Response<Self::ImportProductsStream>, Status> {
+        Err(not_here())
+    }
+
+    type WatchProductsStream = Pin<Box<dyn Stream<Item = Result<WatchProductsResponse, Status>> + Send>>;
+
+    async fn watch_products(
+        &self,
+        _: Request<WatchProductsRequest>,
+    ) -> Result<Response<Self::WatchProductsStream>, Status> {
         Err(not_here())
     }
 }
