@@ -183,7 +183,7 @@ impl Mover {
         let task = tokio::spawn(async move {
             let mut moved = 0;
             while !stopped.load(Ordering::Relaxed) {
-                let (pair, amount) = (moved % PAIRS, if moved / PAIRS % 2 == 0 { 7 } else { -7 });
+                let (pair, amount) = (moved % PAIRS, if (moved / PAIRS).is_multiple_of(2) { 7 } else { -7 });
                 session.begin().await;
                 for (side, amount) in [("left", amount), ("right", -amount)] {
                     session

@@ -121,7 +121,7 @@ impl Running {
         }
 
         let mut tasks = JoinSet::new();
-        let catalog = start_catalog(&repository, cache, server.watch.clone(), clock, &mut tasks).await?;
+        let catalog = Box::pin(start_catalog(&repository, cache, server.watch.clone(), clock, &mut tasks)).await?;
         tasks.spawn(prune(Arc::clone(&repository), server.change_retention));
 
         let (health, health_service) = tonic_health::server::health_reporter();

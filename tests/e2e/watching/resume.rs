@@ -56,7 +56,7 @@ async fn every_token_resumes_without_a_gap_or_a_repetition(database: &Database) 
             break;
         }
         told.push((watching.token.clone(), event));
-        if told.len() % 7 == 0 {
+        if told.len().is_multiple_of(7) {
             watching = Watching::open(&server, &watching.token, None).await.expect("a stream");
         }
     }
@@ -108,7 +108,7 @@ async fn write(mut session: Outsider, writer: u64) {
             match rng.random_range(0..6) {
                 0 => session.run(format!("DELETE FROM products WHERE id = '{id}'")).await,
                 1 | 2 => {
-                    session.run(format!("UPDATE products SET name = 'W{writer} R{round}' WHERE id = '{id}'")).await
+                    session.run(format!("UPDATE products SET name = 'W{writer} R{round}' WHERE id = '{id}'")).await;
                 }
                 3 if key % 3 == writer % 3 => {
                     let sql = format!("INSERT INTO products (id, name) VALUES ('{id}', 'New') ON CONFLICT DO NOTHING");
