@@ -4,7 +4,7 @@ use larder_cache::{Incarnation, Token};
 use larder_proto::{
     catalog::{
         BatchGetProductsRequest, ListProductsRequest, ListProductsResponse, PriceRange, ProductFilter, ReadOptions,
-        SearchProductsRequest, read_options::Consistency,
+        SearchProductsRequest, WatchProductsRequest, read_options::Consistency,
     },
     google_type::Money,
 };
@@ -79,6 +79,12 @@ pub(super) async fn lists(server: &Server, table: &mut Table) {
         let request = SearchProductsRequest { query: "name".to_owned(), filter: Some(filter), ..Default::default() };
         table.invalid(&format!("search, {case}"), client.search_products(request).await, fields);
     }
+    let request = WatchProductsRequest {
+        start_token: "x".to_owned(),
+        filter: Some(ProductFilter { tag: "\0".to_owned(), ..Default::default() }),
+    };
+    let outcome = client.watch_products(request).await;
+    table.invalid("watch, everything at once", outcome, &["start_token", "filter.tag"]);
     let request = ListProductsRequest {
         filter: Some(ProductFilter { tag: "\0".to_owned(), ..Default::default() }),
         order_by: "x".to_owned(),

@@ -71,7 +71,7 @@ pub(super) async fn calls(server: &Server, table: &mut Table) {
     for path in [
         "/larder.catalog.v1.ProductCatalog/Nonsense",
         "/larder.catalog.v1.ProductCatalog/",
-        "/larder.catalog.v1.ProductCatalog/WatchProducts",
+        "/larder.catalog.v1.ProductCatalog/WatchNothing",
         "/larder.catalog.v2.ProductCatalog/GetProduct",
         "/larder.admin.v1.CacheAdmin/GetStats",
         "/grpc.health.v1.Health/Nonsense",
@@ -157,4 +157,10 @@ pub(super) async fn timeouts(server: &Server, table: &mut Table) {
     endless.metadata_mut().insert("grpc-timeout", "2S".parse().expect("a timeout"));
     let mut stream = server.client().import_products(endless).await.expect("an import").into_inner();
     table.refused("an import that goes on", stream.message().await, &passed);
+    let mut watch = Request::new(larder_proto::catalog::WatchProductsRequest::default());
+    watch.metadata_mut().insert("grpc-timeout", "2S".parse().expect("a timeout"));
+    let mut stream = server.client().watch_products(watch).await.expect("a stream").into_inner();
+    let first = stream.message().await;
+    table.holds("the first message of a stream", matches!(first, Ok(Some(_))));
+    table.refused("a stream of changes that goes on", stream.message().await, &passed);
 }
