@@ -19,6 +19,8 @@ pub(crate) struct Cli {
 /// What else the program does.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Measures hits in Redis beside hits in memory and a bare GET
+    L2(L2),
     /// Replays key traces through moka's eviction policies and prints the hit ratios.
     HitRatio(HitRatio),
     /// Serves ready replies without a cache; started by the benchmark itself.
@@ -87,6 +89,26 @@ impl Measure {
             quick: self.quick,
         }
     }
+}
+
+/// How to measure hits in Redis.
+#[derive(Debug, Args)]
+pub(crate) struct L2 {
+    /// The server's binary [default: `larder` beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) larder: Option<PathBuf>,
+    /// Rounds; figures are medians over them
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Seconds for each measurement and round
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// Products in the catalogue, a hundredth of which fits into L1
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(200..1_000_000))]
+    pub(crate) products: u32,
+    /// How many connections to Redis to try
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4])]
+    pub(crate) connections: Vec<u32>,
 }
 
 /// What to replay.

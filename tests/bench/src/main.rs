@@ -11,6 +11,7 @@ mod cli;
 mod fill;
 mod frame;
 mod hit_ratio;
+mod l2;
 mod load;
 mod machine;
 mod process;
@@ -50,19 +51,17 @@ fn main() -> anyhow::Result<ExitCode> {
             print(&hit_ratio::run(&wanted)?);
             Ok(ExitCode::SUCCESS)
         }
+        Some(Command::L2(wanted)) => {
+            print(&until_stopped(l2::run(&wanted))?);
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Command::Bare(bare)) => serve_bare(&bare),
     }
 }
 
 /// Measures, and fails when a reply was wrong.
 fn measure(measure: &Measure) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = runtime.block_on(async {
-        tokio::select! {
-            report = run::run(measure) => report,
-            stopped = stopped() => Err(stopped),
-        }
-    })?;
+    let report = until_stopped(run::run(measure))?;
     print(&render(&report, Form::Text));
     if let Some(file) = &measure.markdown {
         fs::write(file, render(&report, Form::Markdown)).with_context(|| format!("cannot write {}", file.display()))?;
@@ -76,7 +75,18 @@ fn measure(measure: &Measure) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Waits for a signal to stop: the servers are ended where the run is dropped, not where the process is killed.
+/// Runs something to its end, or until a signal says to stop: then the servers are ended where it is dropped.
+fn until_stopped<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            done = work => done,
+            stopped = stopped() => Err(stopped),
+        }
+    })
+}
+
+/// Waits for a signal to stop.
 async fn stopped() -> anyhow::Error {
     let waited = async {
         let mut terminate = signal(SignalKind::terminate())?;

@@ -32,14 +32,14 @@ pub(crate) async fn run(measure: &Measure) -> anyhow::Result<Report> {
     progress(&machine.line());
     let directory = tempfile::tempdir().context("no temporary directory")?;
 
-    let larder = ServerProcess::larder(&binary, directory.path(), None)?;
+    let larder = ServerProcess::larder(&binary, directory.path(), "larder", &[])?;
     let imported = fill(larder.target.address, measure.products()).await?;
     progress(&format!("imported {} products, {imported:.0} a second", measure.products()));
     let requests = Requests::prepare(larder.target.address, measure.products(), measure.hot()).await?;
     requests.replies()?.save(directory.path())?;
     let bare = ServerProcess::bare(directory.path())?;
-    let small =
-        ServerProcess::larder(&binary, directory.path(), Some((measure.products() / PRODUCTS_PER_ENTRY).max(1)))?;
+    let few = ("LARDER_L1_ENTRIES", (measure.products() / PRODUCTS_PER_ENTRY).max(1).to_string());
+    let small = ServerProcess::larder(&binary, directory.path(), "small", &[few])?;
     let from_database = requests.share_from_database(small.target.address).await?;
 
     let scenarios = requests.scenarios(larder.target, small.target, bare.target);
@@ -93,6 +93,6 @@ async fn both(scenario: &Scenario, seconds: f64, faults: &mut Faults) -> anyhow:
 }
 
 #[expect(clippy::print_stderr, reason = "progress is not part of the report")]
-fn progress(line: &str) {
+pub(crate) fn progress(line: &str) {
     eprintln!("{line}");
 }

@@ -17,7 +17,7 @@ use crate::{
     products::{self, Random},
 };
 
-const GET: &str = "/larder.catalog.v1.ProductCatalog/GetProduct";
+pub(crate) const GET: &str = "/larder.catalog.v1.ProductCatalog/GetProduct";
 const BATCH: &str = "/larder.catalog.v1.ProductCatalog/BatchGetProducts";
 const LIST: &str = "/larder.catalog.v1.ProductCatalog/ListProducts";
 
@@ -144,7 +144,7 @@ fn list_requests() -> Vec<ListProductsRequest> {
 }
 
 /// Every product once, far from those asked just before, so that neither L1 nor a page of the database helps.
-fn database_requests(products: usize) -> Vec<Prepared> {
+pub(crate) fn database_requests(products: usize) -> Vec<Prepared> {
     let mut places: Vec<usize> = (0..products).collect();
     let mut random = Random(50);
     for last in (1..products).rev() {

@@ -32,9 +32,14 @@ pub(crate) struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts the real server over the SQLite file in `directory`. `l1_entries` is left at its default when it is `None`.
-    pub(crate) fn larder(binary: &Path, directory: &Path, l1_entries: Option<usize>) -> anyhow::Result<Self> {
-        let file = directory.join(format!("larder-{}.json", l1_entries.unwrap_or(0)));
+    /// Starts the real server over the SQLite file in `directory`, under a name of its own and with these settings besides.
+    pub(crate) fn larder(
+        binary: &Path,
+        directory: &Path,
+        name: &str,
+        settings: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
+        let file = directory.join(format!("{name}.json"));
         let mut command = Command::new(binary);
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--addresses-file"])
@@ -46,7 +51,7 @@ impl ServerProcess {
             .env("LARDER_DATA_DIR", directory)
             .env("LARDER_SAMPLE_CATALOGUE", "false")
             .env("LARDER_LOG", "warn")
-            .envs(l1_entries.map(|entries| ("LARDER_L1_ENTRIES", entries.to_string())))
+            .envs(settings.iter().map(|(name, value)| (*name, value)))
             .current_dir(directory);
         Self::start(command, &file).with_context(|| format!("cannot start {}", binary.display()))
     }
