@@ -1,0 +1,85 @@
+//! What is learned of changes, and what is dropped for them.
+
+use crate::{Cache, Change, Commit, Incarnation, Policy, Subject, WritePolicy, bus, l1::Value};
+
+impl<V: Value> Cache<V> {
+    /// Learns a change: what it touches is not served again. Twice, late or out of order is harmless. Returns whether it was
+    /// new.
+    pub fn learn(&self, change: &Change, incarnation: Incarnation) -> bool {
+        let shared = self.shared();
+        let entry = matches!(change.subject, Subject::Entry { .. });
+        if entry && shared.seen.contains(change, incarnation) {
+            // Its copies went when it was learned, and those there are now were read after that.
+            shared.knowledge.remember(change, incarnation);
+            return false;
+        }
+        shared.counters.changes.one();
+        shared.knowledge.learn(change, incarnation);
+        match &change.subject {
+            Subject::Entry { key, .. } | Subject::Key(key) => {
+                self.delete(key);
+            }
+            Subject::Tag(_) => shared.counters.rules.one(),
+            Subject::All => {
+                shared.counters.rules.one();
+                shared.l1.clear();
+            }
+        }
+        if entry {
+            shared.seen.note(change, incarnation);
+        }
+        true
+    }
+
+    /// Learns a commit of this replica's own and tells the others, before anybody is told that it was made. Waits for Redis
+    /// no longer than a command may take; what Redis misses, the others find in the change log.
+    pub async fn wrote(&self, commit: Commit<V>) {
+        let Commit { incarnation, horizon, changes, items } = commit;
+        for change in &changes {
+            self.learn(change, incarnation);
+        }
+        let (Some(l2), Some(shared)) = (&self.shared().l2, &self.config().shared) else { return };
+        if changes.is_empty() || !l2.link.is_up() {
+            return;
+        }
+        let fills =
+            items.into_iter().map(|(name, value)| self.fill(Policy::Item, name, Some(&value), incarnation, horizon));
+        let messages = bus::messages(incarnation, l2.replica, &changes);
+        let now = match shared.write {
+            WritePolicy::Through => fills.collect(),
+            WritePolicy::Invalidate => Vec::new(),
+            WritePolicy::Behind => {
+                fills.for_each(|fill| self.put_behind(incarnation, fill));
+                Vec::new()
+            }
+        };
+        self.counters().l2_sets.add(now.len() as u64);
+        let _ = l2.publish(incarnation, &now, &messages, self.counters()).await;
+    }
+
+    /// Drops every copy: anything may have changed.
+    pub(crate) fn learn_all(&self, incarnation: Incarnation) {
+        self.learn(&Change { id: 0, subject: Subject::All }, incarnation);
+    }
+
+    /// Removes the copy of a key from L1. Returns whether there was one.
+    pub fn delete(&self, name: &str) -> bool {
+        let deleted = self.shared().l1.remove(name);
+        if deleted {
+            self.counters().deletes.one();
+        }
+        deleted
+    }
+
+    /// Removes every copy from L1.
+    pub fn clear(&self) {
+        self.shared().l1.clear();
+    }
+
+    /// Removes the copies whose time has passed. Returns how many.
+    pub fn purge_expired(&self) -> u64 {
+        let purged = self.shared().l1.purge(self.clock().now());
+        self.counters().expired.add(purged);
+        purged
+    }
+}

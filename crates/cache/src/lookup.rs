@@ -1,0 +1,174 @@
+//! Reads that may have to load.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use crate::{
+    Cache, Found, Key, LoadError, Loaded, Policy, ReadError, ReadOptions, Tier,
+    flight::FlightKey,
+    knowledge::within,
+    l1::{Entry, Value},
+    reader::{Sight, Verdict},
+};
+
+/// What a read has of one of its keys so far.
+pub(crate) struct Sought<V> {
+    pub(crate) found: Option<Found<V>>,
+    /// A copy that could still be served stale.
+    copy: Option<Arc<Entry<V>>>,
+}
+
+impl<V: Value> Cache<V> {
+    /// Returns the copy of a key, or loads it.
+    pub async fn get_or_load<F, Fut>(
+        &self,
+        key: Key,
+        policy: Policy,
+        options: ReadOptions,
+        load: F,
+    ) -> Result<Found<V>, ReadError>
+    where
+        F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        let mut found = self.get_or_load_many(vec![key], policy, options, load).await?;
+        found.pop().flatten().ok_or(ReadError::NotCached)
+    }
+
+    /// Returns the copies of keys, none twice, in their order, and loads together what is missing: `load` is given the
+    /// numbers of the keys to load. An element is `None` only when copies alone were asked for and there is none.
+    pub async fn get_or_load_many<F, Fut>(
+        &self,
+        keys: Vec<Key>,
+        policy: Policy,
+        options: ReadOptions,
+        load: F,
+    ) -> Result<Vec<Option<Found<V>>>, ReadError>
+    where
+        F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        let mut sought: Vec<Sought<V>> = keys.iter().map(|_| Sought { found: None, copy: None }).collect();
+        self.look_up(&keys, &mut sought);
+        let mut away = self.passes().failing();
+        if !away && !self.proven() && sought.iter().any(|sought| sought.copy.is_some()) {
+            // A look at the change log may prove all of them again, and costs less than a load.
+            away = self.pass_now(self.config().staleness_bound / 4).await.is_err();
+            self.look_up(&keys, &mut sought);
+        }
+        if options.cache_only || (away && !self.proven()) {
+            for sought in &mut sought {
+                self.serve_stale(sought, options);
+            }
+        }
+        let missing: Vec<usize> = (0..keys.len()).filter(|&number| sought[number].found.is_none()).collect();
+        if missing.is_empty() || options.cache_only {
+            self.counters().misses.add(missing.len() as u64);
+            return Ok(sought.into_iter().map(|sought| sought.found).collect());
+        }
+
+        let proven = self.shared().knowledge.proven();
+        let flights: Vec<FlightKey> = missing.iter().map(|&number| self.flight_key(&keys[number])).collect();
+        let now = self.clock().now();
+        let bound = self.config().staleness_bound;
+        // A load that may look into L2 brings what was right as of the proof it finds there, not as of its own beginning.
+        let alone = self.shared().l2.is_none();
+        let joinable = |began| within(bound, proven, now) || (alone && within(bound, began, now));
+        let (waits, mut duty) = self.shared().flights.join(flights, now, joinable);
+        self.counters().joins.add((waits.len() - duty.len()) as u64);
+        let mut hits = 0;
+        duty.settle(|number, (name, _)| {
+            // A load that landed since the look above has stored what it brought before it left the flights.
+            let entry = self.get(name)?;
+            hits += 1;
+            sought[missing[number]].found = Some(Found::fresh(Arc::clone(&entry)));
+            Some(Ok(entry))
+        });
+        self.counters().misses.add(missing.len() as u64 - hits);
+        if !duty.is_empty() {
+            let terms = missing.iter().map(|&number| keys[number].term.clone()).collect();
+            self.start(duty, policy, terms, missing.clone(), load);
+        }
+        // Where a load failed because the tier below is away, a stale copy may do.
+        for (&number, wait) in missing.iter().zip(waits) {
+            let sought = &mut sought[number];
+            if sought.found.is_some() {
+                continue;
+            }
+            match wait.await {
+                Ok(entry) if entry.foreign && self.stale_limit(options).is_zero() => return Err(ReadError::NoPass),
+                Ok(entry) => {
+                    let (tier, stale) = (entry.tier, entry.foreign);
+                    sought.found = Some(Found { entry, tier, stale });
+                }
+                Err(error) => {
+                    self.serve_stale(sought, options);
+                    if sought.found.is_none() {
+                        return Err(error.into());
+                    }
+                }
+            }
+        }
+        Ok(sought.into_iter().map(|sought| sought.found).collect())
+    }
+
+    fn count_hit(&self, entry: &Entry<V>) {
+        self.counters().hits.one();
+        if entry.value.is_none() {
+            self.counters().not_found_hits.one();
+        }
+    }
+
+    /// Looks into L1 for what is not found yet. What is invalid is removed.
+    fn look_up(&self, keys: &[Key], sought: &mut [Sought<V>]) {
+        let sight = self.sight();
+        for (key, sought) in keys.iter().zip(sought).filter(|(_, sought)| sought.found.is_none()) {
+            let known = sought.copy.take().is_some();
+            let Some(entry) = self.shared().l1.get(&key.name) else { continue };
+            match self.judge(&entry, sight) {
+                Verdict::Valid => {
+                    self.count_hit(&entry);
+                    sought.found = Some(Found::fresh(entry));
+                }
+                Verdict::Invalid => {
+                    self.counters().invalidated.one();
+                    self.shared().l1.discard(&key.name, &entry);
+                }
+                verdict @ (Verdict::Unproven | Verdict::Expired) => {
+                    if verdict == Verdict::Expired && !known {
+                        self.counters().expired.one();
+                    }
+                    sought.copy = Some(entry);
+                }
+            }
+        }
+    }
+
+    /// Finds the copy of what was not found, if it may be served stale.
+    fn serve_stale(&self, sought: &mut Sought<V>, options: ReadOptions) {
+        if let (None, Some(entry)) = (&sought.found, &sought.copy)
+            && self.may_be_stale(entry, options)
+        {
+            self.counters().stale.one();
+            sought.found = Some(Found { entry: Arc::clone(entry), tier: Tier::L1, stale: true });
+        }
+    }
+
+    /// Waives the proof, up to the limit, and the deadline; never what was learned.
+    fn may_be_stale(&self, entry: &Entry<V>, options: ReadOptions) -> bool {
+        let limit = self.stale_limit(options);
+        let Sight { proven, now } = self.sight();
+        !limit.is_zero() && within(limit, proven.max(entry.own_proof()), now) && entry.stands(&self.shared().knowledge)
+    }
+
+    pub(crate) fn stale_limit(&self, options: ReadOptions) -> Duration {
+        let limit = self.config().max_stale;
+        options.max_stale.map_or(limit, |asked| asked.min(limit))
+    }
+
+    /// Captures what is known of a key, before anything is looked at on its behalf.
+    fn flight_key(&self, key: &Key) -> FlightKey {
+        let knowledge = &self.shared().knowledge;
+        let captured = knowledge.capture(knowledge.stripe(key.term.as_deref().unwrap_or(&key.name)));
+        (key.name.clone(), captured)
+    }
+}

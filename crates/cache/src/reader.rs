@@ -1,0 +1,103 @@
+//! Reads from L1, and the test that every copy there must pass.
+
+use std::sync::Arc;
+
+use crate::{
+    Cache, Moment,
+    knowledge::within,
+    l1::{Entry, Value},
+};
+
+/// Whether a copy may be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It may.
+    Valid,
+    /// Nothing that touches it was learned, but what was learned is not up to date.
+    Unproven,
+    /// Nothing that touches it was learned, but its time has passed.
+    Expired,
+    /// Something that touches it was learned.
+    Invalid,
+}
+
+/// The proof of freshness and the time, read before any copy is looked at, and in this order: a suspended thread then
+/// sees too old a proof, never too young a one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sight {
+    pub(crate) proven: Moment,
+    pub(crate) now: Moment,
+}
+
+/// Reads copies from L1, for as long as one call takes: what it judges by was read when it was made.
+pub struct Reader<'a, V: Value> {
+    cache: &'a Cache<V>,
+    sight: Sight,
+    hits: u64,
+    not_found: u64,
+}
+
+impl<V: Value> Reader<'_, V> {
+    /// The copy of a key, if L1 has one that may be served: no wait, no lock, no network.
+    pub fn get(&mut self, name: &str) -> Option<Arc<Entry<V>>> {
+        let entry = self.cache.shared().l1.get(name)?;
+        if self.cache.judge(&entry, self.sight) != Verdict::Valid {
+            return None;
+        }
+        self.hits += 1;
+        self.not_found += u64::from(entry.value.is_none());
+        Some(entry)
+    }
+
+    /// The time by which it judges.
+    pub fn now(&self) -> Moment {
+        self.sight.now
+    }
+}
+
+impl<V: Value> Drop for Reader<'_, V> {
+    fn drop(&mut self) {
+        let counters = self.cache.counters();
+        if self.hits > 0 {
+            counters.hits.add(self.hits);
+        }
+        if self.not_found > 0 {
+            counters.not_found_hits.add(self.not_found);
+        }
+    }
+}
+
+impl<V: Value> Cache<V> {
+    /// The copy of a key, if L1 has one that may be served: no wait, no lock, no network.
+    pub fn get(&self, name: &str) -> Option<Arc<Entry<V>>> {
+        self.reader().get(name)
+    }
+
+    /// Reads several copies from L1 under one look at the clock.
+    pub fn reader(&self) -> Reader<'_, V> {
+        Reader { cache: self, sight: self.sight(), hits: 0, not_found: 0 }
+    }
+
+    pub(crate) fn sight(&self) -> Sight {
+        let proven = self.shared().knowledge.proven();
+        Sight { proven, now: self.clock().now() }
+    }
+
+    pub(crate) fn judge(&self, entry: &Entry<V>, Sight { proven, now }: Sight) -> Verdict {
+        let bound = self.config().staleness_bound;
+        if !entry.stands(&self.shared().knowledge) {
+            Verdict::Invalid
+        } else if now >= entry.deadline {
+            Verdict::Expired
+        } else if within(bound, proven, now) || within(bound, entry.own_proof(), now) {
+            Verdict::Valid
+        } else {
+            Verdict::Unproven
+        }
+    }
+
+    pub(crate) fn proven(&self) -> bool {
+        let Sight { proven, now } = self.sight();
+        within(self.config().staleness_bound, proven, now)
+    }
+}
