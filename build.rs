@@ -1,24 +1,27 @@
 //! Compiles `proto/` without protoc and writes the descriptor set.
 //!
 //! Messages are generated twice. The plain ones are for clients. The server's own set differs in one thing: `Product` is
-//! an external type that may be bytes encoded before, so that a cached product is copied into a reply as it is.
+//! an external type that may be bytes encoded before, so that a cached product is copied into a reply as it is. `CacheAdmin`
+//! has one set for both.
 
 use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 1] = ["larder/catalog/v1/product_catalog.proto"];
+const CATALOG: &str = "larder/catalog/v1/product_catalog.proto";
+const ADMIN: &str = "larder/admin/v1/cache_admin.proto";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    let descriptors = protox::compile(FILES, ["proto"])?;
-    std::fs::write(out.join("larder.binpb"), descriptors.encode_to_vec())?;
+    let everything = protox::compile([CATALOG, ADMIN], ["proto"])?;
+    std::fs::write(out.join("larder.binpb"), everything.encode_to_vec())?;
 
-    let plain = out.join("plain");
-    let serving = out.join("serving");
-    std::fs::create_dir_all(&plain)?;
-    std::fs::create_dir_all(&serving)?;
+    let [plain, serving, admin] = ["plain", "serving", "admin"].map(|name| out.join(name));
+    for directory in [&plain, &serving, &admin] {
+        std::fs::create_dir_all(directory)?;
+    }
+    let descriptors = protox::compile([CATALOG], ["proto"])?;
     tonic_prost_build::configure()
         .build_server(false)
         .build_transport(false)
@@ -34,5 +37,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .codec_path("crate::codec::Codec")
         .out_dir(serving)
         .compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .btree_map(".")
+        .extern_path(".larder.catalog.v1", "crate::catalog")
+        .out_dir(admin)
+        .compile_fds(protox::compile([ADMIN], ["proto"])?)?;
     Ok(())
 }

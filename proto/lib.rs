@@ -1,7 +1,7 @@
 //! The contract of Larder: messages, clients and services generated from `proto/`, and the descriptor set.
 //!
 //! [`catalog`] holds the plain messages and the client. [`serving`] holds what the server uses: the same messages on the
-//! wire, in which a product may be bytes that were encoded before ([`Product`]).
+//! wire, in which a product may be bytes that were encoded before ([`Product`]). [`admin`] is for both sides.
 
 #![allow(
     missing_docs,
@@ -31,6 +31,11 @@ mod larder {
             include!(concat!(env!("OUT_DIR"), "/plain/larder.catalog.v1.rs"));
         }
     }
+}
+
+/// `larder.admin.v1`: messages, the client and the server's side.
+pub mod admin {
+    include!(concat!(env!("OUT_DIR"), "/admin/larder.admin.v1.rs"));
 }
 
 /// The server's side of `larder.catalog.v1`.

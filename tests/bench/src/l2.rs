@@ -92,15 +92,19 @@ pub(crate) async fn run(wanted: &L2) -> anyhow::Result<String> {
     }
 
     let mut rows = vec![
-        ["", "p50, one at a time", "(L2 − L1) ÷ GET", "requests/s, 8×8", "CPU µs per request"].map(str::to_owned).to_vec(),
+        ["", "p50, one at a time", "(L2 − L1) ÷ GET", "requests/s, 8×8", "CPU µs per request"]
+            .map(str::to_owned)
+            .to_vec(),
         row("GET over a plain socket", median(bare.iter().copied()), None, None, None),
         row("hit in L1", median(hits.iter().map(|hit| hit.latencies.micros(0.5))), None, None, None),
     ];
     for ((connections, _), samples) in shared.iter().zip(&rounds) {
         let p50 = |sample: &Sample| sample.alone.latencies.micros(0.5);
-        let ratios = samples.iter().zip(&hits).zip(&bare).map(|((sample, hit), bare)| {
-            (p50(sample) - hit.latencies.micros(0.5)) / bare
-        });
+        let ratios = samples
+            .iter()
+            .zip(&hits)
+            .zip(&bare)
+            .map(|((sample, hit), bare)| (p50(sample) - hit.latencies.micros(0.5)) / bare);
         rows.push(row(
             &format!("hit in L2, {connections} connections to Redis"),
             median(samples.iter().map(p50)),
@@ -112,14 +116,9 @@ pub(crate) async fn run(wanted: &L2) -> anyhow::Result<String> {
     Ok(table(Form::Markdown, &rows) + "\n")
 }
 
-fn row(
-    name: &str,
-    p50: Option<f64>,
-    ratio: Option<f64>,
-    per_second: Option<f64>,
-    micros: Option<f64>,
-) -> Vec<String> {
-    let shown = |figure: Option<f64>, digits: usize| figure.map_or_else(String::new, |figure| format!("{figure:.digits$}"));
+fn row(name: &str, p50: Option<f64>, ratio: Option<f64>, per_second: Option<f64>, micros: Option<f64>) -> Vec<String> {
+    let shown =
+        |figure: Option<f64>, digits: usize| figure.map_or_else(String::new, |figure| format!("{figure:.digits$}"));
     let p50 = p50.map_or_else(String::new, |p50| format!("{p50:.0} µs"));
     vec![name.to_owned(), p50, shown(ratio, 2), shown(per_second, 0), shown(micros, 1)]
 }
