@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 use crate::{
-    CacheConfig, Clock, Counters, Freshness, Moment, ReadError, Stats, Token,
+    CacheConfig, Clock, Counters, Freshness, LatencySummary, Moment, ReadError, Stats, Token,
     behind::Behind,
     bus::Bus,
     flight::Flights,
     follower::Passes,
+    hot::{Hot, HotKey},
     jitter::Jitter,
     knowledge::Knowledge,
     l1::{L1, Value},
@@ -38,6 +39,7 @@ pub(crate) struct Shared<V> {
     pub(crate) l2: Option<Arc<L2>>,
     pub(crate) bus: Bus,
     pub(crate) behind: Behind,
+    pub(crate) hot: Hot,
 }
 
 impl<V> Clone for Cache<V> {
@@ -66,6 +68,7 @@ impl<V: Value> Cache<V> {
         let remembered = config.shared.as_ref().map(|shared| shared.remembered);
         Self {
             shared: Arc::new(Shared {
+                hot: Hot::new(clock.now(), seed),
                 clock,
                 runtime,
                 jitter: Jitter::new(seed),
@@ -105,6 +108,16 @@ impl<V: Value> Cache<V> {
     pub fn stats(&self) -> Stats {
         let (entries, bytes) = self.shared.l1.size();
         Stats { entries, bytes, ..self.counters().read() }
+    }
+
+    /// The keys that are read most at present, by estimate, the most read first; at most 1,000.
+    pub fn hot_keys(&self, most: usize) -> Vec<HotKey> {
+        self.shared.hot.top(most, self.clock().now())
+    }
+
+    /// How long loads from the database take, and commands to Redis.
+    pub fn latencies(&self) -> (LatencySummary, LatencySummary) {
+        (self.counters().load_latency.summary(), self.counters().l2_latency.summary())
     }
 
     /// How long ago the last look at the change log began that succeeded; `None` before the first.

@@ -144,6 +144,11 @@ impl Knowledge {
         memory.stands(depends, origin) && !self.rules.touched_since(origin, touches)
     }
 
+    /// Whether what was read so can be judged at all, its incarnation and its age being what they are.
+    pub(crate) fn remembers(&self, origin: &Origin) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.remembers(origin))
+    }
+
     /// Everything up to `view` has been learned, by a look at the change log that began at `began`.
     pub(crate) fn publish(&self, view: View, began: Moment) {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));

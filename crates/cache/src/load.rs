@@ -71,7 +71,7 @@ impl<V: Value> Cache<V> {
         };
         let loaded = timeout(self.config().load_timeout, work).await;
         let Some(begun) = begun else { return loaded.unwrap_or(Err(LoadError::Overloaded)) };
-        counters.load_nanos.add(u64::try_from(self.clock().now().since(begun).as_nanos()).unwrap_or(0));
+        counters.load_latency.record(self.clock().now().since(begun));
         loaded.unwrap_or(Err(LoadError::Timeout))
     }
 

@@ -5,6 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use crate::{
     Cache, Found, Key, LoadError, Loaded, Policy, ReadError, ReadOptions, Tier,
     flight::FlightKey,
+    hot::sampled,
     knowledge::within,
     l1::{Entry, Value},
     reader::{Sight, Verdict},
@@ -47,6 +48,9 @@ impl<V: Value> Cache<V> {
         F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
+        for key in keys.iter().filter(|_| sampled()) {
+            self.shared().hot.note(&key.name, self.clock().now());
+        }
         let mut sought: Vec<Sought<V>> = keys.iter().map(|_| Sought { found: None, copy: None }).collect();
         self.look_up(&keys, &mut sought);
         let mut away = self.passes().failing();

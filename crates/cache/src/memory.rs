@@ -129,7 +129,7 @@ impl Memory {
     /// Whether nothing that touches a frame was learned since it was read, as far as keys and terms go.
     pub(crate) fn stands(&self, depends: Depends<'_>, origin: &Origin) -> bool {
         let facts = self.read();
-        if facts.incarnation != Some(origin.incarnation) || origin.horizon < facts.start {
+        if !facts.remember_since(origin) {
             return false;
         }
         match depends {
@@ -140,6 +140,11 @@ impl Memory {
             Depends::List(ANY) => facts.any < origin.horizon,
             Depends::List(term) => facts.of_term(term) < origin.horizon,
         }
+    }
+
+    /// Whether every change since a frame was read is remembered.
+    pub(crate) fn remembers(&self, origin: &Origin) -> bool {
+        self.read().remember_since(origin)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Facts> {
@@ -162,6 +167,10 @@ impl Facts {
             ahead: Vec::new(),
             ahead_lost: 0,
         }
+    }
+
+    fn remember_since(&self, origin: &Origin) -> bool {
+        self.incarnation == Some(origin.incarnation) && origin.horizon >= self.start
     }
 
     fn remember(&mut self, change: &Change, most: usize) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     Cache, Moment,
+    hot::sampled,
     knowledge::within,
     l1::{Entry, Value},
 };
@@ -43,6 +44,9 @@ impl<V: Value> Reader<'_, V> {
         let entry = self.cache.shared().l1.get(name)?;
         if self.cache.judge(&entry, self.sight) != Verdict::Valid {
             return None;
+        }
+        if sampled() {
+            self.cache.shared().hot.note(name, self.sight.now);
         }
         self.hits += 1;
         self.not_found += u64::from(entry.value.is_none());

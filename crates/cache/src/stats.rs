@@ -3,8 +3,9 @@
 use std::{
     cell::Cell,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
-    time::Duration,
 };
+
+use crate::Latencies;
 
 /// A count that many threads raise without waiting for each other.
 #[derive(Debug, Default)]
@@ -57,7 +58,7 @@ pub struct Counters {
     pub freed: Counter,
     pub loads: Counter,
     pub load_errors: Counter,
-    pub load_nanos: Counter,
+    pub load_latency: Latencies,
     pub joins: Counter,
     pub refused: Counter,
     pub passes: Counter,
@@ -71,6 +72,7 @@ pub struct Counters {
     pub l2_unknown: Counter,
     pub l2_sets: Counter,
     pub l2_commands: Counter,
+    pub l2_latency: Latencies,
     pub l2_errors: Counter,
     pub l2_refused: Counter,
     pub l2_timeouts: Counter,
@@ -119,8 +121,6 @@ pub struct Stats {
     pub loads: u64,
     /// Of those, the ones that failed.
     pub load_errors: u64,
-    /// The time that loads took, together.
-    pub load_time: Duration,
     /// Reads that joined a load under way.
     pub joins: u64,
     /// Loads refused because too many were waiting.
@@ -200,7 +200,6 @@ impl Counters {
             freed: self.freed.get(),
             loads: self.loads.get(),
             load_errors: self.load_errors.get(),
-            load_time: Duration::from_nanos(self.load_nanos.get()),
             joins: self.joins.get(),
             refused: self.refused.get(),
             passes: self.passes.get(),

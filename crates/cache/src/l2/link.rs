@@ -16,7 +16,7 @@ use redis::{
 };
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::BackOff;
@@ -84,7 +84,8 @@ impl Link {
     /// Sends one command.
     pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd, counters: &Counters) -> Result<T, Away> {
         let (slot, mut connection) = self.connection().ok_or(Away)?;
-        self.settle(slot, timeout(self.command_timeout, command.query_async(&mut connection)).await, counters)
+        let sent = Instant::now();
+        self.settle(slot, sent, timeout(self.command_timeout, command.query_async(&mut connection)).await, counters)
     }
 
     /// Sends several commands in one round trip.
@@ -94,7 +95,8 @@ impl Link {
         counters: &Counters,
     ) -> Result<T, Away> {
         let (slot, mut connection) = self.connection().ok_or(Away)?;
-        self.settle(slot, timeout(self.command_timeout, pipeline.query_async(&mut connection)).await, counters)
+        let sent = Instant::now();
+        self.settle(slot, sent, timeout(self.command_timeout, pipeline.query_async(&mut connection)).await, counters)
     }
 
     /// Keeps the connections up, until it is dropped.
@@ -120,10 +122,12 @@ impl Link {
     fn settle<T>(
         &self,
         slot: &Slot,
+        sent: Instant,
         ended: Result<RedisResult<T>, tokio::time::error::Elapsed>,
         counters: &Counters,
     ) -> Result<T, Away> {
         counters.l2_commands.one();
+        counters.l2_latency.record(sent.elapsed());
         match ended {
             Ok(Ok(reply)) => {
                 slot.timeouts.store(0, Ordering::Relaxed);

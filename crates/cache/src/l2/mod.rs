@@ -176,6 +176,40 @@ impl L2 {
         self.send(&pipeline, counters).await
     }
 
+    /// The frame of a key as it is there, with the rest of its time; without a frame where it does not check out.
+    pub(crate) async fn peek(
+        &self,
+        incarnation: Incarnation,
+        name: &str,
+        counters: &Counters,
+    ) -> Result<Option<(Option<Frame>, Duration)>, Away> {
+        let key = self.key(incarnation, name);
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("PTTL").arg(&key).cmd("GET").arg(&key);
+        let (left, stored): (i64, Option<Vec<u8>>) = self.link.pipeline(&pipeline, counters).await?;
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+        Ok(stored.map(|stored| (Frame::decode(&key, stored, self.sizes).ok(), left)))
+    }
+
+    /// Writes a value that lives for a while and reads it back.
+    pub(crate) async fn probe(
+        &self,
+        value: &str,
+        life: Duration,
+        counters: &Counters,
+    ) -> Result<Option<Vec<u8>>, Away> {
+        let key = format!("{}:probe:{:016x}", self.prefix, self.replica);
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("SET").arg(&key).arg(value).arg("PX").arg(millis(life)).ignore().cmd("GET").arg(&key);
+        let (read,): (Option<Vec<u8>>,) = self.link.pipeline(&pipeline, counters).await?;
+        Ok(read)
+    }
+
+    /// What Redis says about itself.
+    pub(crate) async fn info(&self, counters: &Counters) -> Result<String, Away> {
+        self.link.query(&redis::cmd("INFO"), counters).await
+    }
+
     async fn send(&self, pipeline: &Pipeline, counters: &Counters) -> Result<(), Away> {
         if pipeline.is_empty() {
             return Ok(());
