@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     Cache, Change, Counters, Incarnation, Value,
     l2::{BackOff, L2},
+    learned::Source,
     message::{self, Message},
 };
 
@@ -149,7 +150,7 @@ impl<V: Value> Cache<V> {
         self.shared().bus.lag_micros.store(now_micros().saturating_sub(sent_micros), Ordering::Relaxed);
         self.counters().bus_changes.add(changes.len() as u64);
         for change in &changes {
-            self.learn(change, incarnation);
+            self.learn_from(Source::Bus, change, incarnation);
         }
     }
 }

@@ -5,8 +5,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 use crate::{
-    CacheConfig, Change, Clock, Commit, Counters, Found, Freshness, Incarnation, Key, LoadError, Loaded, Moment,
-    Policy, ReadError, ReadOptions, Stats, Subject, Tier, Token, WritePolicy,
+    CacheConfig, Clock, Commit, Counters, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError,
+    ReadOptions, Stats, Tier, Token, WritePolicy,
     behind::Behind,
     bus::{self, Bus},
     flight::{FlightKey, Flights},
@@ -271,34 +271,6 @@ impl<V: Value> Cache<V> {
         Ok(sought.into_iter().map(|sought| sought.found).collect())
     }
 
-    /// Learns a change: what it touches is not served again. Twice, late or out of order is harmless. Returns whether it was
-    /// new.
-    pub fn learn(&self, change: &Change, incarnation: Incarnation) -> bool {
-        let shared = &self.shared;
-        let entry = matches!(change.subject, Subject::Entry { .. });
-        if entry && shared.seen.contains(change, incarnation) {
-            // Its copies went when it was learned, and those there are now were read after that.
-            shared.knowledge.remember(change, incarnation);
-            return false;
-        }
-        shared.counters.changes.one();
-        shared.knowledge.learn(change, incarnation);
-        match &change.subject {
-            Subject::Entry { key, .. } | Subject::Key(key) => {
-                self.delete(key);
-            }
-            Subject::Tag(_) => shared.counters.rules.one(),
-            Subject::All => {
-                shared.counters.rules.one();
-                shared.l1.clear();
-            }
-        }
-        if entry {
-            shared.seen.note(change, incarnation);
-        }
-        true
-    }
-
     /// Learns a commit of this replica's own and tells the others, before anybody is told that it was made. Waits for Redis
     /// no longer than a command may take; what Redis misses, the others find in the change log.
     pub async fn wrote(&self, commit: Commit<V>) {
@@ -323,11 +295,6 @@ impl<V: Value> Cache<V> {
         };
         self.counters().l2_sets.add(now.len() as u64);
         let _ = l2.publish(incarnation, &now, &messages, self.counters()).await;
-    }
-
-    /// Drops every copy: anything may have changed.
-    pub(crate) fn learn_all(&self, incarnation: Incarnation) {
-        self.learn(&Change { id: 0, subject: Subject::All }, incarnation);
     }
 
     /// Removes the copy of a key from L1. Returns whether there was one.
@@ -456,7 +423,7 @@ impl<V: Value> Cache<V> {
                 }
                 Verdict::Invalid => {
                     self.counters().invalidated.one();
-                    self.shared.l1.discard(&key.name, &entry);
+                    self.shared.l1.discard(&entry);
                 }
                 verdict @ (Verdict::Unproven | Verdict::Expired) => {
                     if verdict == Verdict::Expired && !known {

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::{Learned, learned::LearnedCounters};
+
 /// A count that many threads raise without waiting for each other.
 #[derive(Debug, Default)]
 pub struct Counter([Shard; SHARDS]);
@@ -86,6 +88,7 @@ pub struct Counters {
     pub bus_losses: Counter,
     pub log_known: Counter,
     pub log_new: Counter,
+    pub learned: LearnedCounters,
 }
 
 /// The counts of a cache since it was made, and its size now.
@@ -177,6 +180,9 @@ pub struct Stats {
     pub log_known: u64,
     /// Changes found in the change log that nobody had brought.
     pub log_new: u64,
+    /// Changes learned, by who brought them and by what they touch; without those times when everything was dropped because
+    /// anything may have changed.
+    pub learned: Learned,
     /// Entries in L1, absent keys included.
     pub entries: u64,
     /// Their weight in bytes.
@@ -229,6 +235,7 @@ impl Counters {
             bus_losses: self.bus_losses.get(),
             log_known: self.log_known.get(),
             log_new: self.log_new.get(),
+            learned: self.learned.read(),
             entries: 0,
             bytes: 0,
         }
