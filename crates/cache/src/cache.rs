@@ -17,6 +17,7 @@ use crate::{
     l2::L2,
     load::Admission,
     seen::Seen,
+    talk::Talk,
 };
 
 /// Copies of values, kept right. Cloning it gives another handle to the same cache.
@@ -39,6 +40,7 @@ pub(crate) struct Shared<V> {
     pub(crate) l2: Option<Arc<L2>>,
     pub(crate) bus: Bus,
     pub(crate) behind: Behind,
+    pub(crate) talk: Talk,
 }
 
 /// Whether a copy may be served.
@@ -133,6 +135,7 @@ impl<V: Value> Cache<V> {
         let remembered = config.shared.as_ref().map(|shared| shared.remembered);
         Self {
             shared: Arc::new(Shared {
+                talk: Talk::new(clock.now()),
                 clock,
                 runtime,
                 jitter: Jitter::new(seed),

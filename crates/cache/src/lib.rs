@@ -10,6 +10,7 @@
 //! the staleness bound has been learned. The idea is that of `TxCache` (Ports et al., "Transactional Consistency and
 //! Automatic Management in an Application Data Cache", OSDI 2010).
 
+mod ask;
 mod behind;
 mod bus;
 mod cache;
@@ -34,11 +35,15 @@ mod matching;
 mod memory;
 mod message;
 mod read;
+mod replicas;
 mod seen;
 mod stats;
+mod talk;
 mod together;
 mod view;
+mod wire;
 
+pub use ask::{Answers, Confirmed};
 pub use cache::{Cache, Reader};
 pub use change::{Change, Incarnation, News, Pass, Snapshot, Subject};
 pub use clock::{Clock, Moment};
@@ -52,4 +57,5 @@ pub use l2::check_shared_url;
 pub use learned::{Kinds, Learned, LearnedCounters};
 pub use matching::Matching;
 pub use read::{Commit, Found, Freshness, Key, Loaded, ReadOptions, Tier, Token};
+pub use replicas::Replica;
 pub use stats::{Counter, Counters, Stats};
