@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     Cache, Change, Counters, Incarnation, Value,
     l2::{BackOff, L2},
+    learned::Source,
     message::{self, Message},
 };
 
@@ -64,11 +65,12 @@ impl<V: Value> Cache<V> {
             self.subscribe(&l2, sender),
             self.learn_all_of(receiver, l2.replica),
             self.write_behind(&l2),
+            self.announce(&l2),
         );
     }
 
     /// Listens, and connects again whenever that ends.
-    async fn subscribe(&self, l2: &L2, queue: mpsc::Sender<Vec<u8>>) {
+    async fn subscribe(&self, l2: &Arc<L2>, queue: mpsc::Sender<Vec<u8>>) {
         let mut back_off = BackOff::new(Duration::from_millis(20), Duration::from_secs(1));
         let bus = &self.shared().bus;
         loop {
@@ -84,11 +86,15 @@ impl<V: Value> Cache<V> {
     }
 
     /// Listens until the connection ends; returns why.
-    async fn listen(&self, l2: &L2, queue: &mpsc::Sender<Vec<u8>>, back_off: &mut BackOff) -> String {
+    async fn listen(&self, l2: &Arc<L2>, queue: &mpsc::Sender<Vec<u8>>, back_off: &mut BackOff) -> String {
         let limit = l2.link.connect_timeout();
         let subscribe = async {
             let mut connection = l2.link.client().get_async_pubsub().await?;
             connection.subscribe(l2.channel()).await?;
+            // Where this user may hear changes alone, that is what matters.
+            if let Err(error) = connection.subscribe(&[l2.everybody(), l2.one(l2.replica)]).await {
+                tracing::debug!(%error, "the other replicas cannot be heard");
+            }
             Ok::<_, redis::RedisError>(connection)
         };
         let connection = match timeout(limit, subscribe).await {
@@ -102,12 +108,17 @@ impl<V: Value> Cache<V> {
             tracing::info!("bus is connected again");
         }
         back_off.reset();
+        self.talk().listening();
         // What was sent while nobody listened stands in the change log.
         self.passes().ask();
         let (mut sink, mut stream) = connection.split();
+        let changes = l2.channel();
         loop {
             match timeout(PING, stream.next()).await {
-                Ok(Some(message)) => self.enqueue(queue, message.get_payload_bytes()),
+                Ok(Some(message)) if message.get_channel_name() == changes => {
+                    self.enqueue(queue, message.get_payload_bytes());
+                }
+                Ok(Some(message)) => self.hear(l2, message.get_payload_bytes()),
                 Ok(None) => return "the connection was closed".to_owned(),
                 Err(_elapsed) => match timeout(limit, sink.ping::<redis::Value>()).await {
                     Ok(Ok(_)) => {}
@@ -149,7 +160,7 @@ impl<V: Value> Cache<V> {
         self.shared().bus.lag_micros.store(now_micros().saturating_sub(sent_micros), Ordering::Relaxed);
         self.counters().bus_changes.add(changes.len() as u64);
         for change in &changes {
-            self.learn(change, incarnation);
+            self.learn_from(Source::Bus, change, incarnation);
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     l2::L2,
     load::Admission,
     seen::Seen,
+    talk::Talk,
 };
 
 /// Copies of values, kept right. Cloning it gives another handle to the same cache.
@@ -40,6 +41,7 @@ pub(crate) struct Shared<V> {
     pub(crate) bus: Bus,
     pub(crate) behind: Behind,
     pub(crate) hot: Hot,
+    pub(crate) talk: Talk,
 }
 
 impl<V> Clone for Cache<V> {
@@ -69,6 +71,7 @@ impl<V: Value> Cache<V> {
         Self {
             shared: Arc::new(Shared {
                 hot: Hot::new(clock.now(), seed),
+                talk: Talk::new(clock.now()),
                 clock,
                 runtime,
                 jitter: Jitter::new(seed),

@@ -25,6 +25,8 @@ pub enum Subject {
     Key(String),
     /// Every entry with a tag.
     Tag(String),
+    /// Every entry whose key matches a [`Glob`](crate::Glob); one that cannot be read counts as [`All`](Self::All).
+    Pattern(String),
     /// Every entry.
     All,
 }

@@ -122,7 +122,7 @@ impl<V: Value> Cache<V> {
         };
         let known_tags = (payload.is_some() && !list).then_some(&tags[..]);
         // The proof first: what is compared later is then no older.
-        if !self.proven() || !self.knowledge().frame_stands(depends, &origin, known_tags) {
+        if !self.proven() || !self.knowledge().frame_stands(name, depends, &origin, known_tags) {
             self.counters().l2_invalid.one();
             return None;
         }
@@ -137,8 +137,8 @@ impl<V: Value> Cache<V> {
             None => None,
         };
         let ttl = self.ttl(search.policy, value.is_some());
-        let entry = Entry::new(value, *captured, self.clock().now(), ttl, Tier::L2, false);
-        Some(self.take_in_l1(name, entry, true))
+        let entry = Entry::new(name, value, *captured, self.clock().now(), ttl, Tier::L2, false);
+        Some(self.take_in_l1(entry, true))
     }
 
     /// Divides a duty into what this replica has the right to load and what another loads. Where Redis gives no rights, as

@@ -17,7 +17,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{Cache, Change, Incarnation, Moment, News, Pass, Snapshot, Subject, Value, knowledge::View};
+use crate::{
+    Cache, Change, Incarnation, Moment, News, Pass, Snapshot, Subject, Value, knowledge::View, learned::Source,
+};
 
 /// Where committed changes are written down.
 pub trait ChangeLog: Send + Sync + 'static {
@@ -216,7 +218,7 @@ impl<V: Value> Cache<V> {
         let (mut known, mut new) = (0, 0);
         for changes in changes.chunks(LEARNED_AT_ONCE) {
             for change in changes {
-                *(if self.learn(change, incarnation) { &mut new } else { &mut known }) += 1;
+                *(if self.learn_from(Source::Log, change, incarnation) { &mut new } else { &mut known }) += 1;
             }
             yield_now().await;
         }
@@ -231,7 +233,7 @@ impl<V: Value> Cache<V> {
                 match change.subject {
                     Subject::Entry { .. } | Subject::Key(_) => self.knowledge().remember(change, incarnation),
                     // A rule is a counter, too.
-                    Subject::Tag(_) | Subject::All => self.knowledge().learn(change, incarnation),
+                    Subject::Tag(_) | Subject::Pattern(_) | Subject::All => self.knowledge().learn(change, incarnation),
                 }
             }
             yield_now().await;

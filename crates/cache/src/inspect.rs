@@ -123,7 +123,7 @@ impl<V: Value> Cache<V> {
             None => Depends::Absence(&key.name),
         };
         let tags = (frame.payload.is_some() && !frame.list).then_some(&frame.tags[..]);
-        if self.knowledge().frame_stands(depends, &frame.origin, tags) {
+        if self.knowledge().frame_stands(&key.name, depends, &frame.origin, tags) {
             CopyState::Valid
         } else if self.knowledge().remembers(&frame.origin) {
             CopyState::Invalidated
@@ -138,10 +138,10 @@ impl<V: Value> Cache<V> {
         let began = self.clock().now();
         let knowledge = self.knowledge();
         let captured = knowledge.capture(knowledge.stripe(NAME));
-        let entry = Entry::new(None, captured, began, PROBE_LIFE, Tier::Database, false);
-        let entry = self.take_in_l1(NAME, entry, true);
+        let entry = Entry::new(NAME, None, captured, began, PROBE_LIFE, Tier::Database, false);
+        let entry = self.take_in_l1(entry, true);
         let found = self.shared().l1.get(NAME).is_some_and(|found| std::sync::Arc::ptr_eq(&found, &entry));
-        self.shared().l1.discard(NAME, &entry);
+        self.shared().l1.discard(&entry);
         // A change learned in between keeps it out, as it should.
         if found || !entry.stands(knowledge) {
             Ok(self.clock().now().since(began))

@@ -17,7 +17,7 @@ use std::{
 use foldhash::{SharedSeed, fast::SeedableRandomState};
 
 use crate::{
-    Change, Incarnation, Moment, Snapshot, Subject,
+    Change, Glob, Incarnation, Moment, Snapshot, Subject,
     memory::{Depends, Memory, Origin},
 };
 
@@ -26,6 +26,8 @@ pub const ANY: &str = "any";
 
 /// Rules remembered one by one; when there are more, they become one that touches everything.
 const MAX_RULES: usize = 1_024;
+/// Of those, the patterns: each takes some 50 KiB, and more time to match than a tag.
+const MAX_PATTERNS: usize = 256;
 
 /// What a replica has learned.
 #[derive(Debug)]
@@ -107,8 +109,10 @@ impl Knowledge {
                 }
             }
             Subject::Key(key) => self.age(key),
-            Subject::Tag(tag) => self.rules.add(incarnation, change.id, Rule::Tag(tag.as_str().into())),
-            Subject::All => self.rules.add(incarnation, change.id, Rule::All),
+            Subject::Tag(_) | Subject::Pattern(_) | Subject::All => {}
+        }
+        if let Some(rule) = Rule::of(&change.subject) {
+            self.rules.add(incarnation, change.id, rule);
         }
     }
 
@@ -133,11 +137,18 @@ impl Knowledge {
         }
     }
 
-    /// Whether nothing that touches a copy of somebody else's was learned since it was read. Without its tags, every rule for
-    /// a tag touches it.
-    pub(crate) fn frame_stands(&self, depends: Depends<'_>, origin: &Origin, tags: Option<&[String]>) -> bool {
+    /// Whether nothing that touches a copy of somebody else's, under the name of its key, was learned since it was read.
+    /// Without its tags, every rule for a tag touches it.
+    pub(crate) fn frame_stands(
+        &self,
+        name: &str,
+        depends: Depends<'_>,
+        origin: &Origin,
+        tags: Option<&[String]>,
+    ) -> bool {
         let touches = |rule: &Rule| match rule {
             Rule::Tag(tag) => tags.is_none_or(|tags| tags.iter().any(|t| **t == **tag)),
+            Rule::Pattern(glob) => glob.matches(name),
             Rule::All => true,
         };
         let Some(memory) = &self.memory else { return false };
@@ -186,8 +197,23 @@ pub(crate) fn within(bound: Duration, proven: Moment, now: Moment) -> bool {
 pub enum Rule {
     /// Every entry with this tag, and every list.
     Tag(Box<str>),
+    /// Every entry whose key matches.
+    Pattern(Glob),
     /// Every entry.
     All,
+}
+
+impl Rule {
+    /// The rule that a change makes; `None` for one of a single key. A pattern that cannot be read, as somebody may type it
+    /// into a shell of the database, touches everything.
+    pub(crate) fn of(subject: &Subject) -> Option<Self> {
+        match subject {
+            Subject::Entry { .. } | Subject::Key(_) => None,
+            Subject::Tag(tag) => Some(Self::Tag(tag.as_str().into())),
+            Subject::Pattern(pattern) => Some(Glob::parse(pattern).map_or(Self::All, Self::Pattern)),
+            Subject::All => Some(Self::All),
+        }
+    }
 }
 
 /// The rules, in the order in which they were learned.
@@ -202,6 +228,8 @@ pub(crate) struct Rules {
 struct Recent {
     first: u64,
     rules: VecDeque<Learned>,
+    /// How many of them are patterns.
+    patterns: usize,
     /// The highest ids of what is forgotten, by incarnation, the newest last.
     forgotten: Vec<(Incarnation, u64)>,
 }
@@ -259,13 +287,17 @@ impl Rules {
     fn add(&self, incarnation: Incarnation, id: u64, rule: Rule) {
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         let counter = self.counter.load(Ordering::Acquire) + 1;
-        if rule == Rule::All || recent.rules.len() == MAX_RULES {
+        let pattern = matches!(rule, Rule::Pattern(_));
+        let full = recent.rules.len() == MAX_RULES || (pattern && recent.patterns == MAX_PATTERNS);
+        if rule == Rule::All || full {
             for forgotten in std::mem::take(&mut recent.rules) {
                 recent.forget(forgotten.incarnation, forgotten.id);
             }
             recent.forget(incarnation, id);
             recent.first = counter;
+            recent.patterns = 0;
         } else {
+            recent.patterns += usize::from(pattern);
             recent.rules.push_back(Learned { incarnation, id, rule });
         }
         self.counter.store(counter, Ordering::SeqCst);
@@ -313,6 +345,18 @@ mod tests {
         assert!(rules.touched(seen, |_| false).0, "what is older than the memory is touched");
         let seen = rules.counter();
         assert!(!rules.touched(seen, |_| true).0, "what is newer than every rule is not");
+    }
+
+    #[test]
+    fn patterns_are_bounded_like_rules() {
+        let rules = Rules::default();
+        let seen = rules.counter();
+        for n in 0..=MAX_PATTERNS {
+            assert!(!rules.touched(seen, |_| false).0, "{n}");
+            rules.add(Incarnation(1), 0, Rule::of(&Subject::Pattern(format!("{n}*"))).unwrap());
+        }
+        assert!(rules.touched(seen, |_| false).0);
+        assert_eq!(Rule::of(&Subject::Pattern("[".to_owned())), Some(Rule::All), "what cannot be read");
     }
 
     #[test]

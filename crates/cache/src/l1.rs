@@ -65,14 +65,17 @@ pub struct Entry<V> {
     pub(crate) foreign: bool,
     /// Where it came from.
     pub(crate) tier: Tier,
+    /// Of its key, for rules that go by that; empty for what is stored nowhere.
+    name: Arc<str>,
     stripe: Stripe,
     generation: u64,
     rules: AtomicU64,
 }
 
 impl<V: Value> Entry<V> {
-    /// A copy read by a load that began at `began`, after `captured` was.
+    /// A copy under the name of its key, read by a load that began at `began`, after `captured` was.
     pub(crate) fn new(
+        name: &str,
         value: Option<V>,
         captured: Captured,
         began: Moment,
@@ -86,6 +89,7 @@ impl<V: Value> Entry<V> {
             deadline: began.plus(ttl),
             foreign,
             tier,
+            name: name.into(),
             stripe: captured.stripe,
             generation: captured.generation,
             rules: AtomicU64::new(captured.rules),
@@ -107,19 +111,25 @@ impl<V: Value> Entry<V> {
     #[cold]
     fn passes_rules(&self, knowledge: &Knowledge) -> bool {
         let seen = self.rules.load(Ordering::Relaxed);
-        let (touched, counter) = knowledge.rules().touched(seen, |rule| match rule {
-            // That there was nothing does not tell what tags there are now.
-            Rule::Tag(tag) => self.value.as_ref().is_none_or(|value| value.tagged(tag)),
-            Rule::All => true,
-        });
+        let (touched, counter) = knowledge.rules().touched(seen, |rule| self.touched_by(rule));
         if !touched {
             self.rules.fetch_max(counter, Ordering::Relaxed);
         }
         !touched
     }
 
-    fn weight(&self, key: &str) -> usize {
-        key.len() + self.value.as_ref().map_or(0, Value::bytes)
+    /// Whether a rule drops it.
+    pub(crate) fn touched_by(&self, rule: &Rule) -> bool {
+        match rule {
+            // That there was nothing does not tell what tags there are now.
+            Rule::Tag(tag) => self.value.as_ref().is_none_or(|value| value.tagged(tag)),
+            Rule::Pattern(glob) => self.name.is_empty() || glob.matches(&self.name),
+            Rule::All => true,
+        }
+    }
+
+    fn weight(&self) -> usize {
+        self.name.len() + self.value.as_ref().map_or(0, Value::bytes)
     }
 }
 
@@ -130,11 +140,10 @@ pub(crate) struct L1<V> {
     capacity: u64,
 }
 
-type Builder<V> = CacheBuilder<Box<str>, Arc<Entry<V>>, Moka<Box<str>, Arc<Entry<V>>>>;
-type Store<V> = Moka<Box<str>, Arc<Entry<V>>, RandomState>;
+type Builder<V> = CacheBuilder<Arc<str>, Arc<Entry<V>>, Moka<Arc<str>, Arc<Entry<V>>>>;
+type Store<V> = Moka<Arc<str>, Arc<Entry<V>>, RandomState>;
 
 impl<V: Value> L1<V> {
-    #[expect(clippy::borrowed_box, reason = "the shape that moka asks for")]
     pub(crate) fn new(config: &CacheConfig, counters: &Arc<Counters>) -> Self {
         let capacity = config.l1_bytes;
         let least = (capacity / config.l1_entries.max(1)).max(1);
@@ -145,8 +154,8 @@ impl<V: Value> L1<V> {
         let longest = config.ttl.item.max(config.ttl.list).max(config.ttl.search);
         let found = Moka::builder()
             .max_capacity(capacity)
-            .weigher(move |key: &Box<str>, entry: &Arc<Entry<V>>| {
-                u32::try_from((entry.weight(key) as u64).max(least)).unwrap_or(u32::MAX)
+            .weigher(move |_: &Arc<str>, entry: &Arc<Entry<V>>| {
+                u32::try_from((entry.weight() as u64).max(least)).unwrap_or(u32::MAX)
             })
             .eviction_policy(policy);
         let not_found = Moka::builder().max_capacity(config.not_found_entries).eviction_policy(EvictionPolicy::lru());
@@ -165,19 +174,19 @@ impl<V: Value> L1<V> {
     /// Stores an entry, unless something that touches it was learned since before it was read: checked under the key's
     /// lock, so that of two fills the one that knows more stays. What is larger than all of L1 is not stored: it would
     /// drive out everything else first.
-    pub(crate) fn store(&self, key: &str, entry: &Arc<Entry<V>>, knowledge: &Knowledge) -> bool {
+    pub(crate) fn store(&self, entry: &Arc<Entry<V>>, knowledge: &Knowledge) -> bool {
         let (store, other) = match entry.value {
-            Some(_) if entry.weight(key) as u64 > self.capacity => return false,
+            Some(_) if entry.weight() as u64 > self.capacity => return false,
             Some(_) => (&self.found, &self.not_found),
             None => (&self.not_found, &self.found),
         };
         let mut stored = false;
-        store.entry(key.into()).and_compute_with(|_| {
+        store.entry(Arc::clone(&entry.name)).and_compute_with(|_| {
             stored = entry.stands(knowledge);
             if stored { Op::Put(Arc::clone(entry)) } else { Op::Nop }
         });
         if stored {
-            other.invalidate(key);
+            other.invalidate(&*entry.name);
         }
         stored
     }
@@ -189,9 +198,9 @@ impl<V: Value> L1<V> {
     }
 
     /// Removes an entry that is of no more use, unless another has taken its place. Returns whether it was there.
-    pub(crate) fn discard(&self, key: &str, entry: &Arc<Entry<V>>) -> bool {
+    pub(crate) fn discard(&self, entry: &Arc<Entry<V>>) -> bool {
         let store = if entry.value.is_some() { &self.found } else { &self.not_found };
-        let result = store.entry(key.into()).and_compute_with(|present| match present {
+        let result = store.entry(Arc::clone(&entry.name)).and_compute_with(|present| match present {
             Some(present) if Arc::ptr_eq(present.value(), entry) => Op::Remove,
             _ => Op::Nop,
         });
@@ -204,17 +213,22 @@ impl<V: Value> L1<V> {
         self.not_found.invalidate_all();
     }
 
+    /// Every entry, valid or not, with the name of its key. Holds no lock from one to the next, and so may miss what is stored
+    /// meanwhile.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Arc<Arc<str>>, Arc<Entry<V>>)> {
+        self.found.iter().chain(self.not_found.iter())
+    }
+
     /// Removes the entries whose time has passed; returns how many.
     pub(crate) fn purge(&self, now: Moment) -> u64 {
         let mut purged = 0;
-        for store in [&self.found, &self.not_found] {
-            for (key, entry) in store {
-                if entry.deadline <= now && self.discard(&key, &entry) {
-                    purged += 1;
-                }
+        for (_, entry) in self.entries() {
+            if entry.deadline <= now && self.discard(&entry) {
+                purged += 1;
             }
-            store.run_pending_tasks();
         }
+        self.found.run_pending_tasks();
+        self.not_found.run_pending_tasks();
         purged
     }
 

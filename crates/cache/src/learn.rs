@@ -1,34 +1,45 @@
 //! What is learned of changes, and what is dropped for them.
 
-use crate::{Cache, Change, Commit, Incarnation, Policy, Subject, WritePolicy, bus, l1::Value};
+use crate::{Cache, Change, Commit, Incarnation, Policy, Subject, Value, WritePolicy, bus, learned::Source};
 
 impl<V: Value> Cache<V> {
-    /// Learns a change: what it touches is not served again. Twice, late or out of order is harmless. Returns whether it was
-    /// new.
+    /// Learns a change of this replica's own. Twice, late or out of order is harmless. Returns whether it was new.
     pub fn learn(&self, change: &Change, incarnation: Incarnation) -> bool {
+        self.learn_from(Source::Own, change, incarnation)
+    }
+
+    /// Learns a change, unless it was learned before: its copies went then, and those there are now were read after that.
+    pub(crate) fn learn_from(&self, source: Source, change: &Change, incarnation: Incarnation) -> bool {
         let shared = self.shared();
-        let entry = matches!(change.subject, Subject::Entry { .. });
-        if entry && shared.seen.contains(change, incarnation) {
-            // Its copies went when it was learned, and those there are now were read after that.
+        if shared.seen.contains(change, incarnation) {
             shared.knowledge.remember(change, incarnation);
             return false;
         }
+        shared.counters.learned.count(source, &change.subject);
+        self.drop_copies(change, incarnation);
+        shared.seen.note(change, incarnation);
+        true
+    }
+
+    /// Drops every copy: anything may have changed. No row of the change log says so, and each time counts.
+    pub(crate) fn learn_all(&self, incarnation: Incarnation) {
+        self.drop_copies(&Change { id: 0, subject: Subject::All }, incarnation);
+    }
+
+    fn drop_copies(&self, change: &Change, incarnation: Incarnation) {
+        let shared = self.shared();
         shared.counters.changes.one();
         shared.knowledge.learn(change, incarnation);
         match &change.subject {
             Subject::Entry { key, .. } | Subject::Key(key) => {
                 self.delete(key);
             }
-            Subject::Tag(_) => shared.counters.rules.one(),
+            Subject::Tag(_) | Subject::Pattern(_) => shared.counters.rules.one(),
             Subject::All => {
                 shared.counters.rules.one();
                 shared.l1.clear();
             }
         }
-        if entry {
-            shared.seen.note(change, incarnation);
-        }
-        true
     }
 
     /// Learns a commit of this replica's own and tells the others, before anybody is told that it was made. Waits for Redis
@@ -55,11 +66,6 @@ impl<V: Value> Cache<V> {
         };
         self.counters().l2_sets.add(now.len() as u64);
         let _ = l2.publish(incarnation, &now, &messages, self.counters()).await;
-    }
-
-    /// Drops every copy: anything may have changed.
-    pub(crate) fn learn_all(&self, incarnation: Incarnation) {
-        self.learn(&Change { id: 0, subject: Subject::All }, incarnation);
     }
 
     /// Removes the copy of a key from L1. Returns whether there was one.

@@ -10,6 +10,7 @@
 //! the staleness bound has been learned. The idea is that of `TxCache` (Ports et al., "Transactional Consistency and
 //! Automatic Management in an Application Data Cache", OSDI 2010).
 
+mod ask;
 mod behind;
 mod bus;
 mod cache;
@@ -21,6 +22,7 @@ mod fetch;
 mod flight;
 mod follower;
 mod frame;
+mod glob;
 mod hot;
 mod inspect;
 mod jitter;
@@ -29,30 +31,40 @@ mod l1;
 mod l2;
 mod latency;
 mod learn;
+mod learned;
 mod lease;
 mod load;
 mod lookup;
+mod matching;
 mod memory;
 mod message;
 mod read;
 mod reader;
+mod replicas;
 mod seen;
 mod stats;
+mod talk;
 mod together;
 mod view;
+mod wire;
 
+pub use ask::{Answers, Confirmed};
 pub use cache::Cache;
 pub use change::{Change, Incarnation, News, Pass, Snapshot, Subject};
 pub use clock::{Clock, Moment};
 pub use config::{CacheConfig, Eviction, Policy, SharedConfig, Ttl, WritePolicy};
 pub use error::{LoadError, ReadError};
 pub use follower::ChangeLog;
+pub use glob::{Glob, GlobError};
 pub use hot::HotKey;
 pub use inspect::{CopyState, Inspected, Unreachable};
 pub use knowledge::{ANY, Rule};
 pub use l1::{Entry, Facts, Value};
 pub use l2::check_shared_url;
 pub use latency::{Latencies, LatencySummary};
+pub use learned::{Kinds, Learned, LearnedCounters};
+pub use matching::Matching;
 pub use read::{Commit, Found, Freshness, Key, Loaded, ReadOptions, Tier, Token};
 pub use reader::Reader;
+pub use replicas::Replica;
 pub use stats::{Counter, Counters, Stats};

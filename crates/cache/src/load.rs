@@ -83,8 +83,8 @@ impl<V: Value> Cache<V> {
             .zip(loaded.values)
             .map(|((name, captured), value)| {
                 let ttl = self.ttl(policy, value.is_some());
-                let entry = Entry::new(value, *captured, began, ttl, Tier::Database, foreign);
-                (name.clone(), self.take_in_l1(name, entry, ours))
+                let entry = Entry::new(name, value, *captured, began, ttl, Tier::Database, foreign);
+                (name.clone(), self.take_in_l1(entry, ours))
             })
             .collect();
         duty.fulfil(entries.iter().map(|(_, entry)| Ok(Arc::clone(entry))));
@@ -93,10 +93,10 @@ impl<V: Value> Cache<V> {
     }
 
     /// Stores an entry in L1, if it may be stored and still stands.
-    pub(crate) fn take_in_l1(&self, name: &str, entry: Entry<V>, may: bool) -> Arc<Entry<V>> {
+    pub(crate) fn take_in_l1(&self, entry: Entry<V>, may: bool) -> Arc<Entry<V>> {
         let shared = self.shared();
         let entry = Arc::new(entry);
-        let stored = may && shared.l1.store(name, &entry, &shared.knowledge);
+        let stored = may && shared.l1.store(&entry, &shared.knowledge);
         if stored { &shared.counters.sets } else { &shared.counters.not_stored }.one();
         entry
     }

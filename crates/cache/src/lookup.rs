@@ -135,7 +135,7 @@ impl<V: Value> Cache<V> {
                 }
                 Verdict::Invalid => {
                     self.counters().invalidated.one();
-                    self.shared().l1.discard(&key.name, &entry);
+                    self.shared().l1.discard(&entry);
                 }
                 verdict @ (Verdict::Unproven | Verdict::Expired) => {
                     if verdict == Verdict::Expired && !known {

@@ -185,7 +185,7 @@ impl Facts {
             }
             Subject::Key(key) => self.key(key, KeyFacts { version: i64::MIN, id, invalidation: id }, most),
             // Rules are remembered elsewhere.
-            Subject::Tag(_) | Subject::All => {}
+            Subject::Tag(_) | Subject::Pattern(_) | Subject::All => {}
         }
     }
 

@@ -13,6 +13,7 @@ const ENTRY: u8 = 1;
 const KEY: u8 = 2;
 const TAG: u8 = 3;
 const ALL: u8 = 4;
+const PATTERN: u8 = 5;
 /// Bytes of changes after which another message is begun.
 const LARGE: usize = 256 << 10;
 
@@ -45,7 +46,7 @@ pub(crate) fn encode(incarnation: Incarnation, sender: u64, sent_micros: u64, ch
         *count = 0;
         messages.push(message);
     };
-    for change in changes {
+    for change in changes.iter().filter(|change| fits(change)) {
         put_change(&mut body, change);
         count += 1;
         if body.len() >= LARGE {
@@ -75,6 +76,12 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Result<Message, Unknown> {
     if bytes.is_empty() { Ok(Message { incarnation, sender, sent_micros, changes }) } else { Err(Unknown) }
 }
 
+/// Whether a message has room for a change as a whole: whoever learns one takes it for all of it. A product has fewer
+/// categories and tags by far; what is left out the follower finds.
+fn fits(change: &Change) -> bool {
+    !matches!(&change.subject, Subject::Entry { terms, .. } if terms.len() > usize::from(u16::MAX))
+}
+
 fn put_change(out: &mut Vec<u8>, change: &Change) {
     out.put_u64_le(change.id);
     match &change.subject {
@@ -82,8 +89,6 @@ fn put_change(out: &mut Vec<u8>, change: &Change) {
             out.put_u8(ENTRY);
             put_text(out, key);
             out.put_i64_le(*version);
-            // A product has fewer categories and tags by far; what is left out here the follower finds.
-            let terms = &terms[..terms.len().min(usize::from(u16::MAX))];
             out.put_u16_le(u16::try_from(terms.len()).unwrap_or(u16::MAX));
             for term in terms {
                 put_text(out, term);
@@ -96,6 +101,10 @@ fn put_change(out: &mut Vec<u8>, change: &Change) {
         Subject::Tag(tag) => {
             out.put_u8(TAG);
             put_text(out, tag);
+        }
+        Subject::Pattern(pattern) => {
+            out.put_u8(PATTERN);
+            put_text(out, pattern);
         }
         Subject::All => {
             out.put_u8(ALL);
@@ -117,6 +126,7 @@ fn get_change(bytes: &mut &[u8]) -> Result<Change, Unknown> {
         }
         KEY => Subject::Key(text),
         TAG => Subject::Tag(text),
+        PATTERN => Subject::Pattern(text),
         ALL => Subject::All,
         _ => return Err(Unknown),
     };
@@ -150,6 +160,7 @@ mod tests {
             Change { id: 1, subject: Subject::Entry { key: "product:a".to_owned(), version: -7, terms } },
             Change { id: 2, subject: Subject::Key("product:b".to_owned()) },
             Change { id: 3, subject: Subject::Tag("t".to_owned()) },
+            Change { id: 4, subject: Subject::Pattern("product:*".to_owned()) },
             Change { id: u64::MAX, subject: Subject::All },
         ]
     }
@@ -171,6 +182,17 @@ mod tests {
         assert!(messages.len() > 1 && messages.iter().all(|message| message.len() < LARGE + 2_000));
         let read: usize = messages.iter().map(|message| decode(message).unwrap().changes.len()).sum();
         assert_eq!(read, 1_000);
+    }
+
+    #[test]
+    fn what_does_not_fit_as_a_whole_is_left_out() {
+        let with = |count: usize| {
+            let terms = vec!["t".to_owned(); count];
+            Change { id: 1, subject: Subject::Entry { key: "product:a".to_owned(), version: 1, terms } }
+        };
+        assert!(encode(Incarnation(1), 2, 3, &[with(65_536)]).is_empty());
+        let messages = encode(Incarnation(1), 2, 3, &[with(65_536), with(65_535)]);
+        assert_eq!(decode(&messages[0]).unwrap().changes, [with(65_535)]);
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn hash(change: &Change, incarnation: Incarnation) -> u128 {
         Subject::Key(key) => (1, key.as_str(), 0),
         Subject::Tag(tag) => (2, tag.as_str(), 0),
         Subject::All => (3, "", 0),
+        Subject::Pattern(pattern) => (4, pattern.as_str(), 0),
     };
     hash.update(&[kind]);
     hash.update(&version.to_le_bytes());
@@ -81,7 +82,13 @@ mod tests {
         for (id, version, life) in [(2, 1, 1), (1, 2, 1), (1, 1, 2)] {
             assert!(!seen.contains(&put(id, version), Incarnation(life)), "{id} {version} {life}");
         }
-        assert!(!seen.contains(&Change { id: 1, subject: Subject::Key("a".to_owned()) }, Incarnation(1)));
+        let others = [Subject::Key, Subject::Tag, Subject::Pattern].map(|kind| kind("a".to_owned()));
+        for subject in others.into_iter().chain([Subject::All]) {
+            let change = Change { id: 1, subject };
+            assert!(!seen.contains(&change, Incarnation(1)), "{change:?}");
+            seen.note(&change, Incarnation(1));
+            assert!(seen.contains(&change, Incarnation(1)), "{change:?}");
+        }
     }
 
     #[test]

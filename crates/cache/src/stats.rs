@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use crate::Latencies;
+use crate::{Latencies, Learned, learned::LearnedCounters};
 
 /// A count that many threads raise without waiting for each other.
 #[derive(Debug, Default)]
@@ -86,8 +86,12 @@ pub struct Counters {
     pub bus_unknown: Counter,
     pub bus_overflows: Counter,
     pub bus_losses: Counter,
+    pub talk_unknown: Counter,
+    pub talk_late: Counter,
+    pub talk_dropped: Counter,
     pub log_known: Counter,
     pub log_new: Counter,
+    pub learned: LearnedCounters,
 }
 
 /// The counts of a cache since it was made, and its size now.
@@ -173,10 +177,19 @@ pub struct Stats {
     pub bus_overflows: u64,
     /// How often the connection of the bus was lost.
     pub bus_losses: u64,
+    /// Words of other replicas, besides changes, that could not be read.
+    pub talk_unknown: u64,
+    /// Questions of other replicas that were not answered in time.
+    pub talk_late: u64,
+    /// Questions and answers for which there was no room, being too large or too many.
+    pub talk_dropped: u64,
     /// Changes found in the change log that the bus or a write of this replica had brought before.
     pub log_known: u64,
     /// Changes found in the change log that nobody had brought.
     pub log_new: u64,
+    /// Changes learned, by who brought them and by what they touch; without those times when everything was dropped because
+    /// anything may have changed.
+    pub learned: Learned,
     /// Entries in L1, absent keys included.
     pub entries: u64,
     /// Their weight in bytes.
@@ -226,8 +239,12 @@ impl Counters {
             bus_unknown: self.bus_unknown.get(),
             bus_overflows: self.bus_overflows.get(),
             bus_losses: self.bus_losses.get(),
+            talk_unknown: self.talk_unknown.get(),
+            talk_late: self.talk_late.get(),
+            talk_dropped: self.talk_dropped.get(),
             log_known: self.log_known.get(),
             log_new: self.log_new.get(),
+            learned: self.learned.read(),
             entries: 0,
             bytes: 0,
         }

@@ -41,7 +41,7 @@ impl<V: Value> Cache<V> {
             let (_, foreign) = cache.place(loaded.incarnation);
             let found = loaded.values.into_iter().map(|value| {
                 let ttl = cache.ttl(policy, value.is_some());
-                let entry = Arc::new(Entry::new(value, captured, began, ttl, Tier::Database, foreign));
+                let entry = Arc::new(Entry::new("", value, captured, began, ttl, Tier::Database, foreign));
                 Found { entry, tier: Tier::Database, stale: foreign }
             });
             Ok::<_, LoadError>(found.collect::<Vec<_>>())

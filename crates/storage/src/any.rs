@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, ListPage, ListQuery, Loaded, Pass,
-    PostgresRepository, Product, ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot, SqliteRepository,
-    StorageConfig, StorageError, Update, Updating, WriteOptions,
+    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidation, ListPage, ListQuery, Loaded,
+    Pass, PostgresRepository, Product, ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot,
+    SqliteRepository, StorageConfig, StorageError, Update, Updating, WriteOptions,
 };
 
 /// A repository over the database that its URL names.
@@ -104,6 +104,10 @@ impl ProductRepository for Repository {
 
     async fn import(&self, products: &[(String, ProductData)]) -> Result<Committed<Vec<Imported>>, StorageError> {
         each!(self, inner => inner.import(products).await)
+    }
+
+    async fn invalidate(&self, invalidations: &[Invalidation]) -> Result<Committed<()>, StorageError> {
+        each!(self, inner => inner.invalidate(invalidations).await)
     }
 
     async fn is_empty(&self) -> Result<bool, StorageError> {

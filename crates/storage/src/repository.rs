@@ -115,6 +115,31 @@ pub enum Imported {
     Unchanged,
 }
 
+/// What somebody wants dropped of the copies that caches keep. Nothing of the products changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Invalidation {
+    /// The copy of one key: the id of a product, or the name of a copy.
+    Key(String),
+    /// The copies of everything with a tag.
+    Tag(String),
+    /// The copies of every key that matches a glob, which is not read here.
+    Pattern(String),
+    /// Every copy.
+    All,
+}
+
+impl Invalidation {
+    /// As the change log holds it: a kind and a key.
+    pub(crate) fn row(&self) -> (&'static str, &str) {
+        match self {
+            Self::Key(key) => ("key", key),
+            Self::Tag(tag) => ("tag", tag),
+            Self::Pattern(pattern) => ("pattern", pattern),
+            Self::All => ("all", ""),
+        }
+    }
+}
+
 /// Facts about a repository for logs and tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
@@ -185,6 +210,13 @@ pub trait ProductRepository: Send + Sync + 'static {
         &self,
         products: &[(String, ProductData)],
     ) -> impl Future<Output = Result<Committed<Vec<Imported>>, StorageError>> + Send;
+
+    /// Asks every cache to drop copies: writes up to 1,000 rows to the change log, in one statement. No key, tag or pattern may
+    /// be empty or hold a NUL.
+    fn invalidate(
+        &self,
+        invalidations: &[Invalidation],
+    ) -> impl Future<Output = Result<Committed<()>, StorageError>> + Send;
 
     /// Whether there is no product at all.
     fn is_empty(&self) -> impl Future<Output = Result<bool, StorageError>> + Send;

@@ -79,6 +79,23 @@ impl L2 {
         format!("{}:changes", self.prefix)
     }
 
+    /// The channel on which every replica hears what is said to all.
+    pub(crate) fn everybody(&self) -> String {
+        format!("{}:replicas", self.prefix)
+    }
+
+    /// The channel on which one replica hears what is said to it.
+    pub(crate) fn one(&self, replica: u64) -> String {
+        format!("{}:replica:{replica:016x}", self.prefix)
+    }
+
+    /// Says something on a channel.
+    pub(crate) async fn say(&self, channel: &str, payload: &[u8], counters: &Counters) -> Result<(), Away> {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(channel).arg(payload);
+        self.link.query::<redis::Value>(&command, counters).await.map(drop)
+    }
+
     /// Gets the frames of keys. What does not check out is left out and counted.
     pub(crate) async fn get(
         &self,

@@ -193,7 +193,11 @@ async fn writer(game: Arc<Game>, mut random: SmallRng) {
         }
         let item = *ITEMS.choose(&mut random).unwrap();
         let term = *TERMS[..2].choose(&mut random).unwrap();
-        let (subject, exists) = match random.random_range(0..12) {
+        let (subject, exists) = match random.random_range(0..13) {
+            12 => (
+                Subject::Pattern(["item:[ac]", "item:[!a]", "item:*", "["].choose(&mut random).unwrap().to_string()),
+                true,
+            ),
             0 => (Subject::Tag("even".into()), true),
             1 => (Subject::All, true),
             2 if db.history(item).last().is_some_and(|point| point.exists) => (Subject::Key(item.into()), true),
@@ -435,7 +439,11 @@ async fn a_learned_rule_is_seen_by_every_read_that_begins_later() {
     let seen = Arc::clone(&learned);
     tokio::task::spawn_blocking(move || {
         for n in 2..=WRITES {
-            let subject = if n.is_multiple_of(16) { Subject::All } else { Subject::Tag("t".into()) };
+            let subject = match n % 16 {
+                0 => Subject::All,
+                1 => Subject::Pattern("item:?".into()),
+                _ => Subject::Tag("t".into()),
+            };
             let id = writer.db.begin();
             let seq = writer.db.commit(id, subject.clone(), true);
             writer.learn(subject);

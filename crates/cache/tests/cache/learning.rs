@@ -5,11 +5,18 @@ use std::sync::Arc;
 use larder_cache::{ANY, Freshness, Key, ReadOptions, Subject};
 use tokio::task::JoinHandle;
 
-use crate::support::{At, Bench, entry, list, seq};
+use crate::support::{At, Bench, committed, entry, list, seq};
 
 /// Each kind of change that touches `item:a`, which has tag `t`.
-fn subjects() -> [Subject; 4] {
-    [entry("item:a", &[]), Subject::Key("item:a".into()), Subject::Tag("t".into()), Subject::All]
+fn subjects() -> [Subject; 6] {
+    [
+        entry("item:a", &[]),
+        Subject::Key("item:a".into()),
+        Subject::Tag("t".into()),
+        Subject::Pattern("item:[ax]".into()),
+        Subject::Pattern("one that [cannot be read".into()),
+        Subject::All,
+    ]
 }
 
 async fn bench() -> Arc<Bench> {
@@ -170,6 +177,80 @@ async fn a_tag_learned_during_a_load_spares_what_does_not_have_it() {
     bench.db.release(At::Loaded);
     reader.await.unwrap();
     assert!(bench.cache.get("item:b").is_some());
+}
+
+#[tokio::test]
+async fn a_pattern_drops_what_it_matches_and_nothing_else() {
+    let bench = bench().await;
+    let names = ["item:a", "item:b", "item:absent", "list:category:x", "list:any"];
+    let copies = || async {
+        for name in &names[..3] {
+            bench.seq(name).await;
+        }
+        bench.list_seq("category:x").await;
+        bench.list_seq(ANY).await;
+    };
+    let cases: [(&str, &[&str]); 6] = [
+        ("item:?", &["item:absent", "list:category:x", "list:any"]),
+        ("list:*", &["item:a", "item:b", "item:absent"]),
+        ("{item,list}:a*", &["item:b", "list:category:x"]),
+        ("*:x", &["item:a", "item:b", "item:absent", "list:any"]),
+        ("item:", &names),
+        ("*", &[]),
+    ];
+    for (pattern, left) in cases {
+        copies().await;
+        bench.learn(Subject::Pattern(pattern.into()));
+        let there: Vec<_> = names.into_iter().filter(|name| bench.cache.get(name).is_some()).collect();
+        assert_eq!(there, left, "{pattern}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_change_would_drop_is_told_beforehand() {
+    let bench = bench().await;
+    for name in ["item:a", "item:b", "item:absent"] {
+        bench.seq(name).await;
+    }
+    bench.list_seq(ANY).await;
+    let told = |subject: Subject| {
+        let matching = bench.cache.matching(&subject, 10);
+        let mut sample: Vec<String> = matching.sample.iter().map(ToString::to_string).collect();
+        sample.sort_unstable();
+        assert_eq!(sample.len() as u64, matching.count);
+        sample
+    };
+    let pattern = |pattern: &str| told(Subject::Pattern(pattern.into()));
+    assert_eq!(pattern("item:?"), ["item:a", "item:b"]);
+    assert_eq!(pattern("nothing"), [""; 0]);
+    assert_eq!(pattern("[").len(), 4, "one that cannot be read");
+    assert_eq!(told(Subject::All).len(), 4);
+    assert_eq!(told(Subject::Key("item:b".into())), ["item:b"]);
+    assert_eq!(told(Subject::Key("item:none".into())), [""; 0]);
+    assert_eq!(told(Subject::Tag("t".into())), ["item:a", "item:absent"], "of what is absent nobody knows the tags");
+    let few = bench.cache.matching(&Subject::All, 2);
+    assert_eq!((few.count, few.sample.len()), (4, 2));
+    assert!(bench.cache.get("item:a").is_some(), "nothing was dropped");
+    bench.learn(Subject::Pattern("item:*".into()));
+    assert_eq!(told(Subject::All), ["list:any"], "what is not served any more does not count");
+}
+
+#[tokio::test]
+async fn a_rule_that_the_log_tells_again_drops_nothing_a_second_time() {
+    for subject in subjects() {
+        let bench = bench().await;
+        let id = bench.db.begin();
+        let seq = bench.db.commit(id, subject.clone(), true);
+        bench.cache.learn(&committed(id, &subject, seq), bench.db.token(id).incarnation);
+        bench.seq("item:a").await;
+        bench.pass().await;
+        assert!(bench.cache.get("item:a").is_some(), "{subject:?}");
+        let stats = bench.stats();
+        let learned = [stats.learned.own, stats.learned.log]
+            .map(|kinds| kinds.entries + kinds.keys + kinds.tags + kinds.patterns + kinds.all);
+        // The database wrote two items before that, of which only the log told.
+        assert_eq!((learned, stats.log_known), ([1, 2], 1), "{subject:?}");
+    }
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use larder_cache::{
-    ANY, Cache, CacheConfig, Change, ChangeLog, Clock, Facts, Found, Incarnation, Key, LoadError, Loaded, Moment, News,
-    Pass, Policy, ReadError, ReadOptions, Snapshot, Stats, Subject, Token, Value,
+    ANY, Cache, CacheConfig, Change, ChangeLog, Clock, Facts, Found, Glob, Incarnation, Key, LoadError, Loaded, Moment,
+    News, Pass, Policy, ReadError, ReadOptions, Snapshot, Stats, Subject, Token, Value,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{
@@ -341,6 +341,10 @@ impl State {
             Subject::Tag(tag) => {
                 items().filter(|&name| self.tags.get(name).is_some_and(|t| t.contains(tag))).cloned().collect()
             }
+            Subject::Pattern(pattern) => match Glob::parse(pattern) {
+                Ok(glob) => items().filter(|name| glob.matches(name)).cloned().collect(),
+                Err(_) => items().cloned().collect(),
+            },
             Subject::All => items().cloned().collect(),
         }
     }
@@ -499,7 +503,7 @@ impl Bench {
     pub(crate) fn learn(&self, subject: Subject) {
         static NUMBER: AtomicU64 = AtomicU64::new(1 << 40);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        self.cache.learn(&committed(0, &subject, number), Incarnation(1));
+        self.cache.learn(&committed(number, &subject, number), Incarnation(1));
     }
 
     /// Lets the proof of freshness lapse: passes fail from here on, and more than the bound goes by.

@@ -79,8 +79,8 @@ pub(super) fn change(change: storage::Change) -> cache::Change {
         storage::Subject::Key(key) if key.contains(':') => cache::Subject::Key(key),
         storage::Subject::Key(id) => cache::Subject::Key(product_name(&id)),
         storage::Subject::Tag(tag) => cache::Subject::Tag(tag),
-        // A pattern touches some keys; everything is more, and as right.
-        storage::Subject::Pattern(_) | storage::Subject::All => cache::Subject::All,
+        storage::Subject::Pattern(pattern) => cache::Subject::Pattern(pattern),
+        storage::Subject::All => cache::Subject::All,
     };
     cache::Change { id: change.id, subject }
 }

@@ -2,6 +2,7 @@
 
 mod copy;
 mod follow;
+mod invalidate;
 mod together;
 mod watch;
 mod write;
@@ -16,6 +17,7 @@ use tokio::runtime::Handle;
 
 pub use copy::{Copy, PageCopy};
 pub use follow::Log;
+pub use invalidate::{Invalidated, Invalidation};
 use watch::Hub;
 pub use watch::{Event, EventKind, Start, WatchConfig, WatchError, Watcher};
 pub use write::Written;

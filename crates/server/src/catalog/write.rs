@@ -67,7 +67,7 @@ impl Catalog {
     }
 
     /// Writes, and tells the cache what the product is now, if `item` knows.
-    async fn write<T, F>(
+    pub(super) async fn write<T, F>(
         &self,
         write: impl FnOnce(Arc<Repository>) -> F,
         item: impl FnOnce(&T) -> Option<Product> + Send + 'static,

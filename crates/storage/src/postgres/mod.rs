@@ -2,6 +2,7 @@
 
 mod connect;
 mod import;
+mod invalidate;
 mod listen;
 mod log;
 mod point;
@@ -15,9 +16,9 @@ use std::time::Duration;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 
 use crate::{
-    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, ListPage, ListQuery, Loaded, Pass, Product,
-    ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot, StorageConfig, StorageError, Update, Updating,
-    WriteOptions, driver, horizon::Horizons, retry::Retry,
+    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidation, ListPage, ListQuery, Loaded,
+    Pass, Product, ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot, StorageConfig, StorageError,
+    Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
 };
 
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -116,6 +117,16 @@ impl ProductRepository for PostgresRepository {
         let mut retry = Retry::default();
         loop {
             match self.try_import(products).await {
+                Err(error) => retry.after(error).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn invalidate(&self, invalidations: &[Invalidation]) -> Result<Committed<()>, StorageError> {
+        let mut retry = Retry::default();
+        loop {
+            match self.try_invalidate(invalidations).await {
                 Err(error) => retry.after(error).await?,
                 done => return done,
             }

@@ -3,6 +3,7 @@
 mod database;
 mod file;
 mod import;
+mod invalidate;
 mod log;
 mod read;
 mod row;
@@ -14,9 +15,9 @@ use std::{
 };
 
 use crate::{
-    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, ListPage, ListQuery, Loaded, Pass, Product,
-    ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot, StorageConfig, StorageError, Update, Updating,
-    WriteOptions, driver, horizon::Horizons, retry::Retry,
+    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidation, ListPage, ListQuery, Loaded,
+    Pass, Product, ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot, StorageConfig, StorageError,
+    Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
 };
 
 use self::{
@@ -155,6 +156,16 @@ impl ProductRepository for SqliteRepository {
         let mut retry = Retry::default();
         loop {
             match self.try_import(products).await {
+                Err(error) => retry.after(error).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn invalidate(&self, invalidations: &[Invalidation]) -> Result<Committed<()>, StorageError> {
+        let mut retry = Retry::default();
+        loop {
+            match self.try_invalidate(invalidations).await {
                 Err(error) => retry.after(error).await?,
                 done => return done,
             }

@@ -6,6 +6,7 @@ mod basics;
 mod bench;
 mod horizons;
 mod imports;
+mod invalidations;
 mod lists;
 mod log;
 mod model;
@@ -66,6 +67,12 @@ for_both_databases! {
     imports::a_thousand_products_at_once,
     imports::text_comes_back_exactly,
     imports::concurrent_imports_of_the_same_products,
+    invalidations::each_kind_is_told_to_everybody,
+    invalidations::a_thousand_keys_at_once,
+    invalidations::a_refused_invalidation_leaves_nothing,
+    invalidations::an_invalidation_ends_the_wait_for_a_change,
+    invalidations::invalidations_are_pruned_like_others,
+    invalidations::a_replay_tells_what_came_after_a_snapshot,
     lists::every_order_in_both_directions,
     lists::pages_stay_complete_while_others_insert,
     lists::filters_and_ranges,

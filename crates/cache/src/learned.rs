@@ -1,0 +1,91 @@
+//! Counts of what was learned, by who brought it and by what it touches.
+
+use crate::{Counter, Subject};
+
+/// Who brought a change first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A write of this replica.
+    Own,
+    /// Another replica, over the bus.
+    Bus,
+    /// The change log.
+    Log,
+}
+
+/// Changes learned, each once, by who brought it first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Learned {
+    /// Writes of this replica.
+    pub own: Kinds,
+    /// The bus.
+    pub bus: Kinds,
+    /// The change log.
+    pub log: Kinds,
+}
+
+/// Changes by what they touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kinds {
+    /// Entries that were written or deleted.
+    pub entries: u64,
+    /// Invalidations of one key.
+    pub keys: u64,
+    /// Invalidations of a tag.
+    pub tags: u64,
+    /// Invalidations of a pattern.
+    pub patterns: u64,
+    /// Invalidations of everything.
+    pub all: u64,
+}
+
+/// Counts for [`Learned`].
+#[derive(Debug, Default)]
+pub struct LearnedCounters {
+    own: KindCounters,
+    bus: KindCounters,
+    log: KindCounters,
+}
+
+#[derive(Debug, Default)]
+struct KindCounters {
+    entries: Counter,
+    keys: Counter,
+    tags: Counter,
+    patterns: Counter,
+    all: Counter,
+}
+
+impl LearnedCounters {
+    pub(crate) fn count(&self, source: Source, subject: &Subject) {
+        let kinds = match source {
+            Source::Own => &self.own,
+            Source::Bus => &self.bus,
+            Source::Log => &self.log,
+        };
+        match subject {
+            Subject::Entry { .. } => kinds.entries.one(),
+            Subject::Key(_) => kinds.keys.one(),
+            Subject::Tag(_) => kinds.tags.one(),
+            Subject::Pattern(_) => kinds.patterns.one(),
+            Subject::All => kinds.all.one(),
+        }
+    }
+
+    /// Reads every count.
+    pub(crate) fn read(&self) -> Learned {
+        Learned { own: self.own.read(), bus: self.bus.read(), log: self.log.read() }
+    }
+}
+
+impl KindCounters {
+    fn read(&self) -> Kinds {
+        Kinds {
+            entries: self.entries.get(),
+            keys: self.keys.get(),
+            tags: self.tags.get(),
+            patterns: self.patterns.get(),
+            all: self.all.get(),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Requested invalidations, and the change log read again from an earlier snapshot.
+
+use larder_storage::{
+    Change, Incarnation, Invalidation, Pass, PassChanges, ProductRepository, Snapshot, Subject, WriteOptions,
+};
+
+use crate::{
+    basics::full,
+    bench::{Bench, Follower, named, tell_all},
+    log::prune_all,
+};
+
+fn each_kind() -> [Invalidation; 5] {
+    [
+        Invalidation::Key("a".to_owned()),
+        Invalidation::Key("list:*?[\\]{}'\"\n\u{1F600}".to_owned()),
+        Invalidation::Tag("Käse, \"frisch\"".to_owned()),
+        Invalidation::Pattern("product:*".to_owned()),
+        Invalidation::All,
+    ]
+}
+
+fn expected() -> Vec<Subject> {
+    let subject = |invalidation| match invalidation {
+        Invalidation::Key(key) => Subject::Key(key),
+        Invalidation::Tag(tag) => Subject::Tag(tag),
+        Invalidation::Pattern(pattern) => Subject::Pattern(pattern),
+        Invalidation::All => Subject::All,
+    };
+    each_kind().into_iter().map(subject).collect()
+}
+
+fn subjects(changes: &[Change]) -> Vec<Subject> {
+    changes.iter().map(|change| change.subject.clone()).collect()
+}
+
+/// In the order of what is asked for: a pass of SQLite tells the newest first.
+fn sorted(changes: &[Change]) -> Vec<String> {
+    let mut all: Vec<String> = changes.iter().map(|change| format!("{change:?}")).collect();
+    all.sort_unstable();
+    all
+}
+
+pub(crate) async fn each_kind_is_told_to_everybody(bench: Bench) {
+    let product = bench.create("a", &full()).await;
+    let other = bench.another().await;
+    let mut follower = bench.follow().await;
+    let mut stranger =
+        Follower::begin(std::sync::Arc::new(larder_storage::Repository::connect(&bench.config).await.unwrap())).await;
+    let since = follower.snapshot.clone();
+    let done = bench.repository.invalidate(&each_kind()).await.unwrap();
+    let told = tell_all(&done.changes);
+    assert_eq!(subjects(&done.changes), expected(), "whoever asked is told, in this order");
+    assert_eq!(sorted(&follower.changes().await), sorted(&done.changes), "a pass");
+    assert_eq!(sorted(&stranger.changes().await), sorted(&done.changes), "a pass of another repository");
+    let commit = done.commit.unwrap();
+    let replayed = other.replay(&since, commit.incarnation, 10).await.unwrap().unwrap();
+    assert!(matches!(&replayed.changes, PassChanges::Complete(changes) if tell_all(changes) == told), "a replay");
+    assert!(follower.snapshot.sees(commit.id) && !since.sees(commit.id));
+    assert!(done.horizon > 0 && done.horizon <= commit.id + 1);
+    assert_eq!(follower.told().await, [""; 0], "once");
+    assert_eq!(bench.get("a").await, Some(product), "and no product changes");
+}
+
+pub(crate) async fn a_thousand_keys_at_once(bench: Bench) {
+    let mut follower = bench.follow().await;
+    let keys: Vec<_> = (0..1_000).map(|number| Invalidation::Key(format!("product:{number}"))).collect();
+    let done = bench.repository.invalidate(&keys).await.unwrap();
+    assert_eq!(done.changes.len(), 1_000);
+    assert_eq!(follower.changes().await.len(), 1_000);
+    let none = bench.repository.invalidate(&[]).await.unwrap();
+    assert!(none.changes.is_empty() && follower.told().await.is_empty());
+}
+
+pub(crate) async fn a_refused_invalidation_leaves_nothing(bench: Bench) {
+    let mut follower = bench.follow().await;
+    for refused in [Invalidation::Key(String::new()), Invalidation::Tag(String::new())] {
+        let asked = [Invalidation::Key("a".to_owned()), Invalidation::All, refused];
+        bench.repository.invalidate(&asked).await.unwrap_err();
+    }
+    assert_eq!(follower.told().await, [""; 0]);
+    assert!(bench.sql("SELECT kind FROM changes WHERE kind = 'key'").await.trim().is_empty());
+}
+
+pub(crate) async fn an_invalidation_ends_the_wait_for_a_change(bench: Bench) {
+    let mut follower = bench.follow().await;
+    let other = bench.another().await;
+    let limit = std::time::Duration::from_secs(20);
+    let began = std::time::Instant::now();
+    while follower.told().await.is_empty() {
+        assert!(began.elapsed() < limit, "nobody was woken");
+        let wanted = [Invalidation::Tag("t".to_owned())];
+        let (_, done) = tokio::join!(bench.repository.changed(limit), other.invalidate(&wanted));
+        done.unwrap();
+    }
+    assert!(began.elapsed() < limit);
+}
+
+pub(crate) async fn invalidations_are_pruned_like_others(bench: Bench) {
+    let mut sleeper = bench.follow().await;
+    bench.repository.invalidate(&each_kind()).await.unwrap();
+    prune_all(&bench, 5).await;
+    // What was pruned is not missed silently.
+    let (_, changes) = sleeper.window(100).await;
+    assert!(changes.len() <= 1, "SQLite keeps the newest row: {changes:?}");
+    bench.repository.invalidate(&[Invalidation::Tag("later".to_owned())]).await.unwrap();
+    assert_eq!(sleeper.told().await, ["tag later"]);
+}
+
+async fn replay(bench: &Bench, since: &Snapshot, of: Incarnation, limit: u32) -> Option<Pass> {
+    bench.repository.replay(since, of, limit).await.unwrap()
+}
+
+pub(crate) async fn a_replay_tells_what_came_after_a_snapshot(bench: Bench) {
+    let mut follower = bench.follow().await;
+    let (start, life) = (follower.snapshot.clone(), follower.incarnation);
+    let mut written = Vec::new();
+    let mut snapshots = vec![start.clone()];
+    for round in 0..4 {
+        let created =
+            bench.repository.create(&format!("p{round}"), &named("x"), &WriteOptions::default()).await.unwrap();
+        written.extend(created.changes);
+        let asked = bench.repository.invalidate(&[Invalidation::Tag(format!("t{round}"))]).await.unwrap();
+        written.extend(asked.changes);
+        let now = bench.repository.get(&[]).await.unwrap().point.snapshot;
+        snapshots.push(now);
+    }
+    for (round, since) in snapshots.iter().enumerate() {
+        let pass = replay(&bench, since, life, 100).await.expect("the log tells it");
+        let PassChanges::Complete(changes) = &pass.changes else { panic!("{pass:?}") };
+        assert_eq!(tell_all(changes), tell_all(&written[2 * round..]), "after round {round}");
+        assert!(written.iter().all(|change| pass.snapshot.sees(change.id)));
+        assert_eq!(pass.incarnation, life);
+    }
+    // Who follows the log is told all the same.
+    assert_eq!(follower.changes().await.len(), 8);
+    let pass = replay(&bench, &start, life, 7).await.unwrap();
+    assert!(
+        matches!(&pass.changes, PassChanges::Window { from, changes } if *from == pass.snapshot.xmax && changes.is_empty()),
+        "more than the limit: {pass:?}"
+    );
+    assert_eq!(replay(&bench, &start, Incarnation(life.0 ^ 1), 100).await, None, "of another life");
+    prune_all(&bench, 8).await;
+    assert_eq!(replay(&bench, &start, life, 100).await, None, "pruned");
+}
