@@ -9,7 +9,8 @@ use crate::harness::{Database, Refusal, Server, on_both_databases, refusal};
 
 on_both_databases!(every_name_is_served_until_the_server_stops, who_watches_learns_of_the_end);
 
-const NAMES: [&str; 4] = ["", "liveness", "readiness", "larder.catalog.v1.ProductCatalog"];
+const NAMES: [&str; 5] =
+    ["", "liveness", "readiness", "larder.catalog.v1.ProductCatalog", "larder.admin.v1.CacheAdmin"];
 
 async fn every_name_is_served_until_the_server_stops(database: &Database) {
     let server = Server::start(database).await;

@@ -29,6 +29,7 @@ async fn a_port_that_is_taken_is_named() {
 async fn every_error_in_the_configuration_is_reported_at_once() {
     let environment = [
         ("LARDER_LISTEN", "nowhere"),
+        ("LARDER_ADMIN_LISTEN", "0.0.0.0:50052"),
         ("LARDER_STALENESS_BOUND", "soon"),
         ("LARDER_L1_BYTES", "-1"),
         ("DATABASE_URL", "mysql://user:secret-word@localhost/larder"),
@@ -36,7 +37,9 @@ async fn every_error_in_the_configuration_is_reported_at_once() {
     ];
     let (code, text) = serve(&environment, &["--ttl-item", "2d", "--max-loads", "many"]).await;
     assert_eq!(code, Some(78), "{text}");
-    for name in ["listen", "staleness-bound", "l1-bytes", "database-url", "redis-url", "ttl-item", "max-loads"] {
+    for name in
+        ["listen", "admin-listen", "staleness-bound", "l1-bytes", "database-url", "redis-url", "ttl-item", "max-loads"]
+    {
         assert!(text.lines().any(|line| line.trim_start().starts_with(name)), "{name} is missing:\n{text}");
     }
     for origin in ["environment LARDER_LISTEN", "environment DATABASE_URL", "flag --max-loads"] {
@@ -48,7 +51,7 @@ async fn every_error_in_the_configuration_is_reported_at_once() {
 #[tokio::test]
 async fn a_database_that_is_away_is_named_without_its_password() {
     let url = format!("postgres://user:secret-word@127.0.0.1:{}/larder", free_port());
-    let flags = ["--listen", "127.0.0.1:0", "--database-acquire-timeout", "500ms"];
+    let flags = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--database-acquire-timeout", "500ms"];
     let (code, text) = serve(&[("DATABASE_URL", &url)], &flags).await;
     assert_eq!(code, Some(69), "{text}");
     assert!(text.contains("database") && !text.contains("secret-word"), "{text}");

@@ -1,6 +1,9 @@
 //! The cache and its parts.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio::runtime::Handle;
 
@@ -42,6 +45,22 @@ pub(crate) struct Shared<V> {
     pub(crate) behind: Behind,
     pub(crate) hot: Hot,
     pub(crate) talk: Talk,
+}
+
+/// A cache, as long as somebody else keeps it.
+pub struct WeakCache<V>(Weak<Shared<V>>);
+
+impl<V> WeakCache<V> {
+    /// The cache, if it is still there.
+    pub fn upgrade(&self) -> Option<Cache<V>> {
+        self.0.upgrade().map(|shared| Cache { shared })
+    }
+}
+
+impl<V> Clone for WeakCache<V> {
+    fn clone(&self) -> Self {
+        Self(Weak::clone(&self.0))
+    }
 }
 
 impl<V> Clone for Cache<V> {
@@ -157,6 +176,11 @@ impl<V: Value> Cache<V> {
     /// The clock that decides what is fresh.
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// A handle that does not keep the cache: for what the cache itself keeps.
+    pub fn downgrade(&self) -> WeakCache<V> {
+        WeakCache(Arc::downgrade(&self.shared))
     }
 
     pub(crate) fn shared(&self) -> &Shared<V> {

@@ -49,7 +49,7 @@ mod view;
 mod wire;
 
 pub use ask::{Answers, Confirmed};
-pub use cache::Cache;
+pub use cache::{Cache, WeakCache};
 pub use change::{Change, Incarnation, News, Pass, Snapshot, Subject};
 pub use clock::{Clock, Moment};
 pub use config::{CacheConfig, Eviction, Policy, SharedConfig, Ttl, WritePolicy};

@@ -3,7 +3,8 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use larder_cache::{Cache, CacheConfig, Clock};
+use larder_cache::{Cache, Clock};
+use larder_proto::admin::cache_admin_server::CacheAdminServer;
 use larder_storage::{ProductRepository as _, Repository, StorageError};
 use tokio::{
     runtime::{self, Handle},
@@ -15,9 +16,9 @@ use tokio::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    catalog::{Catalog, WatchConfig},
+    catalog::{Catalog, Copy, WatchConfig},
     config::{Config, ServerConfig},
-    grpc::{Front, FrontOptions},
+    grpc::{AdminService, Front, FrontOptions, Identity},
     net::{Connections, Limits, Listener, Workers},
 };
 
@@ -57,8 +58,12 @@ pub enum ServeError {
     System(#[from] io::Error),
 }
 
-/// Health checks go by these names; the last is the service's own.
-const ALL_SERVING: [&str; 4] = ["", LIVENESS, READINESS, "larder.catalog.v1.ProductCatalog"];
+/// Health checks go by these names; the last are the services' own.
+const ALL_SERVING: [&str; 5] = ["", LIVENESS, READINESS, CATALOG, ADMIN];
+const CATALOG: &str = "larder.catalog.v1.ProductCatalog";
+const ADMIN: &str = "larder.admin.v1.CacheAdmin";
+const HEALTH: &str = "/grpc.health.v1.Health/";
+const ADMIN_PATH: &str = "/larder.admin.v1.CacheAdmin/";
 const LIVENESS: &str = "liveness";
 const READINESS: &str = "readiness";
 /// How often it is checked whether the server is ready.
@@ -97,12 +102,12 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
 
 /// A server that runs.
 pub struct Running {
-    address: SocketAddr,
     catalog: Catalog,
     health: HealthReporter,
-    connections: Connections,
+    serving: Serving,
+    /// `CacheAdmin`'s, so that it is reached whatever goes on at the other.
+    admin: Option<Serving>,
     draining: watch::Sender<bool>,
-    workers: Arc<Workers>,
     tasks: JoinSet<()>,
     drain: Duration,
 }
@@ -126,7 +131,14 @@ impl Running {
         }
 
         let mut tasks = JoinSet::new();
-        let catalog = start_catalog(&repository, cache, server.watch.clone(), clock, &mut tasks).await?;
+        let started = clock.now();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the seed from which all chance in the cache comes, and its name"
+        )]
+        let instance = rand::random();
+        let cache = Cache::sharing(cache, clock, Handle::current(), instance).map_err(ServeError::Redis)?;
+        let catalog = start_catalog(&repository, cache, server.watch.clone(), &mut tasks).await;
         tasks.spawn(crate::report::report(catalog.clone()));
         tasks.spawn(prune(Arc::clone(&repository), server.change_retention));
 
@@ -134,40 +146,48 @@ impl Running {
         for name in ALL_SERVING {
             health.set_service_status(name, ServingStatus::NotServing).await;
         }
-        let front = Front::new(catalog.clone(), front_options(&server))
-            .with("/grpc.health.v1.Health/", health_service)
-            .with("/grpc.reflection.v1.ServerReflection/", reflection().build_v1().map_err(reflection_error)?)
-            .with(
-                "/grpc.reflection.v1alpha.ServerReflection/",
-                reflection().build_v1alpha().map_err(reflection_error)?,
-            );
-
-        let listener = Listener::bind(server.listen)
-            .await
-            .map_err(|source| ServeError::Listen { address: server.listen, source })?;
-        let address = listener.address();
         let (draining, drained) = watch::channel(false);
-        let connections = Connections::new(limits(&server), drained);
-        let served = connections.clone();
-        let workers = Workers::start(server.workers, move |stream| served.clone().serve(stream, front.clone()))?;
-        let workers = Arc::new(workers);
-        tasks.spawn(accept(listener, connections.clone(), Arc::clone(&workers)));
+        let (options, limits) = (front_options(&server), limits(&server));
+        let front = Front::new(catalog.clone(), options).with(HEALTH, health_service.clone());
+        let front = with_reflection(front, CATALOG)?;
+        let listening =
+            Serving::start(server.listen, server.workers, front, limits.clone(), drained.clone(), &mut tasks);
+        let serving = listening.await?;
+        let identity = Identity { id: instance, name: name_of(serving.address), started };
+        catalog.cache().introduce(&identity.name, env!("CARGO_PKG_VERSION"));
+        let admin = match server.admin_listen {
+            None => None,
+            Some(listen) => {
+                let service = CacheAdminServer::new(AdminService::new(catalog.clone(), identity));
+                let service = service.max_decoding_message_size(server.limits.request_bytes);
+                let front = Front::empty(options).with(ADMIN_PATH, service).with(HEALTH, health_service);
+                let front = with_reflection(front, ADMIN)?;
+                Some(Serving::start(listen, 1, front, limits, drained, &mut tasks).await?)
+            }
+        };
 
-        for name in ALL_SERVING {
+        for name in ALL_SERVING.into_iter().filter(|&name| name != ADMIN || admin.is_some()) {
             health.set_service_status(name, ServingStatus::Serving).await;
         }
         tasks.spawn(watch_readiness(catalog.clone(), health.clone()));
-        tracing::info!(catalog = %address, "listening");
+        let admin_address = admin.as_ref().map(|admin| admin.address);
+        tracing::info!(catalog = %serving.address, admin = admin_address.map(tracing::field::display), "listening");
         if let Some(path) = server.addresses_file {
-            write_addresses(&path, address).map_err(|source| ServeError::AddressesFile { path, source })?;
+            write_addresses(&path, serving.address, admin_address)
+                .map_err(|source| ServeError::AddressesFile { path, source })?;
         }
         let drain = server.deadlines.drain;
-        Ok(Self { address, catalog, health, connections, draining, workers, tasks, drain })
+        Ok(Self { catalog, health, serving, admin, draining, tasks, drain })
     }
 
     /// Where the catalogue, health and reflection listen.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.serving.address
+    }
+
+    /// Where `CacheAdmin` listens, if it does.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
     }
 
     /// The catalogue.
@@ -186,36 +206,75 @@ impl Running {
         for name in ALL_SERVING {
             self.health.clear_service_status(name).await;
         }
-        if timeout(self.drain.saturating_sub(CLOSE), self.connections.closed()).await.is_err() {
+        let closed = async {
+            self.serving.connections.closed().await;
+            if let Some(admin) = &self.admin {
+                admin.connections.closed().await;
+            }
+        };
+        if timeout(self.drain.saturating_sub(CLOSE), closed).await.is_err() {
             tracing::warn!("connections cut at the end of the time to drain");
         }
+        let _ = timeout(CLOSE / 2, self.catalog.cache().leave()).await;
         self.tasks.shutdown().await;
-        if let Ok(workers) = Arc::try_unwrap(self.workers) {
-            let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
+        for serving in [Some(self.serving), self.admin].into_iter().flatten() {
+            if let Ok(workers) = Arc::try_unwrap(serving.workers) {
+                let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
+            }
         }
         let _ = timeout(CLOSE, self.catalog.repository().close()).await;
     }
 }
 
-/// Makes the cache, lets it follow the change log, and waits for its first look, for a while: a database that is away now
+/// A port that is served.
+struct Serving {
+    address: SocketAddr,
+    connections: Connections,
+    workers: Arc<Workers>,
+}
+
+impl Serving {
+    /// Binds a port, and serves it on threads of its own until `drained` says to stop.
+    async fn start(
+        listen: SocketAddr,
+        threads: usize,
+        front: Front,
+        limits: Limits,
+        drained: watch::Receiver<bool>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Self, ServeError> {
+        let listener = Listener::bind(listen).await.map_err(|source| ServeError::Listen { address: listen, source })?;
+        let address = listener.address();
+        let connections = Connections::new(limits, drained);
+        let served = connections.clone();
+        let workers = Workers::start(threads, move |stream| served.clone().serve(stream, front.clone()))?;
+        let workers = Arc::new(workers);
+        tasks.spawn(accept(listener, connections.clone(), Arc::clone(&workers)));
+        Ok(Self { address, connections, workers })
+    }
+}
+
+/// What other replicas call the one that listens there.
+fn name_of(address: SocketAddr) -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}:{}", address.port())
+}
+
+/// Lets the cache share and follow the change log, and waits for its first look, for a while: a database that is away now
 /// may come later.
 async fn start_catalog(
     repository: &Arc<Repository>,
-    config: CacheConfig,
+    cache: Cache<Copy>,
     watch: WatchConfig,
-    clock: Clock,
     tasks: &mut JoinSet<()>,
-) -> Result<Catalog, ServeError> {
-    #[expect(clippy::disallowed_methods, reason = "the seed from which all chance in the cache comes")]
-    let seed = rand::random();
-    let cache = Cache::sharing(config, clock, Handle::current(), seed).map_err(ServeError::Redis)?;
+) -> Catalog {
     tasks.spawn(cache.clone().share());
     let catalog = Catalog::new(cache.clone(), Arc::clone(repository), Handle::current()).with_watch(watch);
     tasks.spawn(cache.clone().follow(Arc::new(catalog.log())));
     if let Err(error) = cache.first_pass().await {
         tracing::warn!(%error, "starting without having read the change log");
     }
-    Ok(catalog)
+    catalog
 }
 
 /// Accepts connections until they are to end.
@@ -283,16 +342,26 @@ fn limits(server: &ServerConfig) -> Limits {
     }
 }
 
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        // Both versions are registered below, so that each lists the other.
-        .include_reflection_service(false)
-        .register_encoded_file_descriptor_set(larder_proto::DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
-        // With these a client such as grpcurl can show the details of errors.
-        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+/// Adds both versions of the reflection service, which lists one service of ours.
+fn with_reflection(front: Front, service: &str) -> Result<Front, ServeError> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            // Both versions are registered below, so that each lists the other.
+            .include_reflection_service(false)
+            .register_encoded_file_descriptor_set(larder_proto::DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+            // With these a client such as grpcurl can show the details of errors.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name(service)
+            .with_service_name("grpc.health.v1.Health")
+            .with_service_name("grpc.reflection.v1.ServerReflection")
+            .with_service_name("grpc.reflection.v1alpha.ServerReflection")
+    };
+    Ok(front
+        .with("/grpc.reflection.v1.ServerReflection/", builder().build_v1().map_err(reflection_error)?)
+        .with("/grpc.reflection.v1alpha.ServerReflection/", builder().build_v1alpha().map_err(reflection_error)?))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
@@ -301,9 +370,13 @@ fn reflection_error(error: tonic_reflection::server::Error) -> ServeError {
 }
 
 /// Writes the addresses whole or not at all: whoever waits for the file never reads half of it.
-fn write_addresses(path: &PathBuf, catalog: SocketAddr) -> io::Result<()> {
+fn write_addresses(path: &PathBuf, catalog: SocketAddr, admin: Option<SocketAddr>) -> io::Result<()> {
     let partial = path.with_extension("partial");
-    std::fs::write(&partial, format!("{}\n", serde_json::json!({ "catalog": catalog.to_string() })))?;
+    let mut addresses = serde_json::json!({ "catalog": catalog.to_string() });
+    if let Some(admin) = admin {
+        addresses["admin"] = admin.to_string().into();
+    }
+    std::fs::write(&partial, format!("{addresses}\n"))?;
     std::fs::rename(partial, path)
 }
 

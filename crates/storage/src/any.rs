@@ -130,6 +130,10 @@ impl ProductRepository for Repository {
         each!(self, inner => inner.prune(retention).await)
     }
 
+    async fn log_rows(&self) -> Result<u64, StorageError> {
+        each!(self, inner => inner.log_rows().await)
+    }
+
     fn backend(&self) -> &Backend {
         each!(self, inner => inner.backend())
     }

@@ -250,6 +250,9 @@ pub trait ProductRepository: Send + Sync + 'static {
     /// rows went. Called every few minutes.
     fn prune(&self, retention: Duration) -> impl Future<Output = Result<u64, StorageError>> + Send;
 
+    /// How many rows the change log has. Counts them.
+    fn log_rows(&self) -> impl Future<Output = Result<u64, StorageError>> + Send;
+
     /// What is behind this.
     fn backend(&self) -> &Backend;
 

@@ -50,6 +50,7 @@ impl ServerProcess {
             .env("DATABASE_URL", format!("sqlite://{}", directory.join("larder.db").display()))
             .env("LARDER_DATA_DIR", directory)
             .env("LARDER_SAMPLE_CATALOGUE", "false")
+            .env("LARDER_ADMIN_LISTEN", "127.0.0.1:0")
             .env("LARDER_LOG", "warn")
             .envs(settings.iter().map(|(name, value)| (*name, value)))
             .current_dir(directory);

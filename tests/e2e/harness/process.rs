@@ -41,7 +41,8 @@ impl Process {
         let (addresses, log) = (directory.join("addresses.json"), directory.join("log"));
         let mut command = Self::command().await;
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--database-url", &database.url()])
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(["--database-url", &database.url()])
             .arg("--data-dir")
             .arg(directory.path())
             .arg("--addresses-file")

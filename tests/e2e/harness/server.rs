@@ -41,6 +41,7 @@ impl Server {
     pub(crate) async fn start_at(database: &Database, clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.server.admin_listen = Some(config.server.listen);
         config.storage.url = database.url();
         change(&mut config);
         let runtime = Builder::new_multi_thread()

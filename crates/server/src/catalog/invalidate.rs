@@ -1,9 +1,7 @@
 //! Invalidations that somebody asks for: by hand, from a webhook or from a queue. They are rows of the change log, so that none
 //! is lost whatever becomes of this process or of Redis, and nothing is scanned.
 
-use std::time::Duration;
-
-use larder_cache::{Confirmed, Glob, Matching, Subject, Token};
+use larder_cache::{Glob, Matching, Subject, Token};
 use larder_storage::{self as storage, ProductRepository as _, StorageError};
 
 use super::{Catalog, product_name};
@@ -47,12 +45,6 @@ impl Catalog {
             Some(token) => Ok(Invalidated { token, horizon: written.horizon }),
             None => Err(StorageError::Database("an invalidation has no commit".into())),
         }
-    }
-
-    /// Asks the other replicas whether they have learned of a commit. What they have not learned within `at_most` they learn
-    /// within the staleness bound, or serve nothing that is not marked stale.
-    pub async fn confirm(&self, token: Token, at_most: Duration) -> Confirmed {
-        self.cache.confirm(token, at_most).await
     }
 
     /// What an invalidation would drop of this replica's L1 now, with the names of at most `most` copies.

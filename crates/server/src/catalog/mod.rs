@@ -3,6 +3,7 @@
 mod copy;
 mod follow;
 mod invalidate;
+mod probe;
 mod together;
 mod watch;
 mod write;

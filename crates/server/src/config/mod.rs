@@ -69,10 +69,15 @@ impl Default for Config {
 pub struct ClientConfig {
     /// The server.
     pub address: http::Uri,
+    /// The `CacheAdmin` of a replica.
+    pub admin_address: http::Uri,
 }
 
 impl Default for ClientConfig {
     fn default() -> Self {
-        Self { address: http::Uri::from_static("http://127.0.0.1:50051") }
+        Self {
+            address: http::Uri::from_static("http://127.0.0.1:50051"),
+            admin_address: http::Uri::from_static("http://127.0.0.1:50052"),
+        }
     }
 }

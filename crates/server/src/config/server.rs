@@ -16,6 +16,9 @@ use crate::catalog::WatchConfig;
 pub struct ServerConfig {
     /// Where `ProductCatalog`, health and reflection listen. With port 0 the system chooses one.
     pub listen: SocketAddr,
+    /// Where `CacheAdmin`, health and reflection listen: a loopback address, since nobody is asked for credentials. `None` leaves
+    /// the service out.
+    pub admin_listen: Option<SocketAddr>,
     /// A file that is written with the chosen addresses once the server is ready.
     pub addresses_file: Option<PathBuf>,
     /// Where Larder keeps what is its own. `None` when the user has no home directory and none was named; then the database
@@ -98,6 +101,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051),
+            admin_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50052)),
             addresses_file: None,
             data_dir: None,
             sample_catalogue: false,

@@ -174,6 +174,18 @@ pub fn socket(text: &str) -> Result<SocketAddr, Invalid> {
     })
 }
 
+/// Reads an address to listen on that only programs of this machine reach.
+pub fn loopback(text: &str) -> Result<SocketAddr, Invalid> {
+    let address = socket(text)?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(Invalid::new(
+        "not a loopback address, and nobody is asked for credentials",
+        "write 127.0.0.1 or [::1] with a port, and reach it through a tunnel such as `ssh -L` or `kubectl port-forward`",
+    ))
+}
+
 /// Reads the address of a server to call.
 pub fn url(text: &str) -> Result<http::Uri, Invalid> {
     const HINT: &str = "write a URL such as http://127.0.0.1:50051";
@@ -326,6 +338,12 @@ mod tests {
 
     #[test]
     fn urls_are_read() {
+        for text in ["127.0.0.1:50052", "127.8.8.8:0", "[::1]:80"] {
+            assert!(loopback(text).is_ok(), "{text}");
+        }
+        for text in ["0.0.0.0:50052", "10.0.0.1:1", "[::]:1", "localhost:1"] {
+            assert!(loopback(text).is_err(), "{text}");
+        }
         for text in ["http://127.0.0.1:50051", "http://catalogue:50051/", "localhost:50051", "http://[::1]:1"] {
             assert!(url(text).is_ok(), "{text}");
         }

@@ -3,6 +3,7 @@
 
 mod encode;
 mod filter;
+mod key;
 mod page;
 mod position;
 mod product;
@@ -13,11 +14,12 @@ mod violation;
 pub(crate) use encode::duration;
 pub use encode::{encode, to_message};
 pub use filter::{canonical_filter, parse_filter, parse_order};
+pub use key::{CopyKey, parse_key};
 pub use page::{ListRequest, PageToken, SearchRequest, parse_list, parse_search};
 pub(crate) use page::{category_term, tag_term};
 pub use position::{Position, Step};
-pub use product::{ProductId, parse_etag, parse_id, parse_import, parse_mask, parse_product};
-pub use read::{Read, parse_read};
+pub use product::{ProductId, parse_etag, parse_id, parse_import, parse_mask, parse_product, parse_tag};
+pub use read::{Read, parse_duration, parse_read};
 pub use token::{Stamp, decode_token, encode_stamp, encode_token};
 pub use violation::{Violation, Violations};
 

@@ -211,7 +211,7 @@ fn page_size(size: i32) -> Result<u32, Violations> {
 ///
 /// With an order or another filter besides it is still right: whatever moves a product in or out of the category, or
 /// changes a product inside it, touches the category's term.
-fn term(filter: &Filter) -> String {
+pub(super) fn term(filter: &Filter) -> String {
     match filter {
         Filter { category: Some(category), .. } => category_term(category),
         Filter { tag: Some(tag), .. } => tag_term(tag),

@@ -221,6 +221,16 @@ fn check_terms(violations: &mut Violations, field: &str, terms: &[String]) {
     }
 }
 
+/// Checks a tag that stands alone.
+pub fn parse_tag(field: &str, tag: &str) -> Result<(), Violations> {
+    let mut violations = Violations::default();
+    if tag.is_empty() {
+        violations.add(field, "must not be empty");
+    }
+    check_text(&mut violations, field.into(), tag, MAX_TERM);
+    violations.or(())
+}
+
 /// Text from a request, short enough to stand in an error.
 pub(super) fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(64).collect();

@@ -1,6 +1,6 @@
 //! How fresh a reply must be.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use larder_cache::{Freshness, ReadOptions};
 use larder_proto::serving::{self, read_options::Consistency};
@@ -24,6 +24,27 @@ impl Default for Read {
     }
 }
 
+/// Parses a duration within limits.
+pub fn parse_duration(
+    field: &str,
+    asked: Option<prost_types::Duration>,
+    limits: RangeInclusive<Duration>,
+) -> Result<Option<Duration>, Violations> {
+    let Some(asked) = asked else { return Ok(None) };
+    let parsed = u64::try_from(asked.seconds).ok().zip(u32::try_from(asked.nanos).ok());
+    let parsed =
+        parsed.filter(|(_, nanos)| *nanos < 1_000_000_000).map(|(seconds, nanos)| Duration::new(seconds, nanos));
+    parsed.filter(|parsed| limits.contains(parsed)).map(Some).ok_or_else(|| {
+        let (least, most) = limits.into_inner();
+        let rule = if most == Duration::MAX {
+            "must be a duration of zero or more".to_owned()
+        } else {
+            format!("must be a duration of {least:?} to {most:?}")
+        };
+        Violations::one(field, rule)
+    })
+}
+
 /// Parses the options of a read.
 pub fn parse_read(read: Option<serving::ReadOptions>) -> Result<Read, Violations> {
     let Some(read) = read else { return Ok(Read::default()) };
@@ -41,17 +62,10 @@ pub fn parse_read(read: Option<serving::ReadOptions>) -> Result<Read, Violations
             }
         },
     };
-    let max_stale = read.max_stale.and_then(|limit| {
-        let valid = limit.seconds >= 0 && (0..1_000_000_000).contains(&limit.nanos);
-        if !valid {
-            violations.add("read.max_stale", "must be a duration of zero or more");
-        }
-        let seconds = u64::try_from(limit.seconds).ok().filter(|_| valid)?;
-        Some(Duration::new(seconds, u32::try_from(limit.nanos).ok()?))
-    });
+    let max_stale = violations.take(parse_duration("read.max_stale", read.max_stale, Duration::ZERO..=Duration::MAX));
     if read.cache_only && freshness == Freshness::FullyConsistent {
         violations.add("read.cache_only", "cannot be combined with fully_consistent");
     }
-    let options = ReadOptions { max_stale, cache_only: read.cache_only };
+    let options = ReadOptions { max_stale: max_stale.flatten(), cache_only: read.cache_only };
     violations.or(Read { freshness, options, same_snapshot: read.same_snapshot })
 }

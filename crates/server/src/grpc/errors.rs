@@ -85,6 +85,17 @@ fn load(error: &LoadError) -> Status {
     }
 }
 
+/// A row that cannot be looked at.
+pub(super) fn storage(error: &StorageError) -> Status {
+    match error {
+        StorageError::Unavailable(_) | StorageError::Timeout(_) => {
+            tracing::warn!(%error, "database away");
+            unavailable("the database is away or took too long")
+        }
+        error => internal(error),
+    }
+}
+
 /// A write that did not happen, or of which that is not known.
 pub(super) fn write(error: &StorageError) -> Status {
     match error {
@@ -171,7 +182,7 @@ fn retry(code: Code, reason: &str, text: &str) -> Status {
 }
 
 /// A defect. What it was stands in the log, under the id of the request.
-fn internal(cause: impl std::fmt::Display) -> Status {
+pub(super) fn internal(cause: impl std::fmt::Display) -> Status {
     tracing::error!(%cause, "internal error");
     status(Code::Internal, "INTERNAL", "internal error; the log says more under this request's id")
 }

@@ -29,7 +29,8 @@ use crate::{catalog::Catalog, contract::Violations, net::Respond};
 /// Where calls come in. Cloned for every connection.
 #[derive(Clone)]
 pub struct Front {
-    catalog: ProductCatalogServer<CatalogService>,
+    /// On the hot path, and so no service among others.
+    catalog: Option<ProductCatalogServer<CatalogService>>,
     others: Arc<[(&'static str, Other)]>,
     request_default: Duration,
     request_max: Duration,
@@ -57,9 +58,11 @@ type Other = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 const CATALOG: &str = "/larder.catalog.v1.ProductCatalog/";
+pub(super) const ADMIN: &str = "/larder.admin.v1.CacheAdmin/";
 /// The methods that stream.
 pub(super) const IMPORT: &str = "/larder.catalog.v1.ProductCatalog/ImportProducts";
 pub(super) const WATCH: &str = "/larder.catalog.v1.ProductCatalog/WatchProducts";
+pub(super) const WATCH_STATS: &str = "/larder.admin.v1.CacheAdmin/WatchStats";
 const LONGEST_REQUEST_ID: usize = 128;
 
 impl Front {
@@ -67,8 +70,13 @@ impl Front {
     pub fn new(catalog: Catalog, options: FrontOptions) -> Self {
         let catalog = ProductCatalogServer::new(CatalogService::new(catalog, options.max_response))
             .max_decoding_message_size(options.max_request);
+        Self { catalog: Some(catalog), ..Self::empty(options) }
+    }
+
+    /// No service yet.
+    pub fn empty(options: FrontOptions) -> Self {
         let FrontOptions { request_default, request_max, .. } = options;
-        Self { catalog, others: Arc::new([]), request_default, request_max }
+        Self { catalog: None, others: Arc::new([]), request_default, request_max }
     }
 
     /// Adds a service, named by the path before its methods: `/package.Service/`.
@@ -85,8 +93,10 @@ impl Front {
 
     fn route(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path();
-        if path.starts_with(CATALOG) {
-            return self.catalog.clone().call(request.map(Awaited));
+        if path.starts_with(CATALOG)
+            && let Some(catalog) = &self.catalog
+        {
+            return catalog.clone().call(request.map(Awaited));
         }
         match self.others.iter().find(|(prefix, _)| path.starts_with(prefix)) {
             Some((_, service)) => service(request),
@@ -104,7 +114,7 @@ impl Front {
             }
         };
         let path = request.uri().path();
-        let unlimited = streams(path) || !path.starts_with(CATALOG);
+        let unlimited = streams(path) || !(path.starts_with(CATALOG) || path.starts_with(ADMIN));
         let limit = if unlimited { asked } else { Some(asked.unwrap_or(self.request_default).min(self.request_max)) };
         Ok(limit.map(|limit| Instant::now() + limit))
     }
@@ -182,7 +192,7 @@ impl Future for Call {
 
 /// Whether a method may take any time.
 fn streams(path: &str) -> bool {
-    path == IMPORT || path == WATCH
+    path == IMPORT || path == WATCH || path == WATCH_STATS
 }
 
 fn answer(status: Status) -> Answer {

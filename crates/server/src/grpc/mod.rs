@@ -1,5 +1,6 @@
 //! gRPC: services, errors, and what every call goes through.
 
+mod admin;
 mod body;
 mod errors;
 mod front;
@@ -10,4 +11,5 @@ mod replies;
 mod service;
 mod watch;
 
+pub use admin::{AdminService, Identity};
 pub use front::{Front, FrontOptions};

@@ -157,6 +157,15 @@ impl ProductRepository for PostgresRepository {
         self.prune_log(retention).await
     }
 
+    async fn log_rows(&self) -> Result<u64, StorageError> {
+        let mut connection = self.acquire().await.map_err(driver::sort)?;
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM public.changes")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(driver::sort)?;
+        Ok(u64::try_from(rows).unwrap_or(0))
+    }
+
     fn backend(&self) -> &Backend {
         &self.backend
     }

@@ -195,6 +195,14 @@ impl ProductRepository for SqliteRepository {
         self.prune_log(retention).await
     }
 
+    async fn log_rows(&self) -> Result<u64, StorageError> {
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM changes")
+            .fetch_one(&self.opened().readers)
+            .await
+            .map_err(driver::sort)?;
+        Ok(u64::try_from(rows).unwrap_or(0))
+    }
+
     fn backend(&self) -> &Backend {
         &self.backend
     }

@@ -44,6 +44,7 @@ impl Replica {
         }
         command.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
         command.push(format!("LARDER_LISTEN={address}"));
+        command.push("LARDER_ADMIN_LISTEN=127.0.0.1:0".to_owned());
         command.push(format!("LARDER_ADDRESSES_FILE={}", text(&ready)));
         command.push(format!("LARDER_DATA_DIR={}", text(root.path())));
         command.extend([text(program), "serve".into()]);

@@ -15,15 +15,29 @@ pub(super) const FILE: &[Setting] = &[Setting::new(
 )
 .scope(Scope::File)];
 
-pub(super) const CLIENT: &[Setting] = &[Setting::new(
-    "address",
-    "LARDER_ADDRESS",
-    "http://127.0.0.1:50051",
-    "URL",
-    "The server that get, list, search, import, export and health call.",
-    |config, text| {
-        config.client.address = value::url(text)?;
-        Ok(())
-    },
-)
-.scope(Scope::Client)];
+pub(super) const CLIENT: &[Setting] = &[
+    Setting::new(
+        "address",
+        "LARDER_ADDRESS",
+        "http://127.0.0.1:50051",
+        "URL",
+        "The server that get, list, search, watch, import, export and health call.",
+        |config, text| {
+            config.client.address = value::url(text)?;
+            Ok(())
+        },
+    )
+    .scope(Scope::Client),
+    Setting::new(
+        "admin-address",
+        "LARDER_ADMIN_ADDRESS",
+        "http://127.0.0.1:50052",
+        "URL",
+        "The CacheAdmin of the replica that stats, inspect, hot and invalidate call.",
+        |config, text| {
+            config.client.admin_address = value::url(text)?;
+            Ok(())
+        },
+    )
+    .scope(Scope::Client),
+];

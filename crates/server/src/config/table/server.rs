@@ -20,6 +20,18 @@ pub(super) const SERVER: &[Setting] = &[
         },
     ),
     Setting::new(
+        "admin-listen",
+        "LARDER_ADMIN_LISTEN",
+        "127.0.0.1:50052",
+        "ADDRESS",
+        "Where CacheAdmin, health and reflection listen. A loopback address, since nobody is asked for credentials; none \
+         leaves the service out.",
+        |config, text| {
+            config.server.admin_listen = value::optional(text, value::loopback)?;
+            Ok(())
+        },
+    ),
+    Setting::new(
         "addresses-file",
         "LARDER_ADDRESSES_FILE",
         "none",

@@ -1,0 +1,191 @@
+//! Counts and sizes, as the contract tells them.
+
+use std::time::Duration;
+
+use larder_cache::{Cache, Kinds, LatencySummary, Learned, Stats};
+use larder_proto::{
+    admin::{BusStats, InvalidationStats, Latency, LoadStats, RedisStats, ReplicaStats, TierStats},
+    catalog::CacheTier,
+};
+
+use super::Identity;
+use crate::{catalog::Copy, contract::duration};
+
+/// What a replica did and has, but for what Redis says about itself.
+pub(super) fn of_replica(identity: &Identity, cache: &Cache<Copy>) -> ReplicaStats {
+    let stats = cache.stats();
+    let (loads, commands) = cache.latencies();
+    let mut tiers = vec![l1(&stats, cache.config().l1_bytes)];
+    if cache.shared_tier_up().is_some() {
+        tiers.push(l2(&stats, commands));
+    }
+    tiers.push(database(&stats, loads));
+    ReplicaStats {
+        replica: Some(identity.message(cache.clock().now())),
+        tiers,
+        loads: Some(LoadStats {
+            loads: stats.loads,
+            errors: stats.load_errors,
+            joined: stats.joins,
+            refused: stats.refused,
+            leases_won: stats.leases_won,
+            leases_lost: stats.leases_lost,
+            leases_taken_over: stats.leases_taken,
+        }),
+        invalidations: Some(invalidations(&stats.learned)),
+        bus: cache.bus_connected().map(|connected| bus(&stats, connected, cache.bus_lag())),
+        redis: None,
+    }
+}
+
+/// Puts what Redis says about itself where it belongs.
+pub(super) fn add_redis(stats: &mut ReplicaStats, info: &str) {
+    let redis = redis(info);
+    if let Some(l2) = stats.tiers.iter_mut().find(|tier| tier.tier() == CacheTier::L2) {
+        l2.entries = redis.keys;
+        l2.bytes = redis.used_memory_bytes;
+        l2.capacity_bytes = redis.max_memory_bytes;
+        l2.evictions = redis.evicted_keys;
+        l2.expired = redis.expired_keys;
+    }
+    stats.redis = Some(redis);
+}
+
+fn l1(stats: &Stats, capacity: u64) -> TierStats {
+    let requests = stats.hits + stats.misses + stats.stale;
+    TierStats {
+        tier: CacheTier::L1.into(),
+        requests,
+        hits: stats.hits,
+        not_found_hits: stats.not_found_hits,
+        misses: stats.misses,
+        stale: stats.stale,
+        hit_rate: share(stats.hits, requests),
+        sets: stats.sets,
+        not_stored: stats.not_stored,
+        deletes: stats.deletes,
+        invalid: stats.invalidated,
+        evictions: stats.evicted,
+        expired: stats.expired + stats.freed,
+        entries: stats.entries,
+        bytes: stats.bytes,
+        capacity_bytes: capacity,
+        errors: 0,
+        latency: None,
+    }
+}
+
+fn l2(stats: &Stats, commands: LatencySummary) -> TierStats {
+    let requests = stats.l2_hits + stats.l2_misses;
+    TierStats {
+        tier: CacheTier::L2.into(),
+        requests,
+        hits: stats.l2_hits,
+        misses: stats.l2_misses,
+        hit_rate: share(stats.l2_hits, requests),
+        sets: stats.l2_sets,
+        not_stored: stats.l2_dropped,
+        invalid: stats.l2_invalid + stats.l2_damaged + stats.l2_unknown,
+        errors: stats.l2_errors + stats.l2_refused + stats.l2_timeouts,
+        latency: Some(latency(commands)),
+        ..TierStats::default()
+    }
+}
+
+/// The database answers whatever it is asked, unless it fails.
+fn database(stats: &Stats, loads: LatencySummary) -> TierStats {
+    let answered = stats.loads.saturating_sub(stats.load_errors);
+    TierStats {
+        tier: CacheTier::Database.into(),
+        requests: stats.loads,
+        hits: answered,
+        misses: stats.loads - answered,
+        hit_rate: share(answered, stats.loads),
+        errors: stats.load_errors,
+        latency: Some(latency(loads)),
+        ..TierStats::default()
+    }
+}
+
+fn bus(stats: &Stats, connected: bool, lag: Duration) -> BusStats {
+    BusStats {
+        connected,
+        messages: stats.bus_messages,
+        changes: stats.bus_changes,
+        unknown: stats.bus_unknown,
+        overflows: stats.bus_overflows,
+        disconnects: stats.bus_losses,
+        missed_share: share(stats.log_new, stats.log_new + stats.log_known),
+        lag: Some(duration(lag)),
+        breaker_opened: stats.l2_breaks,
+    }
+}
+
+fn invalidations(Learned { own, bus, log }: &Learned) -> InvalidationStats {
+    let of = |kind: fn(&Kinds) -> u64| [own, bus, log].into_iter().map(kind).sum();
+    let from = |kinds: &Kinds| kinds.entries + kinds.keys + kinds.tags + kinds.patterns + kinds.all;
+    InvalidationStats {
+        from_own_writes: from(own),
+        from_bus: from(bus),
+        from_change_log: from(log),
+        products: of(|kinds| kinds.entries),
+        keys: of(|kinds| kinds.keys),
+        tags: of(|kinds| kinds.tags),
+        patterns: of(|kinds| kinds.patterns),
+        all: of(|kinds| kinds.all),
+    }
+}
+
+fn latency(summary: LatencySummary) -> Latency {
+    let LatencySummary { count, mean, p50, p95, p99 } = summary;
+    Latency {
+        count,
+        mean: Some(duration(mean)),
+        p50: Some(duration(p50)),
+        p95: Some(duration(p95)),
+        p99: Some(duration(p99)),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share")]
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// Reads the reply to INFO: lines of `name:value`, and of databases `db0:keys=1,expires=0,...`.
+fn redis(info: &str) -> RedisStats {
+    let text = |name: &str| {
+        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim).unwrap_or_default()
+    };
+    let number = |name: &str| text(name).parse().unwrap_or(0);
+    let databases = info.lines().filter_map(|line| line.strip_prefix("db")?.split_once(":keys=")?.1.split(',').next());
+    let version = [text("valkey_version"), text("redis_version")].into_iter().find(|version| !version.is_empty());
+    RedisStats {
+        version: version.unwrap_or_default().to_owned(),
+        used_memory_bytes: number("used_memory"),
+        max_memory_bytes: number("maxmemory"),
+        clients: number("connected_clients"),
+        commands: number("total_commands_processed"),
+        keyspace_hits: number("keyspace_hits"),
+        keyspace_misses: number("keyspace_misses"),
+        evicted_keys: number("evicted_keys"),
+        expired_keys: number("expired_keys"),
+        keys: databases.filter_map(|keys| keys.parse::<u64>().ok()).sum(),
+        uptime: Some(duration(Duration::from_secs(number("uptime_in_seconds")))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_redis_says_is_read() {
+        let info = "# Server\r\nredis_version:7.0.15\r\nuptime_in_seconds:61\r\n\r\n# Memory\r\nused_memory:1000\r\n\
+                    used_memory_human:1K\r\nmaxmemory:2000\r\n# Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=0\r\ndb2:keys=4\r\n";
+        let stats = redis(info);
+        assert_eq!((stats.version.as_str(), stats.used_memory_bytes, stats.max_memory_bytes), ("7.0.15", 1_000, 2_000));
+        assert_eq!((stats.keys, stats.uptime.map(|uptime| uptime.seconds)), (7, Some(61)));
+        assert_eq!(redis(""), RedisStats { uptime: Some(duration(Duration::ZERO)), ..RedisStats::default() });
+    }
+}
