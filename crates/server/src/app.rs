@@ -139,7 +139,6 @@ impl Running {
         let instance = rand::random();
         let cache = Cache::sharing(cache, clock, Handle::current(), instance).map_err(ServeError::Redis)?;
         let catalog = start_catalog(&repository, cache, server.watch.clone(), &mut tasks).await;
-        tasks.spawn(crate::report::report(catalog.clone()));
         tasks.spawn(prune(Arc::clone(&repository), server.change_retention));
 
         let (health, health_service) = tonic_health::server::health_reporter();

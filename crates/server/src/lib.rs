@@ -8,7 +8,6 @@ pub mod contract;
 pub mod grpc;
 pub mod json;
 pub mod net;
-mod report;
 pub mod sample;
 mod seed;
 pub mod telemetry;
