@@ -22,7 +22,10 @@ on_both_databases!(
 
 async fn a_copy_tells_its_age_and_its_time_to_live(database: &Database) {
     let clock = Clock::manual();
-    let server = Server::start_at(database, clock.clone(), |config| config.cache.ttl.jitter = 0.0).await;
+    let server = Server::start_at(database, clock.clone(), |config| {
+        config.cache.policies.each_mut().map(|policy| policy.jitter = 0.0);
+    })
+    .await;
     server.create(product("a")).await;
     server.settle().await;
     let cold = server.get("a").await.cache.expect("cache facts");

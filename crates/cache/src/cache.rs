@@ -1,14 +1,14 @@
 //! The cache and its parts.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, PoisonError, RwLock, Weak},
     time::Duration,
 };
 
 use tokio::runtime::Handle;
 
 use crate::{
-    CacheConfig, Clock, Counters, Freshness, LatencySummary, Moment, ReadError, Stats, Token,
+    CacheConfig, Clock, Counters, Freshness, LatencySummary, Moment, Policies, ReadError, Stats, Token,
     behind::Behind,
     bus::Bus,
     flight::Flights,
@@ -30,6 +30,8 @@ pub struct Cache<V> {
 
 pub(crate) struct Shared<V> {
     pub(crate) config: CacheConfig,
+    /// Those in force; the configuration's are those of the start.
+    policies: RwLock<Arc<Policies>>,
     pub(crate) clock: Clock,
     pub(crate) runtime: Handle,
     pub(crate) jitter: Jitter,
@@ -104,6 +106,7 @@ impl<V: Value> Cache<V> {
                 bus: Bus::default(),
                 behind: Behind::default(),
                 counters,
+                policies: RwLock::new(Arc::new(config.policies.clone())),
                 config,
             }),
         }
@@ -171,6 +174,16 @@ impl<V: Value> Cache<V> {
     /// The configuration.
     pub fn config(&self) -> &CacheConfig {
         &self.shared.config
+    }
+
+    /// How copies are kept from here on; those that are there keep the times that they were given.
+    pub fn set_policies(&self, policies: Policies) {
+        *self.shared.policies.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policies);
+    }
+
+    /// How copies are kept.
+    pub fn policies(&self) -> Arc<Policies> {
+        Arc::clone(&self.shared.policies.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The clock that decides what is fresh.

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::Policies;
+
 /// Sizes, times and limits of the cache. [`Default`] gives the documented defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CacheConfig {
@@ -13,8 +15,8 @@ pub struct CacheConfig {
     pub eviction: Eviction,
     /// How many absent keys are remembered as absent.
     pub not_found_entries: u64,
-    /// How long copies live.
-    pub ttl: Ttl,
+    /// How copies are kept, by what they are.
+    pub policies: Policies,
     /// A read that begins more than this long after a write was acknowledged returns that write or something newer.
     pub staleness_bound: Duration,
     /// How long after the last proof of freshness a copy may still be served, marked stale, while the database is away.
@@ -48,11 +50,6 @@ pub struct SharedConfig {
     pub lease: Duration,
     /// What a write does to the shared copy.
     pub write: WritePolicy,
-    /// How long copies live in L2.
-    pub ttl: Ttl,
-    /// The least payload that is compressed, in bytes. At 1 KiB a product shrinks by a third, for some 9 µs to write and 3 µs to
-    /// read; below that little is gained.
-    pub compress_from: usize,
     /// The largest payload that is stored, in bytes.
     pub max_payload: usize,
     /// Messages of the bus that wait to be learned; the follower finds what comes on top.
@@ -83,13 +80,6 @@ impl Default for SharedConfig {
             command_timeout: Duration::from_millis(100),
             lease: Duration::from_secs(3),
             write: WritePolicy::Through,
-            ttl: Ttl {
-                item: Duration::from_mins(30),
-                list: Duration::from_mins(5),
-                search: Duration::from_mins(5),
-                ..Ttl::default()
-            },
-            compress_from: 1_024,
             max_payload: 1 << 20,
             bus_queue: 4_096,
             remembered: 200_000,
@@ -116,7 +106,7 @@ impl Default for CacheConfig {
             l1_bytes: 256 << 20,
             eviction: Eviction::Lru,
             not_found_entries: 10_000,
-            ttl: Ttl::default(),
+            policies: Policies::default(),
             staleness_bound: Duration::from_secs(1),
             max_stale: Duration::from_mins(5),
             max_loads: 64,
@@ -124,47 +114,6 @@ impl Default for CacheConfig {
             load_timeout: Duration::from_secs(10),
             max_changes_per_pass: 10_000,
             shared: None,
-        }
-    }
-}
-
-/// How long copies live, by what they are. A time to live bounds memory and the life of mistakes; coherence does not rest
-/// on it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ttl {
-    /// Of an item.
-    pub item: Duration,
-    /// Of a page of a list.
-    pub list: Duration,
-    /// Of a page of a search.
-    pub search: Duration,
-    /// Of the knowledge that something does not exist.
-    pub not_found: Duration,
-    /// The share of its time by which a copy may expire early, chosen at random, so that copies made together do not expire
-    /// together: from 0 to 1.
-    pub jitter: f64,
-}
-
-impl Ttl {
-    /// How long a copy lives, by what it is and whether it says that there is nothing.
-    pub(crate) fn of(&self, policy: Policy, exists: bool) -> Duration {
-        match policy {
-            _ if !exists => self.not_found,
-            Policy::Item => self.item,
-            Policy::List => self.list,
-            Policy::Search => self.search,
-        }
-    }
-}
-
-impl Default for Ttl {
-    fn default() -> Self {
-        Self {
-            item: Duration::from_mins(10),
-            list: Duration::from_mins(1),
-            search: Duration::from_mins(1),
-            not_found: Duration::from_secs(10),
-            jitter: 0.1,
         }
     }
 }
@@ -177,15 +126,4 @@ pub enum Eviction {
     Lru,
     /// The one used least, by a sketch of frequencies (`TinyLFU`: Einziger, Friedman, Manes, 2017).
     TinyLfu,
-}
-
-/// What a copy is, and so how long it lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
-    /// One item.
-    Item,
-    /// One page of a list.
-    List,
-    /// One page of a search.
-    Search,
 }

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use crate::{
     Cache, Incarnation, LoadError, Loaded, Policy, Tier, Value,
+    ageing::Life,
     flight::{Duty, FlightKey},
     frame::Frame,
     l1::Entry,
@@ -25,6 +26,8 @@ struct Search<F> {
     terms: Vec<Option<Box<str>>>,
     /// What `load` calls the keys, by their numbers.
     places: Vec<usize>,
+    /// Whether copies that may be served are to be made anew.
+    anew: bool,
     load: F,
 }
 
@@ -40,6 +43,7 @@ impl<V: Value> Cache<V> {
         policy: Policy,
         terms: Vec<Option<Box<str>>>,
         places: Vec<usize>,
+        anew: bool,
         load: F,
     ) where
         F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
@@ -51,7 +55,7 @@ impl<V: Value> Cache<V> {
             return;
         }
         let cache = self.clone();
-        let search = Arc::new(Search { policy, terms, places, load });
+        let search = Arc::new(Search { policy, terms, places, anew, load });
         self.shared().runtime.spawn(async move { cache.search(duty, search).await });
     }
 
@@ -60,12 +64,12 @@ impl<V: Value> Cache<V> {
         F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        let Some((l2, incarnation)) = self.usable_l2() else {
+        let Some((l2, incarnation)) = self.usable_l2().filter(|_| self.policies().of(search.policy, true).l2) else {
             self.load(duty, search.policy, &search.places, &search.load).await;
             return;
         };
         let names = names(&duty);
-        let Ok(frames) = l2.get(incarnation, &refs(&names), self.counters()).await else {
+        let Ok(frames) = self.first_look(&l2, incarnation, &refs(&names), &search).await else {
             self.load(duty, search.policy, &search.places, &search.load).await;
             return;
         };
@@ -81,6 +85,29 @@ impl<V: Value> Cache<V> {
             self.load_for_all(&l2, incarnation, mine, &search, rights),
             self.wait_for(&l2, incarnation, theirs, &search, &value),
         );
+    }
+
+    /// The frames of keys; where copies are to be made anew, without those that L2 has to be given anew as well.
+    async fn first_look<F>(
+        &self,
+        l2: &L2,
+        incarnation: Incarnation,
+        names: &[&str],
+        search: &Search<F>,
+    ) -> Result<Vec<Option<Frame>>, Away> {
+        if !search.anew {
+            return l2.get(incarnation, names, self.counters()).await;
+        }
+        let looked = l2.get_with_time(incarnation, names, self.counters()).await?;
+        let policies = self.policies();
+        let load = self.counters().load_latency.summary().mean;
+        let young = |frame: Option<Frame>, left| {
+            let frame = frame?;
+            let policy = policies.of(search.policy, frame.payload.is_some());
+            let life = Life::new(policy, policy.l2_ttl, load);
+            (!life.wants_another(left, || self.jitter().unit())).then_some(frame)
+        };
+        Ok(looked.into_iter().map(|(frame, left)| young(frame, left)).collect())
     }
 
     /// L2, if what it returns can be judged now.
@@ -136,9 +163,11 @@ impl<V: Value> Cache<V> {
             },
             None => None,
         };
-        let ttl = self.ttl(search.policy, value.is_some());
-        let entry = Entry::new(name, value, *captured, self.clock().now(), ttl, Tier::L2, false);
-        Some(self.take_in_l1(entry, true))
+        // To read it again costs little.
+        let life = self.life(search.policy, value.is_some(), Duration::ZERO);
+        let may = self.kept_in_l1(search.policy, value.as_ref());
+        let entry = Entry::new(name, value, *captured, self.clock().now(), life, Tier::L2, false);
+        Some(self.take_in_l1(entry, may))
     }
 
     /// Divides a duty into what this replica has the right to load and what another loads. Where Redis gives no rights, as
@@ -162,7 +191,9 @@ impl<V: Value> Cache<V> {
         self.counters().leases_won.add(duty.len() as u64);
         self.counters().leases_lost.add(theirs.len() as u64);
         let rights = self::names(&duty);
-        self.settle(&mut duty, search, won);
+        if !search.anew {
+            self.settle(&mut duty, search, won);
+        }
         if duty.len() < rights.len() {
             let needed = self::names(&duty);
             let unused = rights.into_iter().filter(|name| !needed.contains(name));
@@ -210,7 +241,8 @@ impl<V: Value> Cache<V> {
         horizon: u64,
     ) -> Fill {
         let facts = value.map(Value::facts).unwrap_or_default();
-        let ttl = self.config().shared.as_ref().map_or(&self.config().ttl, |shared| &shared.ttl);
+        let policies = self.policies();
+        let kept = policies.of(policy, value.is_some());
         Fill {
             name,
             frame: Frame {
@@ -219,7 +251,9 @@ impl<V: Value> Cache<V> {
                 tags: facts.tags,
                 payload: value.map(Value::encode),
             },
-            ttl: self.shared().jitter.shorten(ttl.of(policy, value.is_some()), ttl.jitter),
+            ttl: self.shared().jitter.shorten(kept.l2_ttl, kept.jitter),
+            compress_from: kept.compress_from,
+            most: if kept.l2 { kept.max_bytes } else { 0 },
         }
     }
 

@@ -104,7 +104,7 @@ impl Frame {
     }
 
     /// Reads what is stored under a key.
-    pub(crate) fn decode(key: &str, stored: Vec<u8>, sizes: Sizes) -> Result<Self, FrameError> {
+    pub(crate) fn decode(key: &str, stored: Vec<u8>, most: usize) -> Result<Self, FrameError> {
         let mut bytes = Bytes::from(stored);
         if bytes.len() < 4 + CHECKSUM || bytes[..2] != MAGIC {
             return Err(FrameError::Damaged);
@@ -118,13 +118,13 @@ impl Frame {
         }
         let flags = bytes[3];
         bytes.advance(4);
-        read(&mut bytes, flags, sizes)
+        read(&mut bytes, flags, most)
     }
 }
 
 /// Reads what comes behind the flags. What has the right checksum was written by one of us, but a defect must not become a
 /// panic here.
-fn read(bytes: &mut Bytes, flags: u8, sizes: Sizes) -> Result<Frame, FrameError> {
+fn read(bytes: &mut Bytes, flags: u8, most: usize) -> Result<Frame, FrameError> {
     let short = |_| FrameError::Damaged;
     let origin = Origin {
         incarnation: Incarnation(bytes.try_get_u64_le().map_err(short)?),
@@ -142,7 +142,7 @@ fn read(bytes: &mut Bytes, flags: u8, sizes: Sizes) -> Result<Frame, FrameError>
         tags.push(std::str::from_utf8(&tag).map_err(|_| FrameError::Damaged)?.to_owned());
     }
     let raw = bytes.try_get_u32_le().map_err(short)? as usize;
-    if raw > sizes.most {
+    if raw > most {
         return Err(FrameError::TooLarge);
     }
     let payload = if flags & COMPRESSED == 0 {
@@ -212,7 +212,7 @@ mod tests {
             for list in [false, true] {
                 let frame = Frame { list, ..frame(payload) };
                 let stored = frame.encode("product:a", SIZES).unwrap();
-                assert_eq!(Frame::decode("product:a", stored, SIZES), Ok(frame));
+                assert_eq!(Frame::decode("product:a", stored, SIZES.most), Ok(frame));
             }
         }
         assert!(frame(Some(&long)).encode("k", SIZES).unwrap().len() < long.len() / 2, "compressed");
@@ -224,24 +224,24 @@ mod tests {
         for bit in 0..stored.len() * 8 {
             let mut damaged = stored.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(Frame::decode("product:a", damaged, SIZES).is_err(), "bit {bit}");
+            assert!(Frame::decode("product:a", damaged, SIZES.most).is_err(), "bit {bit}");
         }
         for length in 0..stored.len() {
-            assert!(Frame::decode("product:a", stored[..length].to_vec(), SIZES).is_err(), "{length} bytes");
+            assert!(Frame::decode("product:a", stored[..length].to_vec(), SIZES.most).is_err(), "{length} bytes");
         }
     }
 
     #[test]
     fn a_frame_of_another_key_does_not_check_out() {
         let stored = frame(Some(b"a")).encode("product:a", SIZES).unwrap();
-        assert_eq!(Frame::decode("product:b", stored, SIZES), Err(FrameError::Damaged));
+        assert_eq!(Frame::decode("product:b", stored, SIZES.most), Err(FrameError::Damaged));
     }
 
     #[test]
     fn another_format_is_told_from_damage() {
         let mut stored = frame(Some(b"a")).encode("product:a", SIZES).unwrap();
         stored[2] = FORMAT + 1;
-        assert_eq!(Frame::decode("product:a", stored, SIZES), Err(FrameError::Format));
+        assert_eq!(Frame::decode("product:a", stored, SIZES.most), Err(FrameError::Format));
     }
 
     #[test]
@@ -249,7 +249,7 @@ mod tests {
         let bomb = frame(Some(&vec![0; 9_000])).encode("k", SIZES).unwrap();
         assert!(bomb.len() < 200);
         let small = Sizes { most: 8_000, ..SIZES };
-        assert_eq!(Frame::decode("k", bomb, small), Err(FrameError::TooLarge));
+        assert_eq!(Frame::decode("k", bomb, small.most), Err(FrameError::TooLarge));
         assert_eq!(frame(Some(&vec![0; 10_001])).encode("k", SIZES), None);
     }
 }

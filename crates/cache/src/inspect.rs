@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Cache, Facts, Key, Tier,
+    ageing::Life,
     frame::Frame,
     l1::{Entry, Value},
     memory::Depends,
@@ -66,8 +67,8 @@ impl<V: Value> Cache<V> {
         let entry = self.shared().l1.get(name)?;
         let now = self.clock().now();
         Some(Inspected {
-            state: match self.judge(&entry, self.sight()) {
-                Verdict::Valid => CopyState::Valid,
+            state: match self.judge(&entry, self.sight(), false) {
+                Verdict::Valid | Verdict::Due => CopyState::Valid,
                 Verdict::Expired => CopyState::Expired,
                 Verdict::Invalid => CopyState::Invalidated,
                 Verdict::Unproven => CopyState::Unproven,
@@ -75,7 +76,7 @@ impl<V: Value> Cache<V> {
             exists: entry.value.is_some(),
             facts: entry.value.as_ref().map(Value::facts).unwrap_or_default(),
             age: Some(now.since(entry.began)),
-            ttl: entry.deadline.since(now),
+            ttl: entry.expires().since(now),
             bytes: entry.value.as_ref().map_or(0, Value::bytes),
             horizon: None,
         })
@@ -138,7 +139,7 @@ impl<V: Value> Cache<V> {
         let began = self.clock().now();
         let knowledge = self.knowledge();
         let captured = knowledge.capture(knowledge.stripe(NAME));
-        let entry = Entry::new(NAME, None, captured, began, PROBE_LIFE, Tier::Database, false);
+        let entry = Entry::new(NAME, None, captured, began, Life::plain(PROBE_LIFE), Tier::Database, false);
         let entry = self.take_in_l1(entry, true);
         let found = self.shared().l1.get(NAME).is_some_and(|found| std::sync::Arc::ptr_eq(&found, &entry));
         self.shared().l1.discard(&entry);

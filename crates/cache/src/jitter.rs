@@ -33,7 +33,8 @@ impl Jitter {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 
-    fn unit(&self) -> f64 {
+    /// A number from 0 to 1.
+    pub(crate) fn unit(&self) -> f64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 }

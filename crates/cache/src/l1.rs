@@ -19,6 +19,7 @@ use moka::{
 
 use crate::{
     CacheConfig, Counters, Eviction, Moment, Tier,
+    ageing::{Ageing, Life, Stage},
     knowledge::{Captured, Knowledge, Rule, Stripe},
 };
 
@@ -59,8 +60,11 @@ pub struct Entry<V> {
     pub value: Option<V>,
     /// When the load that read it began; of a copy from L2, when it came from there.
     pub began: Moment,
-    /// When it expires.
+    /// When it expires at the latest.
     pub deadline: Moment,
+    /// From here on it may have expired, or be due to be loaded anew.
+    pub(crate) due: Moment,
+    ageing: Ageing,
     /// Whether it comes from another database than the one followed: it is served marked stale and never stored.
     pub(crate) foreign: bool,
     /// Where it came from.
@@ -79,14 +83,17 @@ impl<V: Value> Entry<V> {
         value: Option<V>,
         captured: Captured,
         began: Moment,
-        ttl: Duration,
+        life: Life,
         tier: Tier,
         foreign: bool,
     ) -> Self {
+        let deadline = began.plus(life.ttl);
         Self {
             value,
             began,
-            deadline: began.plus(ttl),
+            due: life.due(began),
+            deadline,
+            ageing: life.ageing(),
             foreign,
             tier,
             name: name.into(),
@@ -128,6 +135,17 @@ impl<V: Value> Entry<V> {
         }
     }
 
+    /// When it expires, if it is not read until then.
+    pub fn expires(&self) -> Moment {
+        self.ageing.expires(self.began, self.deadline)
+    }
+
+    /// How it stands with its time, for a reader who can load it anew or cannot.
+    #[cold]
+    pub(crate) fn stage(&self, now: Moment, can_load: bool, chance: impl FnOnce() -> f64) -> Stage {
+        self.ageing.stage(self.began, self.deadline, now, can_load, chance)
+    }
+
     fn weight(&self) -> usize {
         self.name.len() + self.value.as_ref().map_or(0, Value::bytes)
     }
@@ -151,7 +169,8 @@ impl<V: Value> L1<V> {
             Eviction::Lru => EvictionPolicy::lru(),
             Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
         };
-        let longest = config.ttl.item.max(config.ttl.list).max(config.ttl.search);
+        let policies = &config.policies;
+        let longest = policies.item.ttl.max(policies.list.ttl).max(policies.search.ttl);
         let found = Moka::builder()
             .max_capacity(capacity)
             .weigher(move |_: &Arc<str>, entry: &Arc<Entry<V>>| {
@@ -161,7 +180,7 @@ impl<V: Value> L1<V> {
         let not_found = Moka::builder().max_capacity(config.not_found_entries).eviction_policy(EvictionPolicy::lru());
         Self {
             found: finish(found, longest, config.max_stale, counters),
-            not_found: finish(not_found, config.ttl.not_found, config.max_stale, counters),
+            not_found: finish(not_found, policies.not_found.ttl, config.max_stale, counters),
             capacity,
         }
     }
@@ -223,7 +242,7 @@ impl<V: Value> L1<V> {
     pub(crate) fn purge(&self, now: Moment) -> u64 {
         let mut purged = 0;
         for (_, entry) in self.entries() {
-            if entry.deadline <= now && self.discard(&entry) {
+            if entry.expires() <= now && self.discard(&entry) {
                 purged += 1;
             }
         }

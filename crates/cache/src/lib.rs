@@ -10,6 +10,7 @@
 //! the staleness bound has been learned. The idea is that of `TxCache` (Ports et al., "Transactional Consistency and
 //! Automatic Management in an Application Data Cache", OSDI 2010).
 
+mod ageing;
 mod ask;
 mod behind;
 mod bus;
@@ -38,6 +39,7 @@ mod lookup;
 mod matching;
 mod memory;
 mod message;
+mod policy;
 mod read;
 mod reader;
 mod replicas;
@@ -52,7 +54,7 @@ pub use ask::{Answers, Confirmed};
 pub use cache::{Cache, WeakCache};
 pub use change::{Change, Incarnation, News, Pass, Snapshot, Subject};
 pub use clock::{Clock, Moment};
-pub use config::{CacheConfig, Eviction, Policy, SharedConfig, Ttl, WritePolicy};
+pub use config::{CacheConfig, Eviction, SharedConfig, WritePolicy};
 pub use error::{LoadError, ReadError};
 pub use follower::ChangeLog;
 pub use glob::{Glob, GlobError};
@@ -64,6 +66,7 @@ pub use l2::check_shared_url;
 pub use latency::{Latencies, LatencySummary};
 pub use learned::{Kinds, Learned, LearnedCounters};
 pub use matching::Matching;
+pub use policy::{Policies, Policy, PolicyConfig};
 pub use read::{Commit, Found, Freshness, Key, Loaded, ReadOptions, Tier, Token};
 pub use reader::Reader;
 pub use replicas::Replica;

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use futures_util::FutureExt as _;
@@ -17,6 +18,7 @@ use tokio::{
 
 use crate::{
     Cache, Incarnation, LoadError, Loaded, Moment, Policy, Tier,
+    ageing::Life,
     flight::Duty,
     l1::{Entry, Value},
 };
@@ -78,13 +80,15 @@ impl<V: Value> Cache<V> {
     fn land(&self, duty: Duty<V>, policy: Policy, loaded: Loaded<V>) -> Landed<V> {
         let (ours, foreign) = self.place(loaded.incarnation);
         let began = duty.began();
+        let took = self.clock().now().since(began);
         let entries: Vec<_> = duty
             .keys()
             .zip(loaded.values)
             .map(|((name, captured), value)| {
-                let ttl = self.ttl(policy, value.is_some());
-                let entry = Entry::new(name, value, *captured, began, ttl, Tier::Database, foreign);
-                (name.clone(), self.take_in_l1(entry, ours))
+                let life = self.life(policy, value.is_some(), took);
+                let may = ours && self.kept_in_l1(policy, value.as_ref());
+                let entry = Entry::new(name, value, *captured, began, life, Tier::Database, foreign);
+                (name.clone(), self.take_in_l1(entry, may))
             })
             .collect();
         duty.fulfil(entries.iter().map(|(_, entry)| Ok(Arc::clone(entry))));
@@ -111,9 +115,18 @@ impl<V: Value> Cache<V> {
         (ours, !ours && !starting)
     }
 
-    pub(crate) fn ttl(&self, policy: Policy, exists: bool) -> std::time::Duration {
-        let ttl = &self.config().ttl;
-        self.shared().jitter.shorten(ttl.of(policy, exists), ttl.jitter)
+    /// Whether the policy of a value lets it into L1.
+    pub(crate) fn kept_in_l1(&self, policy: Policy, value: Option<&V>) -> bool {
+        let policies = self.policies();
+        let policy = policies.of(policy, value.is_some());
+        policy.l1 && value.is_none_or(|value| value.bytes() <= policy.max_bytes)
+    }
+
+    /// How long a copy lives that took so long to load.
+    pub(crate) fn life(&self, policy: Policy, exists: bool, load: Duration) -> Life {
+        let policies = self.policies();
+        let policy = policies.of(policy, exists);
+        Life::new(policy, self.jitter().shorten(policy.ttl, policy.jitter), load)
     }
 }
 

@@ -52,16 +52,22 @@ impl<V: Value> Cache<V> {
             self.shared().hot.note(&key.name, self.clock().now());
         }
         let mut sought: Vec<Sought<V>> = keys.iter().map(|_| Sought { found: None, copy: None }).collect();
-        self.look_up(&keys, &mut sought);
+        let mut due = Vec::new();
+        self.look_up(&keys, &mut sought, &mut due);
         let mut away = self.passes().failing();
         if !away && !self.proven() && sought.iter().any(|sought| sought.copy.is_some()) {
             // A look at the change log may prove all of them again, and costs less than a load.
             away = self.pass_now(self.config().staleness_bound / 4).await.is_err();
-            self.look_up(&keys, &mut sought);
+            self.look_up(&keys, &mut sought, &mut due);
+        }
+        let load = Arc::new(load);
+        if !due.is_empty() {
+            let load = Arc::clone(&load);
+            self.load_anew(&keys, due, policy, move |numbers| load(numbers));
         }
         if options.cache_only || (away && !self.proven()) {
             for sought in &mut sought {
-                self.serve_stale(sought, options);
+                self.serve_stale(sought, policy, options);
             }
         }
         let missing: Vec<usize> = (0..keys.len()).filter(|&number| sought[number].found.is_none()).collect();
@@ -90,7 +96,7 @@ impl<V: Value> Cache<V> {
         self.counters().misses.add(missing.len() as u64 - hits);
         if !duty.is_empty() {
             let terms = missing.iter().map(|&number| keys[number].term.clone()).collect();
-            self.start(duty, policy, terms, missing.clone(), load);
+            self.start(duty, policy, terms, missing.clone(), false, move |numbers| load(numbers));
         }
         // Where a load failed because the tier below is away, a stale copy may do.
         for (&number, wait) in missing.iter().zip(waits) {
@@ -99,13 +105,15 @@ impl<V: Value> Cache<V> {
                 continue;
             }
             match wait.await {
-                Ok(entry) if entry.foreign && self.stale_limit(options).is_zero() => return Err(ReadError::NoPass),
+                Ok(entry) if entry.foreign && self.stale_limit(policy, entry.value.is_some(), options).is_zero() => {
+                    return Err(ReadError::NoPass);
+                }
                 Ok(entry) => {
                     let (tier, stale) = (entry.tier, entry.foreign);
                     sought.found = Some(Found { entry, tier, stale });
                 }
                 Err(error) => {
-                    self.serve_stale(sought, options);
+                    self.serve_stale(sought, policy, options);
                     if sought.found.is_none() {
                         return Err(error.into());
                     }
@@ -122,14 +130,18 @@ impl<V: Value> Cache<V> {
         }
     }
 
-    /// Looks into L1 for what is not found yet. What is invalid is removed.
-    fn look_up(&self, keys: &[Key], sought: &mut [Sought<V>]) {
+    /// Looks into L1 for what is not found yet. What is invalid is removed; the numbers of what is to be loaded anew are told.
+    fn look_up(&self, keys: &[Key], sought: &mut [Sought<V>], due: &mut Vec<usize>) {
         let sight = self.sight();
-        for (key, sought) in keys.iter().zip(sought).filter(|(_, sought)| sought.found.is_none()) {
+        let open = keys.iter().zip(sought).enumerate().filter(|(_, (_, sought))| sought.found.is_none());
+        for (number, (key, sought)) in open {
             let known = sought.copy.take().is_some();
             let Some(entry) = self.shared().l1.get(&key.name) else { continue };
-            match self.judge(&entry, sight) {
-                Verdict::Valid => {
+            match self.judge(&entry, sight, true) {
+                verdict @ (Verdict::Valid | Verdict::Due) => {
+                    if verdict == Verdict::Due {
+                        due.push(number);
+                    }
                     self.count_hit(&entry);
                     sought.found = Some(Found::fresh(entry));
                 }
@@ -148,9 +160,9 @@ impl<V: Value> Cache<V> {
     }
 
     /// Finds the copy of what was not found, if it may be served stale.
-    fn serve_stale(&self, sought: &mut Sought<V>, options: ReadOptions) {
+    fn serve_stale(&self, sought: &mut Sought<V>, policy: Policy, options: ReadOptions) {
         if let (None, Some(entry)) = (&sought.found, &sought.copy)
-            && self.may_be_stale(entry, options)
+            && self.may_be_stale(entry, policy, options)
         {
             self.counters().stale.one();
             sought.found = Some(Found { entry: Arc::clone(entry), tier: Tier::L1, stale: true });
@@ -158,15 +170,31 @@ impl<V: Value> Cache<V> {
     }
 
     /// Waives the proof, up to the limit, and the deadline; never what was learned.
-    fn may_be_stale(&self, entry: &Entry<V>, options: ReadOptions) -> bool {
-        let limit = self.stale_limit(options);
+    fn may_be_stale(&self, entry: &Entry<V>, policy: Policy, options: ReadOptions) -> bool {
+        let limit = self.stale_limit(policy, entry.value.is_some(), options);
         let Sight { proven, now } = self.sight();
         !limit.is_zero() && within(limit, proven.max(entry.own_proof()), now) && entry.stands(&self.shared().knowledge)
     }
 
-    pub(crate) fn stale_limit(&self, options: ReadOptions) -> Duration {
-        let limit = self.config().max_stale;
-        options.max_stale.map_or(limit, |asked| asked.min(limit))
+    pub(crate) fn stale_limit(&self, policy: Policy, exists: bool, options: ReadOptions) -> Duration {
+        let of_policy = self.policies().of(policy, exists).max_stale;
+        [of_policy, options.max_stale].into_iter().flatten().fold(self.config().max_stale, Duration::min)
+    }
+
+    /// Loads anew, in the background, what may be served and is due.
+    fn load_anew<F, Fut>(&self, keys: &[Key], due: Vec<usize>, policy: Policy, load: F)
+    where
+        F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        let flights: Vec<FlightKey> = due.iter().map(|&number| self.flight_key(&keys[number])).collect();
+        let now = self.clock().now();
+        let (_, duty) = self.shared().flights.join(flights, now, |_| true);
+        self.counters().refreshes.add(duty.len() as u64);
+        if !duty.is_empty() {
+            let terms = due.iter().map(|&number| keys[number].term.clone()).collect();
+            self.start(duty, policy, terms, due, true, load);
+        }
     }
 
     /// Captures what is known of a key, before anything is looked at on its behalf.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     Cache, Moment,
+    ageing::Stage,
     hot::sampled,
     knowledge::within,
     l1::{Entry, Value},
@@ -14,6 +15,8 @@ use crate::{
 pub(crate) enum Verdict {
     /// It may.
     Valid,
+    /// It may, and is to be loaded anew by whoever finds it so and can.
+    Due,
     /// Nothing that touches it was learned, but what was learned is not up to date.
     Unproven,
     /// Nothing that touches it was learned, but its time has passed.
@@ -42,7 +45,7 @@ impl<V: Value> Reader<'_, V> {
     /// The copy of a key, if L1 has one that may be served: no wait, no lock, no network.
     pub fn get(&mut self, name: &str) -> Option<Arc<Entry<V>>> {
         let entry = self.cache.shared().l1.get(name)?;
-        if self.cache.judge(&entry, self.sight) != Verdict::Valid {
+        if self.cache.judge(&entry, self.sight, false) != Verdict::Valid {
             return None;
         }
         if sampled() {
@@ -87,16 +90,21 @@ impl<V: Value> Cache<V> {
         Sight { proven, now: self.clock().now() }
     }
 
-    pub(crate) fn judge(&self, entry: &Entry<V>, Sight { proven, now }: Sight) -> Verdict {
+    /// Judges a copy for a reader who can load it anew or cannot.
+    pub(crate) fn judge(&self, entry: &Entry<V>, Sight { proven, now }: Sight, can_load: bool) -> Verdict {
         let bound = self.config().staleness_bound;
         if !entry.stands(&self.shared().knowledge) {
-            Verdict::Invalid
-        } else if now >= entry.deadline {
-            Verdict::Expired
-        } else if within(bound, proven, now) || within(bound, entry.own_proof(), now) {
-            Verdict::Valid
-        } else {
-            Verdict::Unproven
+            return Verdict::Invalid;
+        }
+        let fresh = within(bound, proven, now) || within(bound, entry.own_proof(), now);
+        if now < entry.due {
+            return if fresh { Verdict::Valid } else { Verdict::Unproven };
+        }
+        match entry.stage(now, can_load && fresh, || self.jitter().unit()) {
+            Stage::Expired => Verdict::Expired,
+            _ if !fresh => Verdict::Unproven,
+            Stage::Live => Verdict::Valid,
+            Stage::Due => Verdict::Due,
         }
     }
 

@@ -60,6 +60,7 @@ pub struct Counters {
     pub load_errors: Counter,
     pub load_latency: Latencies,
     pub joins: Counter,
+    pub refreshes: Counter,
     pub refused: Counter,
     pub passes: Counter,
     pub failed_passes: Counter,
@@ -127,6 +128,8 @@ pub struct Stats {
     pub load_errors: u64,
     /// Reads that joined a load under way.
     pub joins: u64,
+    /// Copies that were to be made anew before their time had passed.
+    pub refreshes: u64,
     /// Loads refused because too many were waiting.
     pub refused: u64,
     /// Looks at the change log that succeeded.
@@ -214,6 +217,7 @@ impl Counters {
             loads: self.loads.get(),
             load_errors: self.load_errors.get(),
             joins: self.joins.get(),
+            refreshes: self.refreshes.get(),
             refused: self.refused.get(),
             passes: self.passes.get(),
             failed_passes: self.failed_passes.get(),

@@ -4,7 +4,7 @@
 //! that look's snapshot: each shows every change that the look saw, or it would not stand, and none that it did not see, for
 //! it was read before.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use crate::{Cache, Entry, Found, LoadError, Loaded, Policy, ReadError, ReadOptions, Tier, Value};
 
@@ -40,8 +40,8 @@ impl<V: Value> Cache<V> {
             let loaded = cache.run(Vec::new(), &|_: Vec<usize>| load()).await?;
             let (_, foreign) = cache.place(loaded.incarnation);
             let found = loaded.values.into_iter().map(|value| {
-                let ttl = cache.ttl(policy, value.is_some());
-                let entry = Arc::new(Entry::new("", value, captured, began, ttl, Tier::Database, foreign));
+                let life = cache.life(policy, value.is_some(), Duration::ZERO);
+                let entry = Arc::new(Entry::new("", value, captured, began, life, Tier::Database, foreign));
                 Found { entry, tier: Tier::Database, stale: foreign }
             });
             Ok::<_, LoadError>(found.collect::<Vec<_>>())
@@ -54,7 +54,7 @@ impl<V: Value> Cache<V> {
             }
             Err(_) => return Err(LoadError::Lost.into()),
         };
-        if found.iter().any(|found| found.stale) && self.stale_limit(options).is_zero() {
+        if found.iter().any(|found| found.stale) && self.stale_limit(policy, true, options).is_zero() {
             return Err(ReadError::NoPass);
         }
         Ok(found)

@@ -28,7 +28,8 @@ pub fn check_shared_url(url: &str) -> Result<(), String> {
 pub(crate) struct L2 {
     pub(crate) link: Link,
     prefix: String,
-    sizes: Sizes,
+    /// The largest payload, in bytes.
+    most: usize,
     lease: Duration,
     /// Tells this replica's leases and messages from others'.
     pub(crate) replica: u64,
@@ -39,6 +40,10 @@ pub(crate) struct Fill {
     pub(crate) name: Box<str>,
     pub(crate) frame: Frame,
     pub(crate) ttl: Duration,
+    /// The least payload that is compressed, in bytes.
+    pub(crate) compress_from: usize,
+    /// The largest payload that is stored, in bytes.
+    pub(crate) most: usize,
 }
 
 /// What keys hold.
@@ -63,7 +68,7 @@ impl L2 {
         Ok(Self {
             link: Link::new(config)?,
             prefix: config.prefix.clone(),
-            sizes: Sizes { compress_from: config.compress_from, most: config.max_payload },
+            most: config.max_payload,
             lease: config.lease,
             replica,
         })
@@ -108,6 +113,26 @@ impl L2 {
         command.arg(&keys);
         let stored: Stored = self.link.query(&command, counters).await?;
         Ok(keys.iter().zip(stored).map(|(key, stored)| self.check(key, stored?, counters)).collect())
+    }
+
+    /// Gets the frames of keys with the time that each has left.
+    pub(crate) async fn get_with_time(
+        &self,
+        incarnation: Incarnation,
+        names: &[&str],
+        counters: &Counters,
+    ) -> Result<Vec<(Option<Frame>, Duration)>, Away> {
+        let keys: Vec<String> = names.iter().map(|name| self.key(incarnation, name)).collect();
+        let mut pipeline = Pipeline::with_capacity(2 * keys.len());
+        for key in &keys {
+            pipeline.cmd("PTTL").arg(key).cmd("GET").arg(key);
+        }
+        let looked: Vec<(i64, Option<Vec<u8>>)> = self.link.pipeline(&pipeline, counters).await?;
+        let frames = keys.iter().zip(looked).map(|(key, (left, stored))| {
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+            (stored.and_then(|stored| self.check(key, stored, counters)), left)
+        });
+        Ok(frames.collect())
     }
 
     /// Gets the frames of keys, and who has the right to load them.
@@ -205,7 +230,7 @@ impl L2 {
         pipeline.cmd("PTTL").arg(&key).cmd("GET").arg(&key);
         let (left, stored): (i64, Option<Vec<u8>>) = self.link.pipeline(&pipeline, counters).await?;
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-        Ok(stored.map(|stored| (Frame::decode(&key, stored, self.sizes).ok(), left)))
+        Ok(stored.map(|stored| (Frame::decode(&key, stored, self.most).ok(), left)))
     }
 
     /// Writes a value that lives for a while and reads it back.
@@ -239,14 +264,15 @@ impl L2 {
 
     fn set(&self, incarnation: Incarnation, fill: &Fill) -> Option<Cmd> {
         let key = self.key(incarnation, &fill.name);
-        let stored = fill.frame.encode(&key, self.sizes)?;
+        let sizes = Sizes { compress_from: fill.compress_from, most: fill.most.min(self.most) };
+        let stored = fill.frame.encode(&key, sizes)?;
         let mut command = redis::cmd("SET");
         command.arg(key).arg(stored).arg("PX").arg(millis(fill.ttl));
         Some(command)
     }
 
     fn check(&self, key: &str, stored: Vec<u8>, counters: &Counters) -> Option<Frame> {
-        match Frame::decode(key, stored, self.sizes) {
+        match Frame::decode(key, stored, self.most) {
             Ok(frame) => Some(frame),
             Err(FrameError::Format) => {
                 counters.l2_unknown.one();

@@ -105,8 +105,8 @@ async fn removals_are_counted_by_cause() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_of_what_is_past_every_use_is_freed_unread() {
     let mut config = CacheConfig { max_stale: Duration::ZERO, ..config() };
-    config.ttl.item = Duration::from_millis(20);
-    (config.ttl.list, config.ttl.search) = (config.ttl.item, config.ttl.item);
+    config.policies.item.ttl = Duration::from_millis(20);
+    (config.policies.list.ttl, config.policies.search.ttl) = (config.policies.item.ttl, config.policies.item.ttl);
     let bench = filled(config, 10, 5).await;
     crate::support::until(|| bench.stats().entries == 0).await;
     assert_eq!(bench.stats().freed, 5);

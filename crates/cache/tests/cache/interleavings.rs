@@ -122,7 +122,7 @@ fn run(seed: u64) -> Result<Totals, String> {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut config = CacheConfig { l1_entries: 16, staleness_bound: BOUND, load_timeout: BOUND * 5, ..config() };
-        config.ttl.not_found = BOUND * 2;
+        config.policies.not_found.ttl = BOUND * 2;
         let game = Arc::new(Game {
             bench: Bench::of(config, seed, |db| db.with_chaos(seed)),
             learned: Mutex::default(),

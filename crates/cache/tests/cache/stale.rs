@@ -29,7 +29,7 @@ async fn without_proof_a_copy_is_served_marked_stale() {
 #[tokio::test]
 async fn past_its_deadline_too() {
     let mut config = config();
-    config.ttl.item = BOUND;
+    config.policies.item.ttl = BOUND;
     let bench = away_with(config).await;
     bench.clock.advance(BOUND * 60);
     assert!(bench.read("item:a").await.unwrap().stale);

@@ -419,7 +419,9 @@ pub(crate) struct Bench {
 /// As the default, without jitter.
 pub(crate) fn config() -> CacheConfig {
     let mut config = CacheConfig::default();
-    config.ttl.jitter = 0.0;
+    for policy in config.policies.each_mut() {
+        policy.jitter = 0.0;
+    }
     config
 }
 

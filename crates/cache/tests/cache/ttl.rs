@@ -44,26 +44,28 @@ async fn a_hit_does_not_lengthen_a_life() {
 async fn each_policy_has_a_time_of_its_own() {
     let bench = Bench::with(unhurried()).await;
     let now = bench.clock.now();
-    let ttl = bench.cache.config().ttl.clone();
+    let policies = bench.cache.policies();
     bench.db.put("item:a", &[]);
     let life = |deadline: Moment| deadline.since(now);
-    assert_eq!(life(bench.read("item:a").await.unwrap().entry.deadline), ttl.item);
-    assert_eq!(life(bench.read("item:none").await.unwrap().entry.deadline), ttl.not_found);
+    assert_eq!(life(bench.read("item:a").await.unwrap().entry.deadline), policies.item.ttl);
+    assert_eq!(life(bench.read("item:none").await.unwrap().entry.deadline), policies.not_found.ttl);
     let found = bench.read_with(list("category:x"), ReadOptions::default()).await.unwrap();
-    assert_eq!(life(found.entry.deadline), ttl.list);
+    assert_eq!(life(found.entry.deadline), policies.list.ttl);
     let db = std::sync::Arc::clone(&bench.db);
     let load = move |_| {
         let db = std::sync::Arc::clone(&db);
         async move { db.load(vec!["any".to_owned()]).await }
     };
     let search = bench.cache.get_or_load(Key::list("search:q", "any"), Policy::Search, ReadOptions::default(), load);
-    assert_eq!(life(search.await.unwrap().entry.deadline), ttl.search);
+    assert_eq!(life(search.await.unwrap().entry.deadline), policies.search.ttl);
 }
 
 #[tokio::test]
 async fn jitter_spreads_deadlines_and_never_lengthens_a_life() {
     let mut config = unhurried();
-    config.ttl.jitter = 0.1;
+    for policy in config.policies.each_mut() {
+        policy.jitter = 0.1;
+    }
     let bench = Bench::with(config).await;
     let now = bench.clock.now();
     let mut lives = Vec::new();
@@ -95,8 +97,8 @@ async fn the_life_of_a_copy_counts_from_the_beginning_of_its_load() {
 #[tokio::test]
 async fn extreme_times_do_no_harm() {
     let mut config = CacheConfig { max_stale: Duration::MAX, staleness_bound: Duration::MAX, ..config() };
-    config.ttl.item = Duration::MAX;
-    config.ttl.not_found = Duration::ZERO;
+    config.policies.item.ttl = Duration::MAX;
+    config.policies.not_found.ttl = Duration::ZERO;
     config.load_timeout = Duration::MAX;
     let bench = Bench::with(config).await;
     bench.db.put("item:a", &[]);

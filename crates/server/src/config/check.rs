@@ -35,27 +35,21 @@ pub(super) fn check(config: &Config) -> Vec<Broken> {
         true,
         "copies within the bound are served in any case",
     );
-    for ttl in [
-        ("ttl-item", cache.ttl.item),
-        ("ttl-list", cache.ttl.list),
-        ("ttl-search", cache.ttl.search),
-        ("ttl-not-found", cache.ttl.not_found),
-    ] {
+    let policies = &cache.policies;
+    let each = [
+        ("ttl-item", "l2-ttl-item", &policies.item),
+        ("ttl-list", "l2-ttl-list", &policies.list),
+        ("ttl-search", "l2-ttl-search", &policies.search),
+        ("ttl-not-found", "l2-ttl-not-found", &policies.not_found),
+    ];
+    for (ttl, l2_ttl, policy) in each {
         let retention = ("change-retention", config.server.change_retention);
-        at_most(ttl, retention, false, "a copy may not outlive the changes that it is checked against");
-    }
-    // Without Redis they say nothing.
-    let shared = config.redis_url.is_some().then_some(&config.shared.ttl);
-    for ttl in shared.into_iter().flat_map(|ttl| {
-        [
-            ("l2-ttl-item", ttl.item),
-            ("l2-ttl-list", ttl.list),
-            ("l2-ttl-search", ttl.search),
-            ("l2-ttl-not-found", ttl.not_found),
-        ]
-    }) {
-        let retention = ("change-retention", config.server.change_retention);
-        at_most(ttl, retention, false, "a copy may not outlive the changes that it is checked against");
+        let why = "a copy may not outlive the changes that it is checked against";
+        at_most((ttl, policy.ttl), retention, false, why);
+        // Without Redis it says nothing.
+        if config.redis_url.is_some() {
+            at_most((l2_ttl, policy.l2_ttl), retention, false, why);
+        }
     }
     at_most(
         ("staleness-bound", cache.staleness_bound),

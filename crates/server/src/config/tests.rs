@@ -277,7 +277,7 @@ fn the_example_file_is_in_sync_and_holds_when_uncommented() {
     let resolved = resolve(&sources(&[], &[("config", path(&file))]), Purpose::Serve).unwrap();
     let from_file = resolved.effective.iter().filter(|one| matches!(one.origin, Origin::File { .. }));
     assert_eq!(from_file.count(), settings().filter(|setting| setting.in_file()).count());
-    assert_eq!(resolved.config.cache.ttl.item, Duration::from_mins(10));
+    assert_eq!(resolved.config.cache.policies.item.ttl, Duration::from_mins(10));
 }
 
 #[test]

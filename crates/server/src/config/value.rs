@@ -154,6 +154,13 @@ pub fn share(text: &str) -> Result<f64, Invalid> {
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(Invalid::new("not between 0% and 100%", HINT)) }
 }
 
+/// Reads a number within limits.
+pub fn number_in(text: &str, limits: RangeInclusive<f64>) -> Result<f64, Invalid> {
+    let hint = format!("write a number from {} to {}", limits.start(), limits.end());
+    let number = text.trim().parse::<f64>().map_err(|_| Invalid::new("not a number", hint.as_str()))?;
+    if limits.contains(&number) { Ok(number) } else { Err(Invalid::new("out of range", hint)) }
+}
+
 /// Reads an address to listen on: an IP address and a port, which may be 0.
 pub fn socket(text: &str) -> Result<SocketAddr, Invalid> {
     const HINT: &str =

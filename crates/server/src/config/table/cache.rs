@@ -1,11 +1,8 @@
 //! Settings of the cache.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
 use super::super::{setting::Setting, value};
-
-/// Bounds of a time to live.
-const TTL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(24 * 365);
 
 pub(super) const FRESHNESS: &[Setting] = &[
     Setting::new(
@@ -30,61 +27,6 @@ pub(super) const FRESHNESS: &[Setting] = &[
         |config, text| {
             config.cache.max_stale =
                 value::duration_in(text, Duration::from_millis(100)..=Duration::from_hours(24 * 7))?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "ttl-item",
-        "LARDER_TTL_ITEM",
-        "10m",
-        "DURATION",
-        "How long a copy of a product lives.",
-        |config, text| {
-            config.cache.ttl.item = value::duration_in(text, TTL)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "ttl-list",
-        "LARDER_TTL_LIST",
-        "1m",
-        "DURATION",
-        "How long a copy of a page of a list lives.",
-        |config, text| {
-            config.cache.ttl.list = value::duration_in(text, TTL)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "ttl-search",
-        "LARDER_TTL_SEARCH",
-        "1m",
-        "DURATION",
-        "How long a copy of a page of a search lives.",
-        |config, text| {
-            config.cache.ttl.search = value::duration_in(text, TTL)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "ttl-not-found",
-        "LARDER_TTL_NOT_FOUND",
-        "10s",
-        "DURATION",
-        "How long it is remembered that there is no product of an id.",
-        |config, text| {
-            config.cache.ttl.not_found = value::duration_in(text, TTL)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "ttl-jitter",
-        "LARDER_TTL_JITTER",
-        "10%",
-        "SHARE",
-        "The share of its time by which a copy may expire early, at random, so that not all expire at once.",
-        |config, text| {
-            config.cache.ttl.jitter = value::share(text)?;
             Ok(())
         },
     ),

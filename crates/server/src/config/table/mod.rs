@@ -3,6 +3,7 @@
 mod cache;
 mod client;
 mod database;
+mod policy;
 mod redis;
 mod server;
 
@@ -26,6 +27,10 @@ pub const SECTIONS: &[Section] = &[
     Section { title: "Database", settings: database::DATABASE },
     Section { title: "Freshness", settings: cache::FRESHNESS },
     Section { title: "Cache in memory", settings: cache::MEMORY },
+    Section { title: "Copies of products", settings: policy::ITEM },
+    Section { title: "Pages of lists", settings: policy::LIST },
+    Section { title: "Pages of searches", settings: policy::SEARCH },
+    Section { title: "That there is no product", settings: policy::NOT_FOUND },
     Section { title: "Redis, shared by replicas", settings: redis::REDIS },
     Section { title: "Limits", settings: server::LIMITS },
     Section { title: "Deadlines and connections", settings: server::TIMES },

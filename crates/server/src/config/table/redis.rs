@@ -10,8 +10,6 @@ use super::super::{
     value,
 };
 
-/// Bounds of a time to live.
-const TTL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(24 * 30);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(1);
 
 /// Redis by the parts of its address, as some platforms name it.
@@ -131,50 +129,6 @@ pub(super) const REDIS: &[Setting] = &[
         },
     ),
     Setting::new(
-        "l2-ttl-item",
-        "LARDER_L2_TTL_ITEM",
-        "30m",
-        "DURATION",
-        "How long a copy of a product lives in Redis.",
-        |config, text| {
-            config.shared.ttl.item = value::duration_in(text, TTL)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "l2-ttl-list",
-        "LARDER_L2_TTL_LIST",
-        "5m",
-        "DURATION",
-        "How long a copy of a page of a list lives in Redis.",
-        |config, text| {
-            config.shared.ttl.list = value::duration_in(text, TTL)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "l2-ttl-search",
-        "LARDER_L2_TTL_SEARCH",
-        "5m",
-        "DURATION",
-        "How long a copy of a page of a search lives in Redis.",
-        |config, text| {
-            config.shared.ttl.search = value::duration_in(text, TTL)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "l2-ttl-not-found",
-        "LARDER_L2_TTL_NOT_FOUND",
-        "1m",
-        "DURATION",
-        "How long it stands in Redis that there is no product of an id.",
-        |config, text| {
-            config.shared.ttl.not_found = value::duration_in(text, TTL)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
         "l2-connections",
         "LARDER_L2_CONNECTIONS",
         "2",
@@ -215,17 +169,6 @@ pub(super) const REDIS: &[Setting] = &[
         "How long one replica has the right to load something for all; longer than most queries take.",
         |config, text| {
             config.shared.lease = value::duration_in(text, TIMEOUT)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "l2-compress-from",
-        "LARDER_L2_COMPRESS_FROM",
-        "1KiB",
-        "SIZE",
-        "Copies of at least this size are compressed with zstd in Redis.",
-        |config, text| {
-            config.shared.compress_from = usize::try_from(value::size_in(text, 1..=1 << 40)?).unwrap_or(usize::MAX);
             Ok(())
         },
     ),
