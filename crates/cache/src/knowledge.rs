@@ -116,6 +116,11 @@ impl Knowledge {
         }
     }
 
+    /// Anything may have changed: no copy of this replica's stands any more. Of those of others, memory tells.
+    pub(crate) fn touch_all(&self) {
+        self.rules.touch_all();
+    }
+
     /// Learns a change that was learned before: its copies are gone, but what judges those of others may have begun anew.
     pub(crate) fn remember(&self, change: &Change, incarnation: Incarnation) {
         if let Some(memory) = &self.memory {
@@ -218,10 +223,11 @@ pub(crate) struct Rules {
     recent: RwLock<Recent>,
 }
 
-/// The rules from number `first` on; what is older is forgotten and counts as a rule for everything.
+/// The rules that are remembered.
 #[derive(Debug, Default)]
 struct Recent {
-    first: u64,
+    /// Whatever was read before this number is touched, by rules that are forgotten or because anything may have changed.
+    floor: u64,
     rules: VecDeque<Learned>,
     /// How many of them are patterns.
     patterns: usize,
@@ -232,6 +238,8 @@ struct Recent {
 /// A rule, and the change that made it.
 #[derive(Debug)]
 struct Learned {
+    /// The counter from this rule on.
+    number: u64,
     incarnation: Incarnation,
     id: u64,
     rule: Rule,
@@ -264,11 +272,8 @@ impl Rules {
     pub(crate) fn touched(&self, seen: u64, touches: impl Fn(&Rule) -> bool) -> (bool, u64) {
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
         let counter = self.counter();
-        if seen < recent.first {
-            return (true, counter);
-        }
-        let skip = usize::try_from(seen - recent.first).unwrap_or(usize::MAX);
-        (recent.rules.iter().skip(skip).any(|learned| touches(&learned.rule)), counter)
+        let mut later = recent.rules.iter().rev().take_while(|learned| learned.number > seen);
+        (seen < recent.floor || later.any(|learned| touches(&learned.rule)), counter)
     }
 
     /// Whether a rule touches something that was read without seeing its change.
@@ -277,6 +282,13 @@ impl Rules {
         let unseen = |incarnation, id| incarnation == origin.incarnation && id >= origin.horizon;
         recent.forgotten.iter().any(|&(incarnation, id)| unseen(incarnation, id))
             || recent.rules.iter().any(|learned| unseen(learned.incarnation, learned.id) && touches(&learned.rule))
+    }
+
+    /// Anything may have changed: whatever was read so far is touched. What judges the copies of others stays as it is.
+    fn touch_all(&self) {
+        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+        recent.floor = self.counter.load(Ordering::Acquire) + 1;
+        self.counter.store(recent.floor, Ordering::SeqCst);
     }
 
     fn add(&self, incarnation: Incarnation, id: u64, rule: Rule) {
@@ -289,11 +301,11 @@ impl Rules {
                 recent.forget(forgotten.incarnation, forgotten.id);
             }
             recent.forget(incarnation, id);
-            recent.first = counter;
+            recent.floor = counter;
             recent.patterns = 0;
         } else {
             recent.patterns += usize::from(pattern);
-            recent.rules.push_back(Learned { incarnation, id, rule });
+            recent.rules.push_back(Learned { number: counter, incarnation, id, rule });
         }
         self.counter.store(counter, Ordering::SeqCst);
     }
@@ -340,6 +352,21 @@ mod tests {
         assert!(rules.touched(seen, |_| false).0, "what is older than the memory is touched");
         let seen = rules.counter();
         assert!(!rules.touched(seen, |_| true).0, "what is newer than every rule is not");
+    }
+
+    #[test]
+    fn what_may_have_changed_touches_no_copy_of_others() {
+        let rules = Rules::default();
+        rules.add(Incarnation(1), 20, Rule::Tag("t".into()));
+        let seen = rules.counter();
+        rules.touch_all();
+        assert!(rules.touched(seen, |_| false).0 && !rules.touched(rules.counter(), |_| true).0);
+        let origin = |horizon| Origin { incarnation: Incarnation(1), horizon, version: 0 };
+        assert!(rules.touched_since(&origin(20), |_| true) && !rules.touched_since(&origin(20), |_| false));
+        let seen = rules.counter();
+        rules.add(Incarnation(1), 30, Rule::Tag("u".into()));
+        let tagged = |rule: &Rule| *rule == Rule::Tag("u".into());
+        assert!(rules.touched(seen, tagged).0 && !rules.touched(seen, |rule| !tagged(rule)).0);
     }
 
     #[test]

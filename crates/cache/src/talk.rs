@@ -170,7 +170,11 @@ impl<V: Value> Cache<V> {
             }
             Said::Question { number, at_most, question } => {
                 let late = talk.replicas().late(sender, age, now);
-                let deadline = Instant::now() + at_most.saturating_sub(late);
+                let Some(left) = at_most.checked_sub(late).filter(|left| !left.is_zero()) else {
+                    self.counters().talk_late.one();
+                    return;
+                };
+                let deadline = Instant::now() + left;
                 self.say_later(l2, sender, async move |cache| {
                     let answer = cache.answer_in_turn(question);
                     let answer = timeout_at(deadline, answer).await.ok().filter(|_| Instant::now() < deadline);

@@ -4,11 +4,13 @@ mod capacity;
 mod follower;
 mod incarnation;
 mod interleavings;
+mod invalidations;
 mod learning;
 mod loads;
 mod negative;
 mod shared;
 mod stale;
+mod talk;
 mod tokens;
 mod ttl;
 

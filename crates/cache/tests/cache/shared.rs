@@ -21,52 +21,71 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use crate::support::{At, Database, Item, committed, config, entry, list, seq, until};
 
 /// Replicas, each with its own Redis address.
-struct Cluster {
-    db: Arc<Database>,
-    replicas: Vec<Cache<Item>>,
-    tasks: Vec<JoinHandle<()>>,
+pub(crate) struct Cluster {
+    pub(crate) db: Arc<Database>,
+    pub(crate) clock: Clock,
+    pub(crate) replicas: Vec<Cache<Item>>,
+    /// Of each replica what shares and what follows.
+    pub(crate) tasks: Vec<[JoinHandle<()>; 2]>,
 }
 
 /// A name that no other test uses.
-fn prefix() -> String {
+pub(crate) fn prefix() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn shared(url: String) -> SharedConfig {
+pub(crate) fn shared(url: String) -> SharedConfig {
     SharedConfig { url, prefix: prefix(), command_timeout: Duration::from_secs(2), ..SharedConfig::default() }
 }
 
 impl Cluster {
-    async fn new(replicas: usize) -> Self {
+    pub(crate) async fn new(replicas: usize) -> Self {
         let redis = Redis::shared().await;
         Self::of(replicas, &shared(redis.url()), |db| db).await
     }
 
-    async fn of(replicas: usize, shared: &SharedConfig, adorn: impl FnOnce(Database) -> Database) -> Self {
+    pub(crate) async fn of(replicas: usize, shared: &SharedConfig, adorn: impl FnOnce(Database) -> Database) -> Self {
         let configs = vec![shared.clone(); replicas];
         Self::with(configs, Clock::manual(), adorn).await
     }
 
     /// Every replica has read the log once and is connected.
-    async fn with(configs: Vec<SharedConfig>, clock: Clock, adorn: impl FnOnce(Database) -> Database) -> Self {
+    pub(crate) async fn with(
+        configs: Vec<SharedConfig>,
+        clock: Clock,
+        adorn: impl FnOnce(Database) -> Database,
+    ) -> Self {
         let db = Arc::new(adorn(Database::new(clock.clone())));
-        let mut cluster = Self { db, replicas: Vec::new(), tasks: Vec::new() };
-        for (seed, shared) in (1..).zip(configs) {
-            let config = CacheConfig { shared: Some(shared), ..config() };
-            let cache = Cache::sharing(config, clock.clone(), Handle::current(), seed).unwrap();
-            cluster.tasks.push(tokio::spawn(cache.clone().share()));
-            cluster.tasks.push(tokio::spawn(cache.clone().follow(Arc::clone(&cluster.db))));
-            cluster.replicas.push(cache);
+        let mut cluster = Self { db, clock, replicas: Vec::new(), tasks: Vec::new() };
+        for shared in configs {
+            cluster.join(shared);
         }
         for cache in &cluster.replicas {
-            until(|| cache.age_of_last_pass().is_some()).await;
-            until(|| cache.shared_tier_up() == Some(true) && cache.bus_connected() == Some(true)).await;
+            cluster.joined(cache).await;
         }
         cluster
     }
 
-    async fn read(&self, replica: usize, key: Key) -> Result<Found<Item>, ReadError> {
+    /// Adds a replica.
+    pub(crate) fn join(&mut self, shared: SharedConfig) {
+        let seed = self.replicas.len() as u64 + 1;
+        let config = CacheConfig { shared: Some(shared), ..config() };
+        let cache = Cache::sharing(config, self.clock.clone(), Handle::current(), seed).unwrap();
+        cache.introduce(&format!("replica-{seed}"), "1.2.3");
+        let share = tokio::spawn(cache.clone().share());
+        let follow = tokio::spawn(cache.clone().follow(Arc::clone(&self.db)));
+        self.tasks.push([share, follow]);
+        self.replicas.push(cache);
+    }
+
+    /// Waits until a replica has read the log once and is connected.
+    pub(crate) async fn joined(&self, cache: &Cache<Item>) {
+        until(|| cache.age_of_last_pass().is_some()).await;
+        until(|| cache.shared_tier_up() == Some(true) && cache.bus_connected() == Some(true)).await;
+    }
+
+    pub(crate) async fn read(&self, replica: usize, key: Key) -> Result<Found<Item>, ReadError> {
         let policy = if key.term.is_some() { Policy::List } else { Policy::Item };
         let name = key.term.as_ref().unwrap_or(&key.name).to_string();
         let db = Arc::clone(&self.db);
@@ -78,20 +97,20 @@ impl Cluster {
     }
 
     /// Where an item was found, and the commit it shows.
-    async fn item(&self, replica: usize, name: &str) -> (Tier, Option<u64>) {
+    pub(crate) async fn item(&self, replica: usize, name: &str) -> (Tier, Option<u64>) {
         let found = self.read(replica, Key::item(name)).await.unwrap();
         (found.tier, seq(&found))
     }
 
     /// Commits a change through a replica, as its own write.
-    async fn write(&self, replica: usize, subject: Subject, exists: bool) -> (Token, u64) {
+    pub(crate) async fn write(&self, replica: usize, subject: Subject, exists: bool) -> (Token, u64) {
         let id = self.db.begin();
         let commit = self.db.commit(id, subject.clone(), exists);
         self.wrote(replica, id, &subject, exists, commit).await;
         (self.db.token(id), commit)
     }
 
-    async fn wrote(&self, replica: usize, id: u64, subject: &Subject, exists: bool, commit: u64) {
+    pub(crate) async fn wrote(&self, replica: usize, id: u64, subject: &Subject, exists: bool, commit: u64) {
         let items = match subject {
             Subject::Entry { key, .. } if exists => {
                 vec![(key.as_str().into(), Item { seq: commit, tags: Vec::new(), bytes: 100 })]
@@ -105,14 +124,14 @@ impl Cluster {
         self.replicas[replica].wrote(commit).await;
     }
 
-    fn loads(&self) -> u64 {
+    pub(crate) fn loads(&self) -> u64 {
         self.db.loads.load(Ordering::SeqCst)
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.tasks.iter().flatten().for_each(JoinHandle::abort);
     }
 }
 
