@@ -6,7 +6,7 @@ use std::time::Duration;
 use larder_cache::{Confirmed, Glob, Matching, Subject, Token};
 use larder_storage::{self as storage, ProductRepository as _, StorageError};
 
-use super::{Catalog, product_name};
+use super::{Catalog, follow::key_name};
 use crate::contract::Stamp;
 
 /// What is to be dropped of the copies on every tier.
@@ -39,7 +39,7 @@ impl Invalidated {
 }
 
 impl Catalog {
-    /// Has copies dropped, up to 1,000 kinds of them in one commit.
+    /// Has copies dropped, up to 1,000 of these in one commit.
     pub async fn invalidate(&self, invalidations: Vec<Invalidation>) -> Result<Invalidated, StorageError> {
         let rows: Vec<_> = invalidations.into_iter().map(row).collect();
         let written = self.write(|repository| async move { repository.invalidate(&rows).await }, |()| None).await?;
@@ -51,7 +51,7 @@ impl Catalog {
 
     /// Asks the other replicas whether they have learned of a commit. What they have not learned within `at_most` they learn
     /// within the staleness bound, or serve nothing that is not marked stale.
-    pub async fn confirm(&self, token: Token, at_most: Duration) -> Confirmed {
+    pub async fn confirmed(&self, token: Token, at_most: Duration) -> Confirmed {
         self.cache.confirm(token, at_most).await
     }
 
@@ -76,8 +76,7 @@ fn row(invalidation: Invalidation) -> storage::Invalidation {
 /// As the change log will tell it.
 fn subject(invalidation: Invalidation) -> Subject {
     match invalidation {
-        Invalidation::Key(key) if key.contains(':') => Subject::Key(key),
-        Invalidation::Key(id) => Subject::Key(product_name(&id)),
+        Invalidation::Key(key) => Subject::Key(key_name(key)),
         Invalidation::Tag(tag) => Subject::Tag(tag),
         Invalidation::Pattern(glob) => Subject::Pattern(glob.as_str().to_owned()),
         Invalidation::All => Subject::All,
