@@ -82,3 +82,59 @@ fn subject(invalidation: Invalidation) -> Subject {
         Invalidation::All => Subject::All,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use larder_cache::{Cache, CacheConfig, Clock};
+    use larder_storage::{ProductData, Repository, StorageConfig, WriteOptions};
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::contract::{Read, parse_id};
+
+    #[tokio::test]
+    async fn each_kind_drops_what_it_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("larder.db").display());
+        let repository = Arc::new(Repository::connect(&StorageConfig::new(url)).await.unwrap());
+        let cache = Cache::new(CacheConfig::default(), Clock::system(), Handle::current(), 1);
+        let catalog = Catalog::new(cache.clone(), repository, Handle::current());
+        let follower = tokio::spawn(cache.clone().follow(Arc::new(catalog.log())));
+        cache.first_pass().await.unwrap();
+        for (id, tag) in [("a", "summer"), ("b", "winter")] {
+            let data = ProductData { name: id.to_owned(), tags: vec![tag.to_owned()], ..ProductData::default() };
+            catalog.create(id.to_owned(), data, WriteOptions::default()).await.unwrap();
+        }
+        let glob = |text| Invalidation::Pattern(Glob::parse(text).unwrap());
+        let cases: [(Invalidation, &[&str]); 6] = [
+            (Invalidation::Key("a".to_owned()), &["product:a"]),
+            (Invalidation::Key("product:b".to_owned()), &["product:b"]),
+            (Invalidation::Tag("summer".to_owned()), &["product:a"]),
+            (glob("product:[b-z]"), &["product:b"]),
+            (glob("list:*"), &[]),
+            (Invalidation::All, &["product:a", "product:b"]),
+        ];
+        for (invalidation, dropped) in cases {
+            for id in ["a", "b"] {
+                catalog.product(parse_id("id", id.to_owned()).unwrap(), Read::default()).await.unwrap();
+            }
+            let matching = catalog.would_invalidate(invalidation.clone(), 10).await;
+            assert_eq!(matching.count, dropped.len() as u64, "{invalidation:?}");
+            let done = catalog.invalidate(vec![invalidation.clone()]).await.unwrap();
+            let names = ["product:a", "product:b"];
+            let gone: Vec<_> = names.into_iter().filter(|name| cache.get(name).is_none()).collect();
+            assert_eq!(gone, dropped, "{invalidation:?}");
+            assert!(done.horizon > done.token.id && done.stamp().token == done.token);
+        }
+        assert!(
+            catalog
+                .confirmed(catalog.invalidate(Vec::new()).await.unwrap().token, Duration::ZERO)
+                .await
+                .silent
+                .is_empty()
+        );
+        follower.abort();
+    }
+}
