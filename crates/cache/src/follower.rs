@@ -190,7 +190,7 @@ impl<V: Value> Cache<V> {
             News::Window { from, changes } if same => {
                 self.knowledge().raise_start(from);
                 self.remember(&changes, incarnation).await;
-                self.learn_all(incarnation);
+                self.drop_all();
             }
             news => {
                 let (from, changes) = match news {
@@ -200,7 +200,7 @@ impl<V: Value> Cache<V> {
                 self.knowledge().forget_view();
                 self.knowledge().restart(incarnation, from);
                 self.remember(&changes, incarnation).await;
-                self.learn_all(incarnation);
+                self.drop_all();
             }
         }
         if let Some(last) = last.filter(|_| !same) {

@@ -1,6 +1,9 @@
 //! Patterns of keys.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt::{self, Write as _},
+    str::FromStr,
+};
 
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -199,7 +202,8 @@ impl<'a> Translation<'a> {
         if character.is_ascii_alphanumeric() {
             self.expression.push(character);
         } else {
-            self.expression.push_str(&format!("\\x{{{:X}}}", u32::from(character)));
+            // A string takes everything that is written to it.
+            let _ = write!(self.expression, "\\x{{{:X}}}", u32::from(character));
         }
     }
 }

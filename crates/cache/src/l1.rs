@@ -20,7 +20,8 @@ use moka::{
 use crate::{
     CacheConfig, Counters, Eviction, Moment, Tier,
     ageing::{Ageing, Life, Stage},
-    knowledge::{Captured, Knowledge, Rule, Stripe},
+    knowledge::{Captured, Knowledge, Stripe},
+    rules::Rule,
 };
 
 /// What the cache must know of a value.

@@ -21,9 +21,13 @@ impl<V: Value> Cache<V> {
         true
     }
 
-    /// Drops every copy: anything may have changed. No row of the change log says so, and each time counts.
-    pub(crate) fn learn_all(&self, incarnation: Incarnation) {
-        self.drop_copies(&Change { id: 0, subject: Subject::All }, incarnation);
+    /// Drops every copy: anything may have changed.
+    pub(crate) fn drop_all(&self) {
+        let shared = self.shared();
+        shared.counters.changes.one();
+        shared.counters.rules.one();
+        shared.knowledge.touch_all();
+        shared.l1.clear();
     }
 
     fn drop_copies(&self, change: &Change, incarnation: Incarnation) {

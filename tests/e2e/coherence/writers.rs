@@ -166,7 +166,7 @@ impl Writer {
             0 => ("key", id(self.rng.random_range(0..KEYS))),
             1 => ("tag", tag(0)),
             2 => ("tag", category(0)),
-            3 => ("pattern", "p0*".to_owned()),
+            3 => ("pattern", "product:p0*".to_owned()),
             _ => ("all", String::new()),
         };
         session.run(format!("INSERT INTO changes (kind, key) VALUES ('{kind}', '{key}')")).await;

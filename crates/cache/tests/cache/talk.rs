@@ -6,14 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use larder_cache::{Answers, Clock, Replica, SharedConfig, Token};
 use larder_test_servers::{Faults, Proxy, Redis};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     shared::{Cluster, shared},

@@ -65,6 +65,12 @@ pub(super) fn to_storage(snapshot: &cache::Snapshot) -> storage::Snapshot {
     storage::Snapshot { xmin, xmax, in_progress }
 }
 
+/// The name of the copy that an invalidation of a key means: the key is that, as replies show it, or else the id of a product,
+/// which never holds a colon.
+pub(super) fn key_name(key: String) -> String {
+    if key.contains(':') { key } else { product_name(&key) }
+}
+
 /// A change of the database in the words of the cache.
 pub(super) fn change(change: storage::Change) -> cache::Change {
     let subject = match change.subject {
@@ -75,9 +81,7 @@ pub(super) fn change(change: storage::Change) -> cache::Change {
             };
             cache::Subject::Entry { key: product_name(&key), version, terms: terms.into_iter().map(term).collect() }
         }
-        // The name of a copy, as replies show it, or else the id of a product, which never holds a colon.
-        storage::Subject::Key(key) if key.contains(':') => cache::Subject::Key(key),
-        storage::Subject::Key(id) => cache::Subject::Key(product_name(&id)),
+        storage::Subject::Key(key) => cache::Subject::Key(key_name(key)),
         storage::Subject::Tag(tag) => cache::Subject::Tag(tag),
         storage::Subject::Pattern(pattern) => cache::Subject::Pattern(pattern),
         storage::Subject::All => cache::Subject::All,

@@ -1,10 +1,12 @@
 //! Invalidations that somebody asks for: by hand, from a webhook or from a queue. They are rows of the change log, so that none
 //! is lost whatever becomes of this process or of Redis, and nothing is scanned.
 
-use larder_cache::{Glob, Matching, Subject, Token};
+use std::time::Duration;
+
+use larder_cache::{Confirmed, Glob, Matching, Subject, Token};
 use larder_storage::{self as storage, ProductRepository as _, StorageError};
 
-use super::{Catalog, product_name};
+use super::{Catalog, follow::key_name};
 use crate::contract::Stamp;
 
 /// What is to be dropped of the copies on every tier.
@@ -37,7 +39,7 @@ impl Invalidated {
 }
 
 impl Catalog {
-    /// Has copies dropped, up to 1,000 kinds of them in one commit.
+    /// Has copies dropped, up to 1,000 of these in one commit.
     pub async fn invalidate(&self, invalidations: Vec<Invalidation>) -> Result<Invalidated, StorageError> {
         let rows: Vec<_> = invalidations.into_iter().map(row).collect();
         let written = self.write(|repository| async move { repository.invalidate(&rows).await }, |()| None).await?;
@@ -45,6 +47,12 @@ impl Catalog {
             Some(token) => Ok(Invalidated { token, horizon: written.horizon }),
             None => Err(StorageError::Database("an invalidation has no commit".into())),
         }
+    }
+
+    /// Asks the other replicas whether they have learned of a commit. What they have not learned within `at_most` they learn
+    /// within the staleness bound, or serve nothing that is not marked stale.
+    pub async fn confirmed(&self, token: Token, at_most: Duration) -> Confirmed {
+        self.cache.confirm(token, at_most).await
     }
 
     /// What an invalidation would drop of this replica's L1 now, with the names of at most `most` copies.
@@ -68,10 +76,65 @@ fn row(invalidation: Invalidation) -> storage::Invalidation {
 /// As the change log will tell it.
 fn subject(invalidation: Invalidation) -> Subject {
     match invalidation {
-        Invalidation::Key(key) if key.contains(':') => Subject::Key(key),
-        Invalidation::Key(id) => Subject::Key(product_name(&id)),
+        Invalidation::Key(key) => Subject::Key(key_name(key)),
         Invalidation::Tag(tag) => Subject::Tag(tag),
         Invalidation::Pattern(glob) => Subject::Pattern(glob.as_str().to_owned()),
         Invalidation::All => Subject::All,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use larder_cache::{Cache, CacheConfig, Clock};
+    use larder_storage::{ProductData, Repository, StorageConfig, WriteOptions};
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::contract::{Read, parse_id};
+
+    #[tokio::test]
+    async fn each_kind_drops_what_it_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("larder.db").display());
+        let repository = Arc::new(Repository::connect(&StorageConfig::new(url)).await.unwrap());
+        let cache = Cache::new(CacheConfig::default(), Clock::system(), Handle::current(), 1);
+        let catalog = Catalog::new(cache.clone(), repository, Handle::current());
+        let follower = tokio::spawn(cache.clone().follow(Arc::new(catalog.log())));
+        cache.first_pass().await.unwrap();
+        for (id, tag) in [("a", "summer"), ("b", "winter")] {
+            let data = ProductData { name: id.to_owned(), tags: vec![tag.to_owned()], ..ProductData::default() };
+            catalog.create(id.to_owned(), data, WriteOptions::default()).await.unwrap();
+        }
+        let glob = |text| Invalidation::Pattern(Glob::parse(text).unwrap());
+        let cases: [(Invalidation, &[&str]); 6] = [
+            (Invalidation::Key("a".to_owned()), &["product:a"]),
+            (Invalidation::Key("product:b".to_owned()), &["product:b"]),
+            (Invalidation::Tag("summer".to_owned()), &["product:a"]),
+            (glob("product:[b-z]"), &["product:b"]),
+            (glob("list:*"), &[]),
+            (Invalidation::All, &["product:a", "product:b"]),
+        ];
+        for (invalidation, dropped) in cases {
+            for id in ["a", "b"] {
+                catalog.product(parse_id("id", id.to_owned()).unwrap(), Read::default()).await.unwrap();
+            }
+            let matching = catalog.would_invalidate(invalidation.clone(), 10).await;
+            assert_eq!(matching.count, dropped.len() as u64, "{invalidation:?}");
+            let done = catalog.invalidate(vec![invalidation.clone()]).await.unwrap();
+            let names = ["product:a", "product:b"];
+            let gone: Vec<_> = names.into_iter().filter(|name| cache.get(name).is_none()).collect();
+            assert_eq!(gone, dropped, "{invalidation:?}");
+            assert!(done.horizon > done.token.id && done.stamp().token == done.token);
+        }
+        assert!(
+            catalog
+                .confirmed(catalog.invalidate(Vec::new()).await.unwrap().token, Duration::ZERO)
+                .await
+                .silent
+                .is_empty()
+        );
+        follower.abort();
     }
 }

@@ -90,7 +90,7 @@ pub(crate) async fn an_invalidation_ends_the_wait_for_a_change(bench: Bench) {
     while follower.told().await.is_empty() {
         assert!(began.elapsed() < limit, "nobody was woken");
         let wanted = [Invalidation::Tag("t".to_owned())];
-        let (_, done) = tokio::join!(bench.repository.changed(limit), other.invalidate(&wanted));
+        let ((), done) = tokio::join!(bench.repository.changed(limit), other.invalidate(&wanted));
         done.unwrap();
     }
     assert!(began.elapsed() < limit);

@@ -26,7 +26,7 @@ pub(super) struct Asked {
     wait: Duration,
 }
 
-pub(super) fn keys(request: admin::InvalidateKeysRequest) -> Result<Asked, Violations> {
+pub(super) fn keys(request: &admin::InvalidateKeysRequest) -> Result<Asked, Violations> {
     let parse = |number: usize, text: &String| {
         let Key { name, .. } = parse_key(&format!("keys[{number}]"), text)?.key();
         Ok(Invalidation::Key(name.into()))
@@ -35,7 +35,7 @@ pub(super) fn keys(request: admin::InvalidateKeysRequest) -> Result<Asked, Viola
     asked(what, request.dry_run, request.wait)
 }
 
-pub(super) fn tags(request: admin::InvalidateTagsRequest) -> Result<Asked, Violations> {
+pub(super) fn tags(request: &admin::InvalidateTagsRequest) -> Result<Asked, Violations> {
     let parse = |number: usize, text: &String| {
         parse_tag(&format!("tags[{number}]"), text).map(|()| Invalidation::Tag(text.clone()))
     };
@@ -43,12 +43,12 @@ pub(super) fn tags(request: admin::InvalidateTagsRequest) -> Result<Asked, Viola
     asked(what, request.dry_run, request.wait)
 }
 
-pub(super) fn pattern(request: admin::InvalidatePatternRequest) -> Result<Asked, Violations> {
+pub(super) fn pattern(request: &admin::InvalidatePatternRequest) -> Result<Asked, Violations> {
     let glob = Glob::parse(&request.pattern).map_err(|error| Violations::one("pattern", error.to_string()));
     asked(glob.map(|glob| vec![Invalidation::Pattern(glob)]), request.dry_run, request.wait)
 }
 
-pub(super) fn all(request: admin::InvalidateAllRequest) -> Result<Asked, Violations> {
+pub(super) fn all(request: &admin::InvalidateAllRequest) -> Result<Asked, Violations> {
     asked(Ok(vec![Invalidation::All]), request.dry_run, request.wait)
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn invalidate(catalog: &Catalog, asked: Asked) -> Result<admin:
         return Ok(would(catalog, what).await);
     }
     let done = catalog.invalidate(what).await.map_err(|error| errors::write(&error))?;
-    let Confirmed { learned, silent } = catalog.cache().confirm(done.token, wait).await;
+    let Confirmed { learned, silent } = catalog.confirmed(done.token, wait).await;
     Ok(admin::Invalidation {
         token: encode_stamp(done.stamp()),
         confirmed: i32::try_from(learned.len() + 1).unwrap_or(i32::MAX),

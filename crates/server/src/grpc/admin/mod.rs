@@ -94,14 +94,14 @@ impl AdminService {
         &self,
         request: Request<T>,
         what: &'static str,
-        parse: impl FnOnce(T) -> Result<Asked, Violations>,
+        parse: impl FnOnce(&T) -> Result<Asked, Violations>,
     ) -> Result<Option<admin::Invalidation>, Status>
     where
         T: std::fmt::Debug,
     {
         let message = request.into_inner();
         let asked_for = format!("{message:?}");
-        let parsed = parse(message).map_err(|violations| errors::invalid(&violations))?;
+        let parsed = parse(&message).map_err(|violations| errors::invalid(&violations))?;
         let done = invalidate(&self.catalog, parsed).await;
         let asked_for = asked_for.get(..asked_for.floor_char_boundary(1_024)).unwrap_or_default();
         tracing::info!(what, asked_for, done = done.is_ok(), "invalidation asked for");
@@ -204,6 +204,6 @@ impl CacheAdmin for AdminService {
         let cache = self.catalog.cache().clone();
         // Every entry is looked at.
         let purged = tokio::task::spawn_blocking(move || cache.purge_expired()).await;
-        Ok(Response::new(PurgeExpiredResponse { purged: purged.map_err(|error| errors::internal(error))? }))
+        Ok(Response::new(PurgeExpiredResponse { purged: purged.map_err(errors::internal)? }))
     }
 }
