@@ -3,6 +3,7 @@
 mod cache;
 mod client;
 mod database;
+mod events;
 mod policy;
 mod redis;
 mod server;
@@ -32,6 +33,7 @@ pub const SECTIONS: &[Section] = &[
     Section { title: "Pages of searches", settings: policy::SEARCH },
     Section { title: "That there is no product", settings: policy::NOT_FOUND },
     Section { title: "Redis, shared by replicas", settings: redis::REDIS },
+    Section { title: "Events of other systems", settings: events::EVENTS },
     Section { title: "Limits", settings: server::LIMITS },
     Section { title: "Deadlines and connections", settings: server::TIMES },
     Section { title: "Logs", settings: server::LOGS },
