@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     future::pending,
     io,
+    ops::Range,
     sync::{Mutex, atomic::Ordering},
 };
 
@@ -14,6 +15,7 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::Notify,
     time::{Instant, sleep_until},
 };
 
@@ -22,6 +24,7 @@ use super::{
     command::{Command, Expect, Unasked},
     delivery::Delivery,
     locked,
+    traps::Sprung,
 };
 use crate::resp::{self, Frame, Malformed, Value};
 
@@ -39,10 +42,11 @@ pub(super) async fn run(
     rng: SmallRng,
 ) -> io::Result<()> {
     let state = Mutex::new(State { awaited: VecDeque::new(), rng });
+    let own = Notify::new();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let requests = Requests { core, link, state: &state };
-    let replies = Replies { core, link, state: &state, delivery: Delivery::default(), silent: false };
+    let requests = Requests { core, link, state: &state, own: &own };
+    let replies = Replies { core, link, state: &state, own: &own, delivery: Delivery::default(), silent: false };
     tokio::select! {
         result = requests.run(from_client, to_server) => result,
         result = replies.run(from_server, to_client) => result,
@@ -59,6 +63,18 @@ struct Requests<'a> {
     core: &'a Core,
     link: &'a Link,
     state: &'a Mutex<State>,
+    own: &'a Notify,
+}
+
+/// What was read of the complete commands.
+#[derive(Default)]
+struct Taken {
+    /// So many bytes are dealt with.
+    length: usize,
+    /// Of those, the ones that are not passed on.
+    held: Vec<Range<usize>>,
+    /// Nothing behind them is passed on.
+    lost: bool,
 }
 
 impl Requests<'_> {
@@ -66,25 +82,42 @@ impl Requests<'_> {
         let mut read = Vec::with_capacity(READ);
         let mut lost = false;
         while client.read_buf(&mut read).await? > 0 {
-            let length = self.take(&read)?;
-            // Whether the client learns that the server is gone is for the other direction to decide.
-            lost = lost || server.write_all(&read[..length]).await.is_err();
-            read.drain(..length);
+            let taken = self.take(&read)?;
+            let mut from = 0;
+            let end = taken.length..taken.length;
+            for held in taken.held.into_iter().chain(std::iter::once(end)) {
+                // Whether the client learns that the server is gone is for the other direction to decide.
+                lost = lost || server.write_all(&read[from..held.start]).await.is_err();
+                from = held.end;
+            }
+            if taken.lost {
+                return swallow(client).await;
+            }
+            read.drain(..taken.length);
             read.reserve(READ);
         }
         Ok(())
     }
 
-    /// Notes the complete commands, before their replies can come, and returns how many bytes they are.
-    fn take(&self, read: &[u8]) -> Result<usize, Malformed> {
-        let mut at = 0;
-        while let Some(length) = self.take_one(&read[at..])? {
-            at += length;
+    /// Notes the complete commands, before their replies can come.
+    fn take(&self, read: &[u8]) -> Result<Taken, Malformed> {
+        let mut taken = Taken::default();
+        while let Some((length, sprung)) = self.take_one(&read[taken.length..])? {
+            let end = taken.length + length;
+            match sprung {
+                Sprung::No => {}
+                Sprung::Held => taken.held.push(taken.length..end),
+                Sprung::Lost => {
+                    taken.lost = true;
+                    break;
+                }
+            }
+            taken.length = end;
         }
-        Ok(at)
+        Ok(taken)
     }
 
-    fn take_one(&self, read: &[u8]) -> Result<Option<usize>, Malformed> {
+    fn take_one(&self, read: &[u8]) -> Result<Option<(usize, Sprung)>, Malformed> {
         if read.is_empty() {
             return Ok(None);
         }
@@ -94,7 +127,7 @@ impl Requests<'_> {
                     let words: Vec<_> =
                         read[..end].split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
                     self.note(&words);
-                    Ok(Some(end + 1))
+                    Ok(Some((end + 1, Sprung::No)))
                 }
                 None if read.len() > LONGEST_LINE => Err(Malformed),
                 None => Ok(None),
@@ -104,8 +137,16 @@ impl Requests<'_> {
             return Ok(None);
         };
         let words: Vec<_> = frame.value.elements().iter().filter_map(|word| word.value.text()).collect();
-        self.note(&words);
-        Ok(Some(frame.raw.len()))
+        let sprung = locked(&self.core.traps).see(&words, frame.raw);
+        match sprung {
+            Sprung::No => self.note(&words),
+            Sprung::Held => {
+                locked(self.state).awaited.push_back(Expect::Own);
+                self.own.notify_one();
+            }
+            Sprung::Lost => {}
+        }
+        Ok(Some((frame.raw.len(), sprung)))
     }
 
     fn note(&self, words: &[&[u8]]) {
@@ -129,6 +170,13 @@ impl Requests<'_> {
     }
 }
 
+/// Takes whatever comes, and returns at its end.
+async fn swallow(mut client: OwnedReadHalf) -> io::Result<()> {
+    let mut lost = vec![0; READ];
+    while client.read(&mut lost).await? > 0 {}
+    Ok(())
+}
+
 /// What a message of the server is.
 enum Said {
     Push,
@@ -141,6 +189,7 @@ struct Replies<'a> {
     core: &'a Core,
     link: &'a Link,
     state: &'a Mutex<State>,
+    own: &'a Notify,
     delivery: Delivery,
     /// Nothing is passed on any more.
     silent: bool,
@@ -151,6 +200,7 @@ impl Replies<'_> {
         let mut read = Vec::with_capacity(READ);
         let mut ended = false;
         loop {
+            self.answer_own();
             let next = self.delivery.next();
             if ended && next.is_none() {
                 if self.is_silent() {
@@ -166,6 +216,7 @@ impl Replies<'_> {
                     read.drain(..length);
                     read.reserve(READ);
                 }
+                () = self.own.notified() => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                     let due = self.delivery.take(Instant::now());
                     client.write_all(&due.bytes).await?;
@@ -188,9 +239,18 @@ impl Replies<'_> {
         let faults = *locked(&self.core.faults);
         while let Some(frame) = resp::parse(&read[at..])? {
             at += frame.raw.len();
+            self.answer_own();
             self.deal(&frame, &faults);
         }
         Ok(at)
+    }
+
+    /// Answers the commands that were held back, as far as those before them are answered.
+    fn answer_own(&mut self) {
+        let mut state = locked(self.state);
+        while state.awaited.pop_front_if(|first| *first == Expect::Own).is_some() {
+            self.delivery.reply(b"+OK\r\n".to_vec(), Instant::now(), false);
+        }
     }
 
     fn deal(&mut self, frame: &Frame<'_>, faults: &Faults) {
