@@ -55,6 +55,9 @@ struct Cli {
     /// Writes the table of all scenarios, in Markdown, to this file
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Tells the time, for the scenario in which a clock is wrong
+    #[arg(long, hide = true)]
+    clocks: bool,
     /// What chance begins with
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -63,6 +66,10 @@ struct Cli {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.clocks {
+        scenarios::clocks::print();
+        return ExitCode::SUCCESS;
+    }
     if cli.list {
         for (name, about) in Scenario::all().into_iter().map(Scenario::described) {
             println!("{name:18} {about}");

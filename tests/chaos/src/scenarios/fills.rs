@@ -7,10 +7,13 @@ use std::{
 };
 
 use futures_util::future::{join_all, try_join_all};
-use tokio::time::{sleep_until, timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep_until, timeout},
+};
 
 use crate::{
-    history::{Mark, Seen, Write},
+    history::{Seen, Write},
     product::{self, LOADED},
     report::Report,
     shop::Change,
@@ -20,6 +23,8 @@ use crate::{
 
 const KEYS: Range<usize> = LOADED + 60..LOADED + 180;
 const WRITER: u32 = 600;
+/// So many of the keys may be in the middle of a round at once; the others wait for the bound to pass.
+const BUSY: usize = 12;
 /// How long a load or a fill may take to come by.
 const LIMIT: Duration = Duration::from_secs(2);
 /// Waits a little longer than the bound.
@@ -48,9 +53,10 @@ enum Between {
 }
 
 /// What came of the rounds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
     begun: AtomicUsize,
+    busy: Semaphore,
     updates: AtomicU64,
     recreations: AtomicU64,
     /// Nothing was late: the replica had not loaded.
@@ -69,7 +75,7 @@ pub(super) async fn late(setup: &Setup) -> anyhow::Result<Report> {
         })
         .await?;
     stage.start_load().await;
-    let (rounds, counts) = (setup.count(600, 20_000), Counts::default());
+    let (rounds, counts) = (setup.count(600, 20_000), Counts::new());
     try_join_all(KEYS.map(|key| one_after_another(&stage, key, rounds, &counts))).await?;
     stage.stop_load().await;
     let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -89,6 +95,33 @@ pub(super) async fn late(setup: &Setup) -> anyhow::Result<Report> {
     stage.must_be_without_errors();
     stage.must_keep_its_rate();
     Ok(stage.end().await)
+}
+
+impl Counts {
+    fn new() -> Self {
+        Self {
+            begun: AtomicUsize::new(0),
+            busy: Semaphore::new(BUSY),
+            updates: AtomicU64::new(0),
+            recreations: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+            stale: AtomicU64::new(0),
+            revived: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts the reads that show something else. A call that failed is counted elsewhere.
+    fn judge(&self, expected: Seen, reads: &[Option<Seen>]) {
+        for seen in reads.iter().flatten().filter(|seen| **seen != expected) {
+            let count = match (seen, expected) {
+                (Seen::Absent, _) => &self.denied,
+                (Seen::Present(_), Seen::Absent) => &self.revived,
+                (Seen::Present(_), Seen::Present(_)) => &self.stale,
+            };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Plays the rounds of a key, until all rounds of all keys are played.
@@ -129,6 +162,7 @@ async fn round(
     counts: &Counts,
 ) -> anyhow::Result<bool> {
     let (shop, world) = (&stage.shop, &stage.world);
+    let busy = counts.busy.acquire().await?;
     let (one, other) = ((reader + 1) % REPLICAS, (reader + 2) % REPLICAS);
     // Something new, of which nobody has a copy.
     let mut before = shop.write(key, one, WRITER, Change::Put).await?;
@@ -177,33 +211,20 @@ async fn round(
             last
         }
     };
-    judge(stage, last, counts).await;
+    let until = Instant::now() + shop.history.bound() + MARGIN;
+    // Whoever asks without the token may be shown what was, for as long as the bound: the history judges that.
+    everywhere(stage, last, false).await;
+    counts.judge(shop.history.left_by(last), &everywhere(stage, last, true).await);
+    drop(busy);
+    sleep_until(until).await;
+    let _busy = counts.busy.acquire().await?;
+    counts.judge(shop.history.left_by(last), &everywhere(stage, last, false).await);
     Ok(true)
 }
 
-/// Reads everywhere, at once and after the bound, and with the token of the last write every time.
-async fn judge(stage: &Stage, last: Write, counts: &Counts) {
-    let (shop, mark) = (&stage.shop, stage.shop.history.mark(last));
-    let everywhere = async |mark: Option<Mark>| {
-        let reads = (0..REPLICAS).map(|replica| shop.get(last.key, replica, mark.clone()));
-        join_all(reads).await
-    };
-    let expected = shop.history.left_by(last);
-    let look = |reads: Vec<Option<Seen>>| {
-        for seen in reads.into_iter().flatten().filter(|seen| *seen != expected) {
-            let count = match (seen, expected) {
-                (Seen::Absent, _) => &counts.denied,
-                (Seen::Present(_), Seen::Absent) => &counts.revived,
-                (Seen::Present(_), Seen::Present(_)) => &counts.stale,
-            };
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    };
-    let until = tokio::time::Instant::now() + shop.history.bound() + MARGIN;
-    // Whoever asks without the token may be shown what was, for as long as the bound: the history judges that.
-    everywhere(None).await;
-    look(everywhere(mark.clone()).await);
-    sleep_until(until).await;
-    look(everywhere(None).await);
-    look(everywhere(mark).await);
+/// Reads what a write has left on all replicas, with its token or without.
+async fn everywhere(stage: &Stage, last: Write, marked: bool) -> Vec<Option<Seen>> {
+    let shop = &stage.shop;
+    let mark = || if marked { shop.history.mark(last) } else { None };
+    join_all((0..REPLICAS).map(|replica| shop.get(last.key, replica, mark()))).await
 }

@@ -3,6 +3,7 @@
 mod aborted;
 mod backup;
 mod calm;
+pub(crate) mod clocks;
 mod database;
 mod fills;
 mod messages;
@@ -53,6 +54,8 @@ pub(crate) enum Scenario {
     ReplicaPaused,
     /// Writers killed between commit and publish: every change visible everywhere within 1 s
     AbortedWriters,
+    /// The clock of one replica 10 minutes ahead, then behind: as fast as ever
+    Clocks,
     /// Loads and fills held back while the product is changed, deleted or created again: 0 stale, 0 come back, 0 not found
     LateFills,
     /// Batches with `same_snapshot` while transactions move stock between products: the sum is right every time
@@ -97,6 +100,7 @@ impl Scenario {
             Self::Postgres => database::restarts(setup).await,
             Self::BaseBackup => backup::put_back(setup).await,
             Self::AbortedWriters => aborted::writers(setup).await,
+            Self::Clocks => clocks::wrong(setup).await,
             Self::LateFills => fills::late(setup).await,
             Self::SameSnapshot => snapshots::same(setup).await,
             Self::Watch => watch::resumed(setup).await,
