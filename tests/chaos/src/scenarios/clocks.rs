@@ -23,6 +23,8 @@ const WRONG: usize = 0;
 const OFF: i64 = 600;
 /// Between two times that were told one after the other.
 const SLACK: i64 = 20;
+/// How soon a running process follows its clock.
+const TURN_LIMIT: Duration = Duration::from_secs(20);
 /// How soon a replica logs that its subscription was cut.
 const LOG_LIMIT: Duration = Duration::from_secs(10);
 /// Where packages put the library, for programs with threads.
@@ -57,11 +59,8 @@ pub(super) async fn wrong(setup: &Setup) -> anyhow::Result<Report> {
     for offset in [OFF, -OFF] {
         // The second time it jumps, while it is read and written.
         turn(&file, offset)?;
-        wait(Duration::from_secs(2)).await;
+        told.push(until_off_by(&stage, offset).await?);
         probe::writes(&stage.shop, length).await?;
-        let off = off_by(&stage).await?;
-        stage.must((off - offset).abs() < SLACK, format!("the replica's clock was {off} s off rather than {offset} s"));
-        told.push(off);
     }
     stage.stop_load().await;
     let seen = stage.shop.tally.figures().delay;
@@ -115,21 +114,32 @@ fn only_the_wall_clock_is_wrong(variables: &[(&str, String)]) -> anyhow::Result<
     Ok(())
 }
 
-/// By how much the replica's clock is off, as what it logs next tells.
-async fn off_by(stage: &Stage) -> anyhow::Result<i64> {
-    let log = stage.world.replicas()[WRONG].log();
-    let lines =
-        || -> anyhow::Result<Vec<String>> { Ok(fs::read_to_string(&log)?.lines().map(str::to_owned).collect()) };
-    let before = lines()?.len();
-    stage.world.proxies()[WRONG].cut_subscribers();
+/// Waits until the replica's clock is off by so much, and returns by how much.
+async fn until_off_by(stage: &Stage, offset: i64) -> anyhow::Result<i64> {
     let begin = stage.shop.now();
     loop {
-        if let Some(line) = lines()?.get(before) {
-            let time = line.split_once("\"timestamp\":\"").and_then(|(_, rest)| rest.split('"').next());
-            let time: prost_types::Timestamp = time.context("a line without a time")?.parse()?;
-            return Ok(time.seconds - now());
+        let off = off_by(stage).await?;
+        if (off - offset).abs() < SLACK {
+            return Ok(off);
         }
-        ensure!(stage.shop.now() < begin + LOG_LIMIT, "the replica whose subscription was cut does not log");
-        wait(Duration::from_millis(20)).await;
+        ensure!(stage.shop.now() < begin + TURN_LIMIT, "the replica's clock is {off} s off rather than {offset} s");
     }
+}
+
+/// By how much the replica's clock is off, as the time tells that it logs when its subscription is cut.
+async fn off_by(stage: &Stage) -> anyhow::Result<i64> {
+    let (log, proxy) = (stage.world.replicas()[WRONG].log(), &stage.world.proxies()[WRONG]);
+    let lines = || -> anyhow::Result<usize> { Ok(fs::read_to_string(&log)?.lines().count()) };
+    let (before, begin) = (lines()?, stage.shop.now());
+    proxy.cut_subscribers();
+    while lines()? <= before {
+        ensure!(stage.shop.now() < begin + LOG_LIMIT, "the replica whose subscription was cut does not log");
+        wait(Duration::from_millis(10)).await;
+    }
+    proxy.wait_until("subscriber", |proxy| proxy.subscribers() > 0).await;
+    let text = fs::read_to_string(&log)?;
+    let line = text.lines().nth(before).context("a line")?;
+    let time = line.split_once("\"timestamp\":\"").and_then(|(_, rest)| rest.split('"').next());
+    let time: prost_types::Timestamp = time.context("a line without a time")?.parse()?;
+    Ok(time.seconds - now())
 }
