@@ -81,6 +81,13 @@ impl Hits {
 }
 
 impl Percentiles {
+    /// Of what came after an earlier state of the same histogram.
+    pub(crate) fn since(mut now: Histogram<u64>, earlier: &Histogram<u64>) -> Self {
+        now.subtract(earlier).expect("an earlier state");
+        Self::of(&now)
+    }
+
+    /// Of all values.
     pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| Duration::from_micros(histogram.value_at_quantile(quantile));
         let max = Duration::from_micros(histogram.max());
@@ -123,6 +130,16 @@ fn float(count: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stretch_of_a_histogram_is_what_came_later() {
+        let mut histogram = Histogram::new_with_bounds(1, 1_000_000, 3).expect("valid bounds");
+        histogram.record(900_000).expect("within the bounds");
+        let earlier = histogram.clone();
+        histogram.record(500).expect("within the bounds");
+        let later = Percentiles::since(histogram, &earlier);
+        assert_eq!((later.count, later.p99, later.max), (1, Duration::from_micros(500), Duration::from_micros(500)));
+    }
 
     #[test]
     fn the_share_of_hits_is_that_of_a_stretch() {

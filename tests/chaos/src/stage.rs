@@ -149,11 +149,19 @@ impl Stage {
 
     /// Ends the load.
     pub(crate) async fn stop_load(&mut self) {
-        if let Some((load, since, requests)) = self.load.take() {
-            let length = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-            self.report.rate = (self.shop.tally.figures().requests - requests) * 1_000 / length;
+        self.report.rate = self.rate();
+        if let Some((load, ..)) = self.load.take() {
             load.stop().await;
         }
+    }
+
+    /// How many requests a second there have been since the load began; of one that has ended, until then.
+    fn rate(&self) -> u64 {
+        let Some((_, since, requests)) = &self.load else {
+            return self.report.rate;
+        };
+        let length = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        (self.shop.tally.figures().requests - requests) * 1_000 / length
     }
 
     /// Puts faults in force for a while, and then none.
@@ -186,9 +194,9 @@ impl Stage {
         self.must(errors == 0, format!("{errors} calls failed"));
     }
 
-    /// The load must not have been held up.
+    /// The load must not have been held up so far.
     pub(crate) fn must_keep_its_rate(&mut self) {
-        let rate = self.report.rate;
+        let rate = self.rate();
         self.must(rate >= RATE, format!("{rate} requests a second rather than {RATE}"));
     }
 

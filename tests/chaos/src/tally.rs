@@ -135,9 +135,14 @@ impl Tally {
         self.rest().latencies.iter_mut().for_each(Histogram::reset);
     }
 
+    /// How long reads took.
+    pub(crate) fn latencies(&self) -> Histogram<u64> {
+        merged(&self.rest(), &std::array::from_fn::<_, REPLICAS, _>(|replica| replica))
+    }
+
     /// How long reads of some replicas took.
     pub(crate) fn latency_of(&self, replicas: &[usize]) -> Percentiles {
-        latency(&self.rest(), replicas)
+        Percentiles::of(&merged(&self.rest(), replicas))
     }
 
     /// How often memory answered the load.
@@ -165,7 +170,7 @@ impl Tally {
             read_errors: std::array::from_fn(|replica| get(&self.read_errors[replica])),
             write_errors: std::array::from_fn(|replica| get(&self.write_errors[replica])),
             oldest: rest.oldest,
-            latency: latency(&rest, &std::array::from_fn::<_, REPLICAS, _>(|replica| replica)),
+            latency: Percentiles::of(&merged(&rest, &std::array::from_fn::<_, REPLICAS, _>(|replica| replica))),
             delay: Percentiles::of(&rest.delays),
             hits,
         }
@@ -184,12 +189,12 @@ impl Tally {
     }
 }
 
-fn latency(rest: &Rest, replicas: &[usize]) -> Percentiles {
+fn merged(rest: &Rest, replicas: &[usize]) -> Histogram<u64> {
     let mut all = histogram();
     for replica in replicas {
         all.add(&rest.latencies[*replica]).expect("the same bounds");
     }
-    Percentiles::of(&all)
+    all
 }
 
 /// With bounds of its own: one that grows by itself clips what is recorded saturating.

@@ -48,6 +48,7 @@ pub(super) async fn restarts(setup: &Setup) -> anyhow::Result<Report> {
     }
     // A commit that is flushed takes those before it along: from here on nobody else writes.
     stage.stop_load().await;
+    stage.must_keep_its_rate();
     let mut lost = 0;
     let kills = setup.count(3, 8);
     for _ in 0..kills {

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     connections::{CAP, Connections},
+    figures::Percentiles,
     report::Report,
     stage::{Setup, Stage, wait},
     world::REPLICAS,
@@ -111,10 +112,11 @@ pub(super) async fn paused(setup: &Setup) -> anyhow::Result<Report> {
     }
     let opened = begin.elapsed();
     sleep_until(begin + OPEN).await;
-    let first = stage.shop.tally.figures().latency;
-    stage.shop.tally.reset_latencies();
+    let early = stage.shop.tally.latencies();
     sleep_until(begin + length).await;
-    let then = stage.shop.tally.figures().latency;
+    let all = stage.shop.tally.latencies();
+    let (first, whole) = (Percentiles::of(&early), Percentiles::of(&all));
+    let then = Percentiles::since(all, &early);
     stage.world.redis.resume();
     wait(Duration::from_secs(3)).await;
     stage.stop_load().await;
@@ -124,6 +126,7 @@ pub(super) async fn paused(setup: &Setup) -> anyhow::Result<Report> {
         first.p99, first.max, then.p99, then.max
     ));
     stage.must(open == [true; REPLICAS], format!("breakers open within {OPEN:?}: {open:?}"));
+    stage.must(whole.p99 <= COMMAND_TIMEOUT, format!("p99 of reads while paused: {:?}", whole.p99));
     // A read that waits for Redis once, and loads then, takes a little more than what it waits.
     let bound = COMMAND_TIMEOUT + SLACK;
     stage.must(first.p99 <= bound, format!("p99 of reads in the first second: {:?}", first.p99));

@@ -47,6 +47,9 @@ pub(super) async fn partitions(setup: &Setup) -> anyhow::Result<Report> {
     stage.must(first.errors() == 0, format!("{} calls failed while a replica was without Redis", first.errors()));
     stage.must(first.stale == 0, format!("{} replies were stale while the database was there", first.stale));
 
+    // Who waits for a replica without a database asks nobody else meanwhile.
+    stage.must_keep_its_rate();
+
     stage.world.set_database(WITHOUT_DATABASE, Passage::Silent);
     wait(length).await;
     stage.world.set_database(WITHOUT_DATABASE, Passage::Closed);

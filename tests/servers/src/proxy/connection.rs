@@ -1,12 +1,6 @@
 //! One connection: what its client asks, what Redis says, and what becomes of it.
 
-use std::{
-    collections::VecDeque,
-    future::pending,
-    io,
-    ops::Range,
-    sync::{Mutex, atomic::Ordering},
-};
+use std::{collections::VecDeque, future::pending, io, sync::Mutex};
 
 use rand::{Rng, rngs::SmallRng};
 use tokio::{
@@ -21,17 +15,15 @@ use tokio::{
 
 use super::{
     Core, Faults, Link,
-    command::{Command, Expect, Unasked},
+    command::{Expect, Unasked},
     delivery::Delivery,
     locked,
-    traps::Sprung,
+    requests::Requests,
 };
 use crate::resp::{self, Frame, Malformed, Value};
 
-/// The longest command in the old form, a line of words.
-const LONGEST_LINE: usize = 64 << 10;
 /// How much is read at once, at the least.
-const READ: usize = 16 << 10;
+pub(super) const READ: usize = 16 << 10;
 
 /// Passes on what either side says until one of them ends.
 pub(super) async fn run(
@@ -54,127 +46,9 @@ pub(super) async fn run(
 }
 
 /// What both directions know.
-struct State {
-    awaited: VecDeque<Expect>,
-    rng: SmallRng,
-}
-
-struct Requests<'a> {
-    core: &'a Core,
-    link: &'a Link,
-    state: &'a Mutex<State>,
-    own: &'a Notify,
-}
-
-/// What was read of the complete commands.
-#[derive(Default)]
-struct Taken {
-    /// So many bytes are dealt with.
-    length: usize,
-    /// Of those, the ones that are not passed on.
-    held: Vec<Range<usize>>,
-    /// Nothing behind them is passed on.
-    lost: bool,
-}
-
-impl Requests<'_> {
-    async fn run(self, mut client: OwnedReadHalf, mut server: OwnedWriteHalf) -> io::Result<()> {
-        let mut read = Vec::with_capacity(READ);
-        let mut lost = false;
-        while client.read_buf(&mut read).await? > 0 {
-            let taken = self.take(&read)?;
-            let mut from = 0;
-            let end = taken.length..taken.length;
-            for held in taken.held.into_iter().chain(std::iter::once(end)) {
-                // Whether the client learns that the server is gone is for the other direction to decide.
-                lost = lost || server.write_all(&read[from..held.start]).await.is_err();
-                from = held.end;
-            }
-            if taken.lost {
-                return swallow(client).await;
-            }
-            read.drain(..taken.length);
-            read.reserve(READ);
-        }
-        Ok(())
-    }
-
-    /// Notes the complete commands, before their replies can come.
-    fn take(&self, read: &[u8]) -> Result<Taken, Malformed> {
-        let mut taken = Taken::default();
-        while let Some((length, sprung)) = self.take_one(&read[taken.length..])? {
-            let end = taken.length + length;
-            match sprung {
-                Sprung::No => {}
-                Sprung::Held => taken.held.push(taken.length..end),
-                Sprung::Lost => {
-                    taken.lost = true;
-                    break;
-                }
-            }
-            taken.length = end;
-        }
-        Ok(taken)
-    }
-
-    fn take_one(&self, read: &[u8]) -> Result<Option<(usize, Sprung)>, Malformed> {
-        if read.is_empty() {
-            return Ok(None);
-        }
-        if read[0] != b'*' {
-            return match read.iter().position(|&byte| byte == b'\n') {
-                Some(end) => {
-                    let words: Vec<_> =
-                        read[..end].split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
-                    self.note(&words);
-                    Ok(Some((end + 1, Sprung::No)))
-                }
-                None if read.len() > LONGEST_LINE => Err(Malformed),
-                None => Ok(None),
-            };
-        }
-        let Some(frame) = resp::parse(read)? else {
-            return Ok(None);
-        };
-        let words: Vec<_> = frame.value.elements().iter().filter_map(|word| word.value.text()).collect();
-        let sprung = locked(&self.core.traps).see(&words, frame.raw);
-        match sprung {
-            Sprung::No => self.note(&words),
-            Sprung::Held => {
-                locked(self.state).awaited.push_back(Expect::Own);
-                self.own.notify_one();
-            }
-            Sprung::Lost => {}
-        }
-        Ok(Some((frame.raw.len(), sprung)))
-    }
-
-    fn note(&self, words: &[&[u8]]) {
-        // An empty line is no command and has no reply.
-        if words.is_empty() {
-            return;
-        }
-        self.core.count(|counts| counts.commands += 1);
-        let command = Command::read(words);
-        if command.subscribes {
-            self.link.subscribed.store(true, Ordering::Relaxed);
-        }
-        let mut state = locked(self.state);
-        if !command.sets.is_empty() {
-            let mut memory = locked(&self.core.memory);
-            for (key, value) in command.sets {
-                memory.set(key, value, Instant::now().into_std(), &mut state.rng);
-            }
-        }
-        state.awaited.push_back(command.expect);
-    }
-}
-
-/// Takes whatever comes, and returns at its end.
-async fn swallow(mut client: OwnedReadHalf) -> io::Result<()> {
-    let mut lost = vec![0; READ];
-    while client.read(&mut lost).await? > 0 {}
-    Ok(())
+pub(super) struct State {
+    pub(super) awaited: VecDeque<Expect>,
+    pub(super) rng: SmallRng,
 }
 
 /// What a message of the server is.

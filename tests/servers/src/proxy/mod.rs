@@ -5,6 +5,7 @@ mod connection;
 mod delivery;
 mod faults;
 mod memory;
+mod requests;
 mod traps;
 
 use std::{
