@@ -42,7 +42,9 @@ impl Plan {
     /// Nothing out of the ordinary.
     pub(crate) fn of(program: &Path) -> Self {
         let program = program.to_owned();
-        Self { program, postgres: Vec::new(), redis: Vec::new(), replicas: Vec::new(), first: Vec::new() }
+        // Some products change a hundred thousand times: without it what they were would be what takes time.
+        let vacuum = ("autovacuum_naptime".to_owned(), "10s".to_owned());
+        Self { program, postgres: vec![vacuum], redis: Vec::new(), replicas: Vec::new(), first: Vec::new() }
     }
 }
 

@@ -21,8 +21,9 @@ const BACK: Duration = Duration::from_secs(30);
 
 pub(super) async fn restarts(setup: &Setup) -> anyhow::Result<Report> {
     // What is not written at once stays unwritten for a while.
-    let delay = ("wal_writer_delay".to_owned(), "10s".to_owned());
-    let mut stage = setup.stage_with(|plan| plan.postgres.push(delay)).await?;
+    let unwritten = [("wal_writer_delay", "10s"), ("autovacuum_naptime", "1h")];
+    let unwritten = unwritten.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut stage = setup.stage_with(|plan| plan.postgres.extend(unwritten)).await?;
     stage.start_load().await;
     wait(Duration::from_secs(2)).await;
     for killed in [false, true] {
