@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::time::timeout;
 
 use crate::{
+    history::Write,
     probe,
     product::LOADED,
     report::Report,
@@ -36,12 +37,17 @@ pub(super) async fn writers(setup: &Setup) -> anyhow::Result<Report> {
     while aborted < times && survived < SURVIVORS {
         let change = if aborted % 10 == 9 { Change::Delete } else { Change::Put };
         let died = abort(&stage, KEYS.start + aborted % KEYS.len(), change).await?;
-        *(if died { &mut aborted } else { &mut survived }) += 1;
+        *(if died.is_some() { &mut aborted } else { &mut survived }) += 1;
         let replica = &stage.world.replicas()[VICTIM];
         replica.restart().await.map_err(|log| anyhow!("the replica did not start again:\n{log}"))?;
         // Its clients find it again.
         while stage.shop.get(KEYS.start, VICTIM, None).await.is_none() {
             wait(Duration::from_millis(10)).await;
+        }
+        if let Some(write) = died {
+            let again = stage.shop.get(write.key, VICTIM, None).await;
+            let shown = again == Some(stage.shop.history.left_by(write));
+            stage.must(shown, format!("the replica that was started again shows {again:?} after {write:?}"));
         }
     }
     stage.stop_load().await;
@@ -58,8 +64,8 @@ pub(super) async fn writers(setup: &Setup) -> anyhow::Result<Report> {
 }
 
 /// Has the replica write, kills it when its message is on the way, which so nobody gets, and waits until the others show
-/// the change. Returns whether it died in time.
-async fn abort(stage: &Stage, key: usize, change: Change) -> anyhow::Result<bool> {
+/// the change. Returns the write if the replica died in time.
+async fn abort(stage: &Stage, key: usize, change: Change) -> anyhow::Result<Option<Write>> {
     let (shop, world) = (&stage.shop, &stage.world);
     for other in OTHERS {
         shop.get(key, other, None).await;
@@ -76,5 +82,5 @@ async fn abort(stage: &Stage, key: usize, change: Change) -> anyhow::Result<bool
     if let Some(write) = write {
         probe::watch(shop, write, &OTHERS).await?;
     }
-    Ok(write.is_some())
+    Ok(write)
 }
