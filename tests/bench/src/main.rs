@@ -18,6 +18,7 @@ mod machine;
 mod process;
 mod products;
 mod render;
+mod replay;
 mod report;
 mod run;
 mod scenario;
@@ -58,6 +59,10 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Some(Command::Invalidation(wanted)) => {
             print(&until_stopped(group::run(&wanted))?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Replay(wanted)) => {
+            print(&until_stopped(replay::run(&wanted))?);
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Bare(bare)) => serve_bare(&bare),
