@@ -14,6 +14,7 @@
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of the day use")]
 mod harness;
 
+mod admin;
 mod bad_input;
 mod caching;
 mod coherence;

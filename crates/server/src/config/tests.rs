@@ -185,7 +185,6 @@ fn a_variable_that_is_not_text_is_an_error() {
 fn unknown_variables_are_warned_of() {
     let environment = [
         ("LARDER_L1_ENTRYS", "1"),
-        ("LARDER_ADMIN_LISTEN", "127.0.0.1:1"),
         ("LARDER_HTTP_LISTEN", "127.0.0.1:1"),
         ("LARDER_SERVICE_HOST", "10.0.0.1"),
         ("LARDER_PORT", "tcp://10.0.0.1:50051"),
@@ -193,10 +192,9 @@ fn unknown_variables_are_warned_of() {
         ("LARDERS", "x"),
     ];
     let warnings = resolve(&sources(&environment, &[]), Purpose::Serve).unwrap().warnings;
-    assert_eq!(warnings.len(), 3, "{warnings:?}");
-    assert!(warnings[0].contains("LARDER_ADMIN_LISTEN") && warnings[0].contains("does not have it yet"));
-    assert!(warnings[1].contains("LARDER_HTTP_LISTEN"));
-    assert!(warnings[2].contains("did you mean LARDER_L1_ENTRIES?"), "{warnings:?}");
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("LARDER_HTTP_LISTEN") && warnings[0].contains("does not have it yet"));
+    assert!(warnings[1].contains("did you mean LARDER_L1_ENTRIES?"), "{warnings:?}");
 }
 
 #[test]
@@ -288,4 +286,25 @@ fn the_table_of_the_readme_is_in_sync_and_names_every_setting() {
     }
     let readme = include_str!("../../../../README.md");
     assert!(readme.contains(markdown.trim_end()), "put the output of `larder config --markdown` into README.md again");
+}
+
+#[test]
+fn a_later_reading_is_taken_up_as_far_as_it_goes() {
+    let read = |environment: &[(&str, &str)]| resolve(&sources(environment, &[]), Purpose::Serve).unwrap();
+    let mut running = read(&[("LARDER_TTL_ITEM", "10m"), ("LARDER_WORKERS", "2"), ("REDIS_URL", "redis://u:secret@h")]);
+    let later = read(&[("LARDER_TTL_ITEM", "5m"), ("LARDER_WORKERS", "4"), ("REDIS_URL", "redis://u:other@host")]);
+    let changes = running.take_up(&later).unwrap();
+    assert_eq!(changes.applied, ["ttl-item = 5m (was 10m)"]);
+    assert_eq!(running.config.cache.policies.item.ttl, Duration::from_mins(5));
+    assert_eq!(running.config.server.workers, 2);
+    let waiting = changes.waiting.join(", ");
+    assert!(waiting.contains("workers = 4 (was 2)") && waiting.contains("redis-url"), "{waiting}");
+    assert!(!waiting.contains("secret") && !waiting.contains("other"), "{waiting}");
+    let again = running.take_up(&later).unwrap();
+    assert_eq!((again.applied.len(), again.waiting.len()), (0, 2), "what waits is told again");
+
+    let longer = read(&[("LARDER_TTL_ITEM", "2h"), ("LARDER_CHANGE_RETENTION", "3h")]);
+    let refused = running.take_up(&longer).unwrap_err();
+    assert!(refused.starts_with("ttl-item: "), "the change log is kept for an hour until the restart: {refused}");
+    assert_eq!(running.config.cache.policies.item.ttl, Duration::from_mins(5));
 }
