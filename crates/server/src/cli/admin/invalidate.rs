@@ -203,9 +203,11 @@ mod tests {
         assert_eq!(did(&done), "confirmed by 1 replica\ntoken: T\n");
         let uptime = Some(prost_types::Duration { seconds: 5, nanos: 0 });
         let silent = Replica { id: "ab".into(), name: "h:1".into(), version: "0.1.0".into(), uptime };
-        let text = did(&Invalidation { confirmed: 2, silent: vec![silent], ..done });
-        let expected = "confirmed by 2 replicas; 1 did not confirm in time: within the staleness bound they learn of it \
-                        from the change log\nsilent: h:1  0.1.0, up 5.00 s, id ab\ntoken: T\n";
+        let unnamed = Replica { name: String::new(), version: String::new(), ..silent.clone() };
+        let text = did(&Invalidation { confirmed: 2, silent: vec![silent, unnamed], ..done });
+        let expected = "confirmed by 2 replicas; 2 did not confirm in time: within the staleness bound they learn of it \
+                        from the change log\nsilent: h:1  0.1.0, up 5.00 s, id ab\nsilent: (no name yet)  up 5.00 s, id ab\n\
+                        token: T\n";
         assert_eq!(text, expected);
     }
 }

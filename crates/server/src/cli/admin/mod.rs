@@ -36,7 +36,12 @@ fn tier_name(tier: CacheTier) -> &'static str {
 fn describe(replica: Option<&Replica>) -> String {
     let Some(replica) = replica else { return "a replica that does not say which".to_owned() };
     let Replica { id, name, version, uptime } = replica;
-    format!("{}  {}, up {}, id {}", plain(name), plain(version), units::show_time(uptime.as_ref()), plain(id))
+    let uptime = units::show_time(uptime.as_ref());
+    if name.is_empty() {
+        // The others hear of one that has just started before they hear its name.
+        return format!("(no name yet)  up {uptime}, id {}", plain(id));
+    }
+    format!("{}  {}, up {uptime}, id {}", plain(name), plain(version), plain(id))
 }
 
 /// A line for each replica that did not answer.

@@ -165,13 +165,13 @@ fn invalidations(stats: &InvalidationStats) -> [String; 2] {
     let InvalidationStats { from_own_writes, from_bus, from_change_log, products, keys, tags, patterns, all } = *stats;
     [
         format!(
-            "heard of first by {} own writes, {} messages of the bus, {} looks at the change log",
+            "heard of first from own writes: {}, the bus: {}, the change log: {}",
             count(from_own_writes),
             count(from_bus),
             count(from_change_log)
         ),
         format!(
-            "of {} products, {} keys, {} tags, {} patterns, {} times everything",
+            "products: {}, keys: {}, tags: {}, patterns: {}, everything: {}",
             count(products),
             count(keys),
             count(tags),

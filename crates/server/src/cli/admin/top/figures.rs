@@ -255,7 +255,8 @@ fn replica_figures(now: &ReplicaStats, since: &[Since<'_>]) -> ReplicaFigures {
 
 fn silent(replica: &Replica) -> ReplicaFigures {
     ReplicaFigures {
-        name: replica.name.clone(),
+        // One that has just started may have no name yet.
+        name: if replica.name.is_empty() { replica.id.clone() } else { replica.name.clone() },
         uptime: time_of(replica.uptime.as_ref()),
         answered: false,
         requests: None,
