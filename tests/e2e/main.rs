@@ -15,6 +15,7 @@
 mod harness;
 
 mod admin;
+mod admin_cli;
 mod bad_input;
 mod caching;
 mod coherence;
@@ -35,6 +36,7 @@ mod shutdown;
 mod smoke;
 mod startup;
 mod together;
+mod watch_cli;
 mod watching;
 mod write_calls;
 mod writes;
