@@ -49,7 +49,7 @@ test: rust ## Install what the tests need, and run all of them
 	@eval "$$(.ci/tools env)" && $(CARGO) build $(LOCKED) --bin larder && exec $(CARGO) test $(LOCKED) --workspace --no-fail-fast $(ARGS)
 
 chaos: rust ## Break a cluster under load and check every read; ARGS="--full", "--only NAME" or "--list"
-	@.ci/tools install postgresql redis
+	@.ci/tools install chaos
 	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) --bin larder
 	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) -p larder-chaos
 	@eval "$$(.ci/tools env)" && exec $(CARGO) run $(LOCKED) --quiet --profile $(RUN_PROFILE) -p larder-chaos -- $(ARGS)

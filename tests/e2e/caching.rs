@@ -23,7 +23,9 @@ on_both_databases!(
 async fn a_copy_tells_its_age_and_its_time_to_live(database: &Database) {
     let clock = Clock::manual();
     let server = Server::start_at(database, clock.clone(), |config| {
-        config.cache.policies.each_mut().map(|policy| policy.jitter = 0.0);
+        for policy in config.cache.policies.each_mut() {
+            policy.jitter = 0.0;
+        }
     })
     .await;
     server.create(product("a")).await;

@@ -14,6 +14,8 @@
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of the day use")]
 mod harness;
 
+mod admin;
+mod admin_cli;
 mod bad_input;
 mod caching;
 mod coherence;
@@ -34,6 +36,7 @@ mod shutdown;
 mod smoke;
 mod startup;
 mod together;
+mod watch_cli;
 mod watching;
 mod write_calls;
 mod writes;

@@ -65,6 +65,7 @@ impl<V: Value> Cache<V> {
             self.subscribe(&l2, sender),
             self.learn_all_of(receiver, l2.replica),
             self.write_behind(&l2),
+            self.share_hot(&l2),
             self.announce(&l2),
         );
     }

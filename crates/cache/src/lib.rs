@@ -25,6 +25,7 @@ mod follower;
 mod frame;
 mod glob;
 mod hot;
+mod hot_shared;
 mod inspect;
 mod jitter;
 mod knowledge;

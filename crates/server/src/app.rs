@@ -3,7 +3,8 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use larder_cache::{Cache, Clock};
+use futures_util::StreamExt as _;
+use larder_cache::{Cache, Clock, Policies};
 use larder_proto::admin::cache_admin_server::CacheAdminServer;
 use larder_storage::{ProductRepository as _, Repository, StorageError};
 use tokio::{
@@ -16,7 +17,7 @@ use tokio::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    catalog::{Catalog, Copy, WatchConfig},
+    catalog::{Catalog, Copy, Warmed, Warmth, WatchConfig},
     config::{Config, ServerConfig},
     events::{Around, Events, WallClock},
     grpc::{AdminService, Front, FrontOptions, Identity},
@@ -69,11 +70,14 @@ const LIVENESS: &str = "liveness";
 const READINESS: &str = "readiness";
 /// How often it is checked whether the server is ready.
 const READINESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Batches of products that are read at once before the server is ready.
+const WARMED_AT_ONCE: usize = 4;
 /// Within the time to drain, this much is kept for closing the database.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// Serves until a signal says to stop. Returns when everything has ended.
-pub fn serve(config: Config) -> Result<(), ServeError> {
+/// Serves until a signal says to stop. Returns when everything has ended. On SIGHUP `reload` reads the configuration anew, and
+/// logs what it found; its policies hold from then on.
+pub fn serve(config: Config, reload: impl Fn() -> Option<Policies>) -> Result<(), ServeError> {
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(config.server.workers.clamp(1, 4))
         .thread_name("larder-base")
@@ -81,6 +85,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         .build()?;
     let ended = runtime.block_on(async {
         let mut stop = Stop::new()?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let drain = config.server.deadlines.drain;
         let running = tokio::select! {
             started = Running::start(config, Clock::system()) => started?,
@@ -89,7 +94,16 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
                 return Ok(());
             }
         };
-        let name = stop.asked().await;
+        let name = loop {
+            tokio::select! {
+                name = stop.asked() => break name,
+                Some(()) = hangup.recv() => {
+                    if let Some(policies) = reload() {
+                        running.catalog().cache().set_policies(policies);
+                    }
+                }
+            }
+        };
         tracing::info!(signal = name, drain_ms = drain.as_millis(), "draining");
         tokio::select! {
             () = running.stop() => tracing::info!("stopped"),
@@ -142,6 +156,7 @@ impl Running {
         let shared = cache.shared.clone();
         let cache = Cache::sharing(cache, clock, Handle::current(), instance).map_err(ServeError::Redis)?;
         let catalog = start_catalog(&repository, cache, server.watch.clone(), &mut tasks).await;
+        warm_up(&catalog, server.warm_on_start, server.warm_timeout).await;
         tasks.spawn(prune(Arc::clone(&repository), server.change_retention));
 
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -298,6 +313,31 @@ async fn start_catalog(
         tracing::warn!(%error, "starting without having read the change log");
     }
     catalog
+}
+
+/// Reads what all replicas read most, so that the first readers of this one do not all wait for the database.
+async fn warm_up(catalog: &Catalog, most: usize, at_most: Duration) {
+    if most == 0 || catalog.cache().shared_tier_up().is_none() {
+        return;
+    }
+    let mut last = Warmed::default();
+    let warming = async {
+        while catalog.cache().shared_tier_up() == Some(false) {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let mut progress = catalog.warm(Warmth::Hottest(most), WARMED_AT_ONCE).await;
+        while let Some(warmed) = progress.next().await {
+            last = warmed;
+        }
+    };
+    let complete = timeout(at_most, warming).await.is_ok();
+    tracing::info!(
+        complete,
+        products = last.done,
+        from_redis = last.from_l2,
+        from_database = last.from_database,
+        "warmed"
+    );
 }
 
 /// Accepts connections until they are to end.

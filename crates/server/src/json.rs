@@ -1,15 +1,19 @@
-//! Products as JSON: the mapping of Protobuf (<https://protobuf.dev/programming-guides/json/>), one object a line.
+//! Products and other messages as JSON: the mapping of Protobuf (<https://protobuf.dev/programming-guides/json/>), one object
+//! a line.
 
 use std::sync::LazyLock;
 
 use larder_proto::{DESCRIPTOR_SET, catalog};
+use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
-/// The shape of a product, from the descriptor set that this program was built with.
-static PRODUCT: LazyLock<MessageDescriptor> = LazyLock::new(|| {
-    let pool = DescriptorPool::decode(DESCRIPTOR_SET).expect("the descriptor set is written by build.rs");
-    pool.get_message_by_name("larder.catalog.v1.Product").expect("the contract has products")
-});
+/// The shapes of all messages, from the descriptor set that this program was built with.
+static POOL: LazyLock<DescriptorPool> =
+    LazyLock::new(|| DescriptorPool::decode(DESCRIPTOR_SET).expect("the descriptor set is written by build.rs"));
+
+/// The shape of a product.
+static PRODUCT: LazyLock<MessageDescriptor> =
+    LazyLock::new(|| POOL.get_message_by_name("larder.catalog.v1.Product").expect("the contract has products"));
 
 /// Reads a product. Fields may be named in camel or snake case; an unknown one is an error. Of a name given twice, the last
 /// counts.
@@ -22,9 +26,19 @@ pub fn from_json(text: &str) -> Result<catalog::Product, String> {
 
 /// Writes a product as one line, without the line's end.
 pub fn to_json(product: &catalog::Product) -> Result<String, String> {
-    let mut message = DynamicMessage::new(PRODUCT.clone());
-    message.transcode_from(product).map_err(|error| error.to_string())?;
-    serde_json::to_string(&message).map_err(|error| error.to_string())
+    write(PRODUCT.clone(), product)
+}
+
+/// Writes a message of the contract, which is named in full, as one line, without the line's end.
+pub fn message_to_json(name: &str, message: &impl Message) -> Result<String, String> {
+    let shape = POOL.get_message_by_name(name).ok_or_else(|| format!("the contract has no {name}"))?;
+    write(shape, message)
+}
+
+fn write(shape: MessageDescriptor, message: &impl Message) -> Result<String, String> {
+    let mut dynamic = DynamicMessage::new(shape);
+    dynamic.transcode_from(message).map_err(|error| error.to_string())?;
+    serde_json::to_string(&dynamic).map_err(|error| error.to_string())
 }
 
 /// What is wrong, and in which column: the line is one of the caller's.
@@ -81,6 +95,14 @@ mod tests {
         let read = from_json(r#" {"id":"a","in_stock":true,"imageUrl":null,"price":{"units":3}} "#).unwrap();
         assert!(read.in_stock);
         assert_eq!(read.price.unwrap().units, 3);
+    }
+
+    #[test]
+    fn other_messages_are_written_by_name() {
+        let hot = larder_proto::admin::HotKey { key: "product:a".into(), rate: 1.5, reads: 3 };
+        let line = message_to_json("larder.admin.v1.HotKey", &hot).unwrap();
+        assert_eq!(line, r#"{"key":"product:a","rate":1.5,"reads":"3"}"#);
+        assert_eq!(message_to_json("larder.v9.Nothing", &hot), Err("the contract has no larder.v9.Nothing".to_owned()));
     }
 
     #[test]

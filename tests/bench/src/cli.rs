@@ -21,6 +21,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Measures hits in Redis beside hits in memory and a bare GET
     L2(L2),
+    /// Measures what it costs to invalidate many copies at once, by how many there are
+    Invalidation(Invalidation),
+    /// Replays key traces through the server and prints which share each tier answered
+    Replay(Replay),
     /// Replays key traces through moka's eviction policies and prints the hit ratios.
     HitRatio(HitRatio),
     /// Serves ready replies without a cache; started by the benchmark itself.
@@ -109,6 +113,35 @@ pub(crate) struct L2 {
     /// How many connections to Redis to try
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4])]
     pub(crate) connections: Vec<u32>,
+}
+
+/// What to replay through the server.
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// The server's binary [default: `larder` beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) larder: Option<PathBuf>,
+    /// A trace: xz, then big-endian 32-bit keys, one for each access; may be repeated. Without any, it is Zipf 1.0 over 100,000
+    /// products, with writes, an L1 of 10,000 and Redis
+    #[arg(long = "trace", value_name = "FILE", env = "LARDER_TRACES", value_delimiter = ':')]
+    pub(crate) traces: Vec<PathBuf>,
+    /// The capacities of L1 to replay at, in entries
+    #[arg(long, value_delimiter = ',', default_values_t = [1024, 2048])]
+    pub(crate) entries: Vec<u64>,
+}
+
+/// How to measure invalidations.
+#[derive(Debug, Args)]
+pub(crate) struct Invalidation {
+    /// The server's binary [default: `larder` beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) larder: Option<PathBuf>,
+    /// Products that one server has copies of
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..10_000_000))]
+    pub(crate) few: u32,
+    /// Products that the other one has copies of
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..10_000_000))]
+    pub(crate) many: u32,
 }
 
 /// What to replay.

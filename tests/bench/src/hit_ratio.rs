@@ -50,7 +50,7 @@ fn compare(title: &str, trace: &[u32], entries: &[u64]) -> String {
 
 /// The share of accesses that a cache of moka's answers. Every entry weighs one, as products of about one size do.
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-fn hit_ratio(trace: &[u32], entries: u64, policy: EvictionPolicy) -> f64 {
+pub(crate) fn hit_ratio(trace: &[u32], entries: u64, policy: EvictionPolicy) -> f64 {
     let cache: Cache<u32, (), FixedState> =
         Cache::builder().max_capacity(entries).eviction_policy(policy).build_with_hasher(FixedState::default());
     let mut hits = 0_u64;
@@ -67,7 +67,7 @@ fn hit_ratio(trace: &[u32], entries: u64, policy: EvictionPolicy) -> f64 {
 }
 
 /// A trace: xz, then big-endian 32-bit integers, one for each access; the whole integer is the key.
-fn read(path: &Path) -> anyhow::Result<Vec<u32>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u32>> {
     let mut bytes = Vec::new();
     lzma_rs::xz_decompress(&mut BufReader::new(File::open(path)?), &mut bytes)?;
     keys(&bytes)
@@ -81,7 +81,7 @@ fn keys(bytes: &[u8]) -> anyhow::Result<Vec<u32>> {
 
 /// Accesses among which the key of rank r occurs with a frequency proportional to 1/r.
 #[expect(clippy::cast_precision_loss, reason = "ranks and 53 random bits are exact")]
-fn zipf(accesses: usize, keys: usize, seed: u64) -> Vec<u32> {
+pub(crate) fn zipf(accesses: usize, keys: usize, seed: u64) -> Vec<u32> {
     let mut cumulated: Vec<f64> = Vec::with_capacity(keys);
     let mut sum = 0.0;
     for rank in 1..=keys {

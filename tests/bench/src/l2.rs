@@ -124,7 +124,7 @@ fn row(name: &str, p50: Option<f64>, ratio: Option<f64>, per_second: Option<f64>
 }
 
 /// Reads every product once, so that Redis, or L1, has all of them.
-async fn read_all(server: SocketAddr, calls: &Calls) -> anyhow::Result<()> {
+pub(crate) async fn read_all(server: SocketAddr, calls: &Calls) -> anyhow::Result<()> {
     let mut connections = Vec::new();
     for _ in 0..16 {
         connections.push(Connection::open(server, GET).await?);

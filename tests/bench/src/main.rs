@@ -10,6 +10,7 @@ mod bare;
 mod cli;
 mod fill;
 mod frame;
+mod group;
 mod hit_ratio;
 mod l2;
 mod load;
@@ -17,6 +18,7 @@ mod machine;
 mod process;
 mod products;
 mod render;
+mod replay;
 mod report;
 mod run;
 mod scenario;
@@ -53,6 +55,14 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Some(Command::L2(wanted)) => {
             print(&until_stopped(l2::run(&wanted))?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Invalidation(wanted)) => {
+            print(&until_stopped(group::run(&wanted))?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Replay(wanted)) => {
+            print(&until_stopped(replay::run(&wanted))?);
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Bare(bare)) => serve_bare(&bare),
@@ -106,7 +116,7 @@ async fn stopped() -> anyhow::Error {
 fn serve_bare(bare: &Bare) -> anyhow::Result<ExitCode> {
     let replies = bare::Replies::load(&bare.replies)?;
     bare::serve(replies, |catalog| {
-        fs::write(&bare.addresses_file, serde_json::to_vec(&Addresses { catalog })?)?;
+        fs::write(&bare.addresses_file, serde_json::to_vec(&Addresses { catalog, admin: None })?)?;
         Ok(())
     })?;
     Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -21,7 +22,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The file in which a server says where it listens.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Addresses {
-    pub(crate) catalog: std::net::SocketAddr,
+    pub(crate) catalog: SocketAddr,
+    #[serde(default)]
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 /// A running server, killed when it is no longer wanted.
@@ -29,6 +32,7 @@ pub(crate) struct Addresses {
 pub(crate) struct ServerProcess {
     child: Child,
     pub(crate) target: Target,
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 impl ServerProcess {
@@ -74,7 +78,7 @@ impl ServerProcess {
             }
             if let Some(addresses) = read(file) {
                 let target = Target { address: addresses.catalog, process: child.id() };
-                return Ok(Self { child, target });
+                return Ok(Self { child, target, admin: addresses.admin });
             }
             if begun.elapsed() > START {
                 let _ = child.kill();

@@ -177,9 +177,43 @@ impl History {
         }
     }
 
+    /// When a write was known to be committed.
+    pub(crate) fn acknowledged(&self, write: Write) -> Option<Moment> {
+        match self.line(write.key).state(write.sequence)?.outcome {
+            Outcome::Acknowledged(at) => Some(at),
+            Outcome::Open | Outcome::Refused => None,
+        }
+    }
+
+    /// The database has gone back to `left` as it was before a moment: whatever came after that never was. Returns how many
+    /// acknowledged writes are lost so. Nobody must be writing the key.
+    pub(crate) fn rewind(&self, key: usize, left: Seen, before: Moment) -> usize {
+        let mut line = self.line(key);
+        let last = match left {
+            Seen::Present(write) => write.sequence,
+            Seen::Absent => {
+                let absent =
+                    |state: &State| !state.present && state.begun <= before && state.outcome != Outcome::Refused;
+                line.from(0).rev().find(|(_, state)| absent(state)).map_or(0, |(number, _)| number)
+            }
+        };
+        let kept = usize::try_from((last + 1).saturating_sub(line.first)).unwrap_or(usize::MAX).min(line.states.len());
+        let mut undone = 0;
+        for state in line.states.range_mut(kept..) {
+            undone += usize::from(matches!(state.outcome, Outcome::Acknowledged(_)));
+            state.outcome = Outcome::Refused;
+        }
+        undone
+    }
+
     /// Whether there is a product after a write.
     pub(crate) fn leaves_product(&self, write: Write) -> bool {
         self.line(write.key).state(write.sequence).is_none_or(|state| state.present)
+    }
+
+    /// What a read shows after a write.
+    pub(crate) fn left_by(&self, write: Write) -> Seen {
+        if self.leaves_product(write) { Seen::Present(write) } else { Seen::Absent }
     }
 
     /// One of the last tokens, by a number that chance gave.

@@ -27,46 +27,59 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// A load that goes on until it is stopped or dropped.
 #[derive(Debug)]
 pub(crate) struct Load {
-    ends: watch::Sender<bool>,
+    orders: watch::Sender<Orders>,
     tasks: JoinSet<()>,
+}
+
+/// What everybody is told.
+#[derive(Debug, Clone)]
+struct Orders {
+    end: bool,
+    /// Whom to call.
+    replicas: Vec<usize>,
 }
 
 impl Load {
     /// Starts it. What it does is drawn from the seed. A read with a token makes a replica look at the change log, which
     /// hides that it had not heard of something: without them faults are felt.
     pub(crate) fn start(shop: &Arc<Shop>, seed: u64, tokens: bool) -> Self {
-        let ends = watch::Sender::new(false);
+        let orders = watch::Sender::new(Orders { end: false, replicas: (0..REPLICAS).collect() });
         let mut tasks = JoinSet::new();
         for number in 0..READERS {
-            let (shop, end) = (Arc::clone(shop), ends.subscribe());
-            tasks.spawn(read(shop, end, tokens, SmallRng::seed_from_u64(seed.wrapping_add(number))));
+            let (shop, orders) = (Arc::clone(shop), orders.subscribe());
+            tasks.spawn(read(shop, orders, tokens, SmallRng::seed_from_u64(seed.wrapping_add(number))));
         }
         for number in 1..=WRITERS {
-            let (shop, end) = (Arc::clone(shop), ends.subscribe());
+            let (shop, orders) = (Arc::clone(shop), orders.subscribe());
             let rng = SmallRng::seed_from_u64(seed.wrapping_sub(u64::from(number)));
-            tasks.spawn(write(shop, end, number, rng));
+            tasks.spawn(write(shop, orders, number, rng));
         }
-        Self { ends, tasks }
+        Self { orders, tasks }
+    }
+
+    /// Calls these replicas from now on, as a balancer does that knows of a replica's trouble.
+    pub(crate) fn aim(&self, replicas: &[usize]) {
+        self.orders.send_modify(|orders| orders.replicas = replicas.to_vec());
     }
 
     /// Lets everybody finish what is under way.
     pub(crate) async fn stop(mut self) {
-        self.ends.send_replace(true);
+        self.orders.send_modify(|orders| orders.end = true);
         let all = async { while self.tasks.join_next().await.is_some() {} };
         // Who has not finished by then is cut off.
         let _ = timeout(STOP_LIMIT, all).await;
     }
 }
 
-async fn read(shop: Arc<Shop>, end: watch::Receiver<bool>, tokens: bool, mut rng: SmallRng) {
+async fn read(shop: Arc<Shop>, orders: watch::Receiver<Orders>, tokens: bool, mut rng: SmallRng) {
     let mut ticks = interval(READ_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // All of them at once would be a wave.
     tokio::time::sleep(READ_EVERY.mul_f64(rng.random())).await;
     let mut last = None;
-    while !*end.borrow() {
+    while !orders.borrow().end {
         ticks.tick().await;
-        let replica = rng.random_range(0..REPLICAS);
+        let replica = one_of(&orders, &mut rng);
         // What it has just seen, or what somebody has just written, may not be undone by another replica.
         let mark = match rng.random_range(0..10) {
             _ if !tokens => None,
@@ -90,16 +103,21 @@ async fn read(shop: Arc<Shop>, end: watch::Receiver<bool>, tokens: bool, mut rng
     }
 }
 
-async fn write(shop: Arc<Shop>, end: watch::Receiver<bool>, number: u32, mut rng: SmallRng) {
+async fn write(shop: Arc<Shop>, orders: watch::Receiver<Orders>, number: u32, mut rng: SmallRng) {
     let mut ticks = interval(WRITE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::time::sleep(WRITE_EVERY.mul_f64(rng.random())).await;
-    while !*end.borrow() {
+    while !orders.borrow().end {
         ticks.tick().await;
         let change = if rng.random_bool(0.1) { Change::Delete } else { Change::Put };
         // It counts in the tally and stands in the history.
-        let _ = shop.write(favoured(&mut rng), rng.random_range(0..REPLICAS), number, change).await;
+        let _ = shop.write(favoured(&mut rng), one_of(&orders, &mut rng), number, change).await;
     }
+}
+
+fn one_of(orders: &watch::Receiver<Orders>, rng: &mut SmallRng) -> usize {
+    let orders = orders.borrow();
+    orders.replicas[rng.random_range(0..orders.replicas.len())]
 }
 
 /// A key: the first ones more often than the last.

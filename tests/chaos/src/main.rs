@@ -7,24 +7,34 @@
 
 #![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
 
+mod calls;
+mod connections;
+mod figures;
 mod history;
 mod load;
+mod pauses;
 mod probe;
 mod product;
 mod psql;
+mod report;
 mod scenarios;
 mod shop;
 mod stage;
 mod tally;
 mod world;
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
+use report::{Outcome, Report, Table};
 use scenarios::Scenario;
-use stage::{Report, Setup};
+use stage::Setup;
 
 /// Breaks a cluster of real processes under load, and checks every read against the history of writes.
 #[derive(Debug, Parser)]
@@ -42,6 +52,12 @@ struct Cli {
     /// The server's binary [default: `larder` beside this program]
     #[arg(long, value_name = "PATH")]
     larder: Option<PathBuf>,
+    /// Writes the table of all scenarios, in Markdown, to this file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Tells the time, for the scenario in which a clock is wrong
+    #[arg(long, hide = true)]
+    clocks: bool,
     /// What chance begins with
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -50,6 +66,10 @@ struct Cli {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.clocks {
+        scenarios::clocks::print();
+        return ExitCode::SUCCESS;
+    }
     if cli.list {
         for (name, about) in Scenario::all().into_iter().map(Scenario::described) {
             println!("{name:18} {about}");
@@ -71,7 +91,7 @@ async fn main() -> ExitCode {
     let [one, two, three] = &mut interrupts;
     // Whatever is under way is dropped, and everything that was started ends with it.
     tokio::select! {
-        held = play(&setup, &scenarios) => if held { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+        held = play(&setup, &scenarios, cli.report.as_deref()) => if held { ExitCode::SUCCESS } else { ExitCode::FAILURE },
         _ = one.recv() => ExitCode::FAILURE,
         _ = two.recv() => ExitCode::FAILURE,
         _ = three.recv() => ExitCode::FAILURE,
@@ -79,8 +99,8 @@ async fn main() -> ExitCode {
 }
 
 /// Plays one scenario after another, and returns whether everything held.
-async fn play(setup: &Setup, scenarios: &[Scenario]) -> bool {
-    let mut failed = Vec::new();
+async fn play(setup: &Setup, scenarios: &[Scenario], file: Option<&Path>) -> bool {
+    let (mut failed, mut missing, mut table) = (Vec::new(), Vec::new(), Table::default());
     for scenario in scenarios {
         let ((name, about), begin) = (scenario.described(), Instant::now());
         println!("{name}: {about}");
@@ -88,30 +108,55 @@ async fn play(setup: &Setup, scenarios: &[Scenario]) -> bool {
         let took = begin.elapsed().as_secs();
         match report {
             Ok(report) => {
-                println!("  {}", report.figures);
-                if !report.notes.is_empty() {
-                    println!("  {}", report.notes.join(", "));
+                let outcome = report.outcome();
+                show(&report);
+                println!("{outcome} {name} ({took} s)\n");
+                table.add(&name, &report);
+                match outcome {
+                    Outcome::Held => {}
+                    Outcome::Broken => failed.push(name),
+                    Outcome::NotPlayed => missing.push(name),
                 }
-                if !report.broken.is_empty() {
-                    show(&report);
-                    failed.push(name.clone());
-                }
-                println!("{} {name} ({took} s)\n", if report.broken.is_empty() { "held" } else { "BROKEN" });
             }
             Err(error) => {
                 println!("BROKEN {name} ({took} s): {error:#}\n");
+                table.add_failed(&name, &format!("{error:#}"));
                 failed.push(name);
             }
         }
+        if let Some(file) = file
+            && let Err(error) = std::fs::write(file, table.to_string())
+        {
+            eprintln!("larder-chaos: {} cannot be written: {error}", file.display());
+        }
+    }
+    println!("{table}");
+    if !missing.is_empty() {
+        println!("Not played: {}", missing.join(", "));
     }
     match failed.as_slice() {
-        [] => println!("All {} held.", scenarios.len()),
+        [] => println!("All {} held.", scenarios.len() - missing.len()),
         names => println!("{} of {} did not hold: {}", names.len(), scenarios.len(), names.join(", ")),
     }
-    failed.is_empty()
+    // Where everything is said to be installed, nothing is passed over.
+    failed.is_empty() && (missing.is_empty() || std::env::var_os("LARDER_REQUIRE_TOOLS").is_none())
 }
 
 fn show(report: &Report) {
+    if let Some(reason) = &report.not_played {
+        return println!("  {reason}");
+    }
+    println!("  {}", report.figures);
+    let mut notes = report.done.clone();
+    notes.extend(report.notes.iter().cloned());
+    if report.rate > 0 {
+        notes.push(format!("{} requests/s", report.rate));
+    }
+    if let Some((healthy, broken)) = report.hits {
+        notes.push(format!("L1 {healthy:.1}% healthy, {broken:.1}% broken"));
+    }
+    notes.push(format!("longest pause of the machine {:.1?}", report.longest_pause));
+    println!("  {}", notes.join(", "));
     for broken in &report.broken {
         println!("  must hold and did not: {broken}");
     }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use futures_util::future::try_join_all;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    history::{Seen, Write},
+    history::{Moment, Write},
     product::LOADED,
     psql::Psql,
     shop::{Change, Shop},
@@ -58,44 +59,40 @@ pub(crate) async fn typed(shop: &Shop, psql: &mut Psql, count: usize) -> anyhow:
     Ok(())
 }
 
-fn others(replica: usize) -> Vec<usize> {
+/// The replicas but for one.
+pub(crate) fn others(replica: usize) -> Vec<usize> {
     (0..REPLICAS).filter(|other| *other != replica).collect()
 }
 
 /// Has every replica keep a copy.
-async fn warm(shop: &Shop, key: usize) {
+pub(crate) async fn warm(shop: &Shop, key: usize) {
     for replica in 0..REPLICAS {
         shop.get(key, replica, None).await;
     }
 }
 
 /// Notes for each replica when the first read began that returned the write.
-async fn watch(shop: &Shop, write: Write, replicas: &[usize]) -> anyhow::Result<()> {
-    let acknowledged = shop.now();
-    let watch_one = async |replica: usize| {
-        loop {
-            let begin = shop.now();
-            if shop.get(write.key, replica, None).await == Some(Seen::Present(write)) {
-                shop.tally.seen_after(begin.saturating_sub(acknowledged));
-                return Ok(());
-            }
-            if begin > acknowledged + LIMIT {
-                bail!("{write:?} was not seen on replica {} within {LIMIT:?}", replica + 1);
-            }
-            sleep(LOOK).await;
-        }
+pub(crate) async fn watch(shop: &Shop, write: Write, replicas: &[usize]) -> anyhow::Result<()> {
+    let acknowledged = shop.history.acknowledged(write).unwrap_or_else(|| shop.now());
+    let watch_one = async |replica: &usize| {
+        let begin = until_seen(shop, write, *replica).await?;
+        shop.tally.seen_after(begin.saturating_sub(acknowledged));
+        anyhow::Ok(())
     };
-    let mut results = Vec::new();
-    match replicas {
-        [one, two] => {
-            let (a, b) = tokio::join!(watch_one(*one), watch_one(*two));
-            results.extend([a, b]);
+    try_join_all(replicas.iter().map(watch_one)).await.map(drop)
+}
+
+/// Reads until a replica shows a write, after which nobody wrote, and returns when that read began.
+pub(crate) async fn until_seen(shop: &Shop, write: Write, replica: usize) -> anyhow::Result<Moment> {
+    let (expected, limit) = (shop.history.left_by(write), shop.now() + LIMIT);
+    loop {
+        let begin = shop.now();
+        if shop.get(write.key, replica, None).await == Some(expected) {
+            return Ok(begin);
         }
-        [one, two, three] => {
-            let (a, b, c) = tokio::join!(watch_one(*one), watch_one(*two), watch_one(*three));
-            results.extend([a, b, c]);
+        if begin > limit {
+            bail!("{write:?} was not seen on replica {} within {LIMIT:?}", replica + 1);
         }
-        _ => bail!("two or three replicas are watched"),
+        sleep(LOOK).await;
     }
-    results.into_iter().collect()
 }

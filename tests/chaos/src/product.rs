@@ -7,7 +7,7 @@ use crate::history::{Seen, Write};
 /// Keys that the load reads and writes.
 pub(crate) const LOADED: usize = 200;
 /// All keys: behind those of the load are some that scenarios write by themselves.
-pub(crate) const KEYS: usize = 260;
+pub(crate) const KEYS: usize = 380;
 /// Keys that share a category and a word.
 pub(crate) const GROUP: usize = 20;
 
@@ -62,14 +62,16 @@ pub(crate) fn seen(product: Option<&Product>) -> Seen {
     let Some(product) = product else {
         return Seen::Absent;
     };
-    let read = || {
-        let mut parts = product.name.split('|');
-        let (its_id, writer, sequence) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        let whole = its_id == product.id && product.attributes.get("made_by") == Some(&product.name);
-        let key = key_of(&product.id).filter(|_| whole)?;
-        Some(Write { key, sequence, writer })
-    };
-    Seen::Present(read().unwrap_or(Write { key: usize::MAX, sequence: 0, writer: 0 }))
+    let whole = product.attributes.get("made_by") == Some(&product.name);
+    let write = write_of(&product.name).filter(|write| whole && id(write.key) == product.id);
+    Seen::Present(write.unwrap_or(Write { key: usize::MAX, sequence: 0, writer: 0 }))
+}
+
+/// The write that gave a name.
+pub(crate) fn write_of(name: &str) -> Option<Write> {
+    let mut parts = name.split('|');
+    let (id, writer, sequence) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(Write { key: key_of(id)?, sequence, writer })
 }
 
 /// The key of an id.

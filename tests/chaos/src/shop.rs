@@ -1,5 +1,7 @@
 //! Reads and writes of the keys, each checked against the history or noted in it.
 
+mod write;
+
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -7,28 +9,35 @@ use std::{
 };
 
 use larder_proto::catalog::{
-    BatchGetProductsRequest, CacheInfo, CreateProductRequest, DeleteProductRequest, GetProductRequest,
-    ListProductsRequest, Product, ProductFilter, ReadOptions, SearchProductsRequest, UpdateProductRequest,
-    product_catalog_client::ProductCatalogClient, read_options::Consistency,
+    BatchGetProductsRequest, CacheCounts, CacheInfo, CacheTier, GetProductRequest, ListProductsRequest, ProductFilter,
+    ReadOptions, SearchProductsRequest, product_catalog_client::ProductCatalogClient, read_options::Consistency,
 };
-use prost_types::FieldMask;
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
 use tonic::{
-    Code, Status,
+    Code, Request, Status,
+    metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
 
 use crate::{
-    history::{History, Mark, Moment, Read, Seen, Write},
-    product::{self, KEYS, LOADED},
+    calls::Calls,
+    figures::Hits,
+    history::{History, Mark, Moment, Read, Seen},
+    product::{self, GROUP, KEYS, LOADED},
     tally::Tally,
 };
+pub(crate) use write::{Change, Head};
 
 /// How long any call may take.
 const LIMIT: Duration = Duration::from_secs(15);
 /// The server's default for `LARDER_STALENESS_BOUND`.
 const BOUND: Duration = Duration::from_secs(1);
 const PAGE: i32 = 100;
+/// Between two looks whether something has happened.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A client of one replica.
 pub(crate) type Client = ProductCatalogClient<Channel>;
@@ -40,28 +49,10 @@ pub(crate) struct Shop {
     pub(crate) history: History,
     /// What happened.
     pub(crate) tally: Tally,
+    calls: Calls,
     start: Instant,
     clients: Vec<Client>,
     heads: Vec<Mutex<Head>>,
-}
-
-/// What the writers know of a key.
-#[derive(Debug, Default)]
-pub(crate) struct Head {
-    /// The etag; `None` when there is no product.
-    etag: Option<String>,
-    /// The write of which nobody knows whether it happened.
-    open: Option<Write>,
-    unsure: bool,
-}
-
-/// What a write does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// Creates the product, or changes it.
-    Put,
-    /// Deletes the product where there is one, and creates it otherwise.
-    Delete,
 }
 
 /// Which call a read of several keys makes.
@@ -85,6 +76,7 @@ impl Shop {
         let shop = Arc::new(Self {
             history: History::new(KEYS, BOUND),
             tally: Tally::new(),
+            calls: Calls::default(),
             start: Instant::now(),
             clients,
             heads: (0..KEYS).map(|_| Mutex::default()).collect(),
@@ -103,18 +95,23 @@ impl Shop {
     /// Reads a key, and returns what it was, or `None` when the call failed.
     pub(crate) async fn get(&self, key: usize, replica: usize, mark: Option<Mark>) -> Option<Seen> {
         let begin = self.now();
-        let request = GetProductRequest { id: product::id(key), read: options(mark.as_ref()) };
+        let under_way = self.calls.begin(begin);
+        let mut request = Request::new(GetProductRequest { id: product::id(key), read: options(mark.as_ref()) });
+        // An error, as absence is one, has no other place to tell its tier in.
+        request.metadata_mut().insert("x-cache-debug", MetadataValue::from_static("1"));
         let reply = within(self.client(replica).get_product(request)).await;
+        drop(under_way);
         let end = self.now();
         let (product, info) = match reply {
             Ok(reply) => (reply.product, reply.cache),
-            Err(status) if status.code() == Code::NotFound => (None, told_of_absence(&status)),
+            Err(status) if status.code() == Code::NotFound => (None, Some(told_of_absence(&status))),
             Err(status) => {
                 self.tally.read_failed(replica, "get", end.saturating_sub(begin), &status);
                 return None;
             }
         };
-        self.tally.answered(end.saturating_sub(begin), info.as_ref());
+        let hits = Hits::of(info.as_ref().map_or(CacheTier::Unspecified, CacheInfo::tier));
+        self.tally.answered(replica, end.saturating_sub(begin), (key < LOADED).then_some(hits));
         let (seen, stale) = (product::seen(product.as_ref()), info.is_some_and(|info| info.stale));
         self.check(&Read { key, replica, call: "get", begin, end, seen, stale, mark });
         Some(seen)
@@ -129,37 +126,40 @@ impl Shop {
         mark: Option<Mark>,
     ) -> Option<Vec<(usize, Seen)>> {
         let (begin, keys) = (self.now(), product::group(group));
+        let under_way = self.calls.begin(begin);
         let mut client = self.client(replica);
         let read = options(mark.as_ref());
         let (call, reply) = match page {
             Page::Batch => {
                 let ids = keys.iter().map(|key| product::id(*key)).collect();
                 let reply = within(client.batch_get_products(BatchGetProductsRequest { ids, read })).await;
-                ("batch", reply.map(|reply| (reply.products, reply.cache)))
+                ("batch", reply.map(|reply| (reply.products, reply.cache, reply.counts)))
             }
             Page::List => {
                 let filter = Some(ProductFilter { category: product::category(group), ..ProductFilter::default() });
                 let request = ListProductsRequest { filter, page_size: PAGE, read, ..ListProductsRequest::default() };
                 let reply = within(client.list_products(request)).await;
-                ("list", reply.map(|reply| (reply.products, reply.cache)))
+                ("list", reply.map(|reply| (reply.products, reply.cache, None)))
             }
             Page::Search => {
                 let query = product::word(group);
                 let request =
                     SearchProductsRequest { query, page_size: PAGE, read, ..SearchProductsRequest::default() };
                 let reply = within(client.search_products(request)).await;
-                ("search", reply.map(|reply| (reply.products, reply.cache)))
+                ("search", reply.map(|reply| (reply.products, reply.cache, None)))
             }
         };
+        drop(under_way);
         let end = self.now();
-        let (products, info) = match reply {
+        let (products, info, counts) = match reply {
             Ok(found) => found,
             Err(status) => {
                 self.tally.read_failed(replica, call, end.saturating_sub(begin), &status);
                 return None;
             }
         };
-        self.tally.answered(end.saturating_sub(begin), info.as_ref());
+        let hits = hits(info.as_ref(), counts);
+        self.tally.answered(replica, end.saturating_sub(begin), (group < LOADED / GROUP).then_some(hits));
         let stale = info.is_some_and(|info| info.stale);
         let look = |key: usize| {
             let found = products.iter().find(|product| product.id == product::id(key));
@@ -170,112 +170,34 @@ impl Shop {
         Some(keys.into_iter().map(look).collect())
     }
 
-    /// Writes a key, after whoever is writing it now.
-    pub(crate) async fn write(&self, key: usize, replica: usize, writer: u32, change: Change) -> Result<Write, Status> {
-        let mut head = self.heads[key].lock().await;
-        if head.unsure {
-            self.resolve(&mut head, key, replica).await?;
-        }
-        let present = change == Change::Put || head.etag.is_none();
-        let begin = self.now();
-        let write = self.history.begin(key, writer, present, begin);
-        let result = self.send(write, replica, head.etag.clone(), present).await;
-        let end = self.now();
-        match result {
-            Ok((etag, token)) => {
-                self.history.acknowledge(write, Some(token), end);
-                self.tally.written();
-                // Its etag is gone for good.
-                if let Some(open) = head.open {
-                    self.history.refuse(open);
-                }
-                *head = Head { etag, open: None, unsure: false };
-                Ok(write)
-            }
-            Err(status) => {
-                // Another state than the one expected: a write of unknown outcome has happened after all.
-                let refused = matches!(status.code(), Code::Aborted | Code::AlreadyExists | Code::NotFound);
-                if refused && head.open.is_some() {
-                    self.history.refuse(write);
-                } else {
-                    self.tally.write_failed(replica, end.saturating_sub(begin), &status);
-                    head.open = Some(write);
-                }
-                head.unsure = true;
-                Err(status)
-            }
-        }
-    }
-
     /// Checks a read that was made elsewhere.
     pub(crate) fn check(&self, read: &Read) {
         self.tally.judged(&self.history.check(read), read.stale);
     }
 
-    /// A client of a replica.
-    pub(crate) fn client(&self, replica: usize) -> Client {
-        self.clients[replica].clone()
+    /// Waits until no call is under way that began before a moment. Every call has its limit.
+    pub(crate) async fn ended_before(&self, moment: Moment) {
+        while self.calls.oldest().is_some_and(|oldest| oldest < moment) {
+            sleep(LOOK).await;
+        }
     }
 
-    /// Learns what became of a write. If it did not happen yet, the etag of the next one sees to it that it never does.
-    async fn resolve(&self, head: &mut Head, key: usize, replica: usize) -> Result<(), Status> {
+    /// Has every replica look at the change log: what was committed before is known to all of them afterwards.
+    pub(crate) async fn look_everywhere(&self) -> Result<(), Status> {
         let read = ReadOptions { consistency: Some(Consistency::FullyConsistent(true)), ..ReadOptions::default() };
-        let request = GetProductRequest { id: product::id(key), read: Some(read) };
-        let begin = self.now();
-        let product = match within(self.client(replica).get_product(request)).await {
-            Ok(reply) => reply.product,
-            Err(status) if status.code() == Code::NotFound => None,
-            Err(status) => {
-                self.tally.read_failed(replica, "resolve", self.now().saturating_sub(begin), &status);
-                return Err(status);
+        for replica in 0..self.clients.len() {
+            let request = GetProductRequest { id: "no-such".to_owned(), read: Some(read.clone()) };
+            match within(self.client(replica).get_product(request)).await {
+                Err(status) if status.code() != Code::NotFound => return Err(status),
+                _ => {}
             }
-        };
-        let seen = product::seen(product.as_ref());
-        // A deletion was only ever sent where there was a product.
-        let happened = |write: &Write| match seen {
-            Seen::Present(seen) => seen == *write,
-            Seen::Absent => !self.history.leaves_product(*write),
-        };
-        if let Some(write) = head.open.take_if(|write| happened(write)) {
-            self.history.acknowledge(write, None, self.now());
         }
-        head.etag = product.map(|product| product.etag);
-        head.unsure = false;
         Ok(())
     }
 
-    async fn send(
-        &self,
-        write: Write,
-        replica: usize,
-        etag: Option<String>,
-        present: bool,
-    ) -> Result<(Option<String>, String), Status> {
-        let mut client = self.client(replica);
-        let product = product::made(write);
-        let etag_of = |product: Option<Product>| product.map(|product| product.etag);
-        match etag {
-            None => {
-                let request = CreateProductRequest { product: Some(product), ..CreateProductRequest::default() };
-                let reply = within(client.create_product(request)).await?;
-                Ok((etag_of(reply.product), reply.token))
-            }
-            Some(etag) if present => {
-                let paths = ["name", "attributes"].map(str::to_owned).to_vec();
-                let request = UpdateProductRequest {
-                    product: Some(Product { etag, ..product }),
-                    update_mask: Some(FieldMask { paths }),
-                    ..UpdateProductRequest::default()
-                };
-                let reply = within(client.update_product(request)).await?;
-                Ok((etag_of(reply.product), reply.token))
-            }
-            Some(etag) => {
-                let request = DeleteProductRequest { id: product.id, etag, ..DeleteProductRequest::default() };
-                let reply = within(client.delete_product(request)).await?;
-                Ok((None, reply.token))
-            }
-        }
+    /// A client of a replica.
+    pub(crate) fn client(&self, replica: usize) -> Client {
+        self.clients[replica].clone()
     }
 }
 
@@ -286,9 +208,25 @@ pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Client> {
 }
 
 /// Absence is an error here; what the caches say of it stands in its metadata.
-fn told_of_absence(status: &Status) -> Option<CacheInfo> {
-    let told = status.metadata().get("x-cache-status")?;
-    Some(CacheInfo { stale: told == "STALE", ..CacheInfo::default() })
+fn told_of_absence(status: &Status) -> CacheInfo {
+    let told = |name| status.metadata().get(name).and_then(|value| value.to_str().ok());
+    let tier = match told("x-cache-tier") {
+        Some("L1") => CacheTier::L1,
+        Some("L2") => CacheTier::L2,
+        Some("DATABASE") => CacheTier::Database,
+        _ => CacheTier::Unspecified,
+    };
+    CacheInfo { stale: told("x-cache-status") == Some("STALE"), tier: tier.into(), ..CacheInfo::default() }
+}
+
+/// A batch tells of each of its products; a page is one thing.
+fn hits(info: Option<&CacheInfo>, counts: Option<CacheCounts>) -> Hits {
+    match counts {
+        Some(CacheCounts { l1, l2, database }) => {
+            Hits { found: l1.into(), sought: u64::from(l1) + u64::from(l2) + u64::from(database) }
+        }
+        None => Hits::of(info.map_or(CacheTier::Unspecified, CacheInfo::tier)),
+    }
 }
 
 fn options(mark: Option<&Mark>) -> Option<ReadOptions> {

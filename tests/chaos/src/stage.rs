@@ -10,15 +10,21 @@ use std::{
 use larder_test_servers::Faults;
 
 use crate::{
+    figures::Hits,
     load::Load,
+    pauses::Pauses,
     probe,
+    report::Report,
     shop::Shop,
-    tally::Figures,
     world::{Plan, World},
 };
 
 /// The load is this high at least, where nothing holds it up.
 pub(crate) const RATE: u64 = 1_000;
+/// By so many points the share of reads that memory answers may be lower than it was before a fault.
+const POINTS: f64 = 2.0;
+/// How long the load runs before the share is settled: some products are deleted by then, as later on.
+const SETTLE: Duration = Duration::from_secs(4);
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone)]
@@ -40,23 +46,12 @@ pub(crate) struct Stage {
     pub(crate) shop: Arc<Shop>,
     /// The processes.
     pub(crate) world: World,
-    rate: u64,
     seed: u64,
     tokens: bool,
+    pauses: Pauses,
+    /// The share while nothing was broken, and the count at which the last fault began.
+    healthy: Option<(f64, Hits)>,
     report: Report,
-}
-
-/// What a scenario has to say.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    /// The figures at its end.
-    pub(crate) figures: Figures,
-    /// Figures of its own.
-    pub(crate) notes: Vec<String>,
-    /// What must hold and did not.
-    pub(crate) broken: Vec<String>,
-    /// Wrong reads and errors in full.
-    pub(crate) shown: Vec<String>,
 }
 
 impl Setup {
@@ -77,14 +72,22 @@ impl Setup {
 
     /// Like [`Setup::stage`], with other settings.
     pub(crate) async fn stage_with(&self, change: impl FnOnce(&mut Plan)) -> anyhow::Result<Stage> {
-        let mut plan =
-            Plan { program: self.program.clone(), postgres: Vec::new(), redis: Vec::new(), replicas: Vec::new() };
+        let mut plan = Plan::of(&self.program);
         change(&mut plan);
         let world = World::start(&plan).await?;
         let addresses: Vec<_> = world.replicas().iter().map(larder_test_servers::Replica::address).collect();
         let shop = Shop::open(&addresses).await?;
         probe::prepare(&shop).await?;
-        Ok(Stage { load: None, shop, world, rate: 0, seed: self.seed, tokens: true, report: Report::default() })
+        Ok(Stage {
+            load: None,
+            shop,
+            world,
+            seed: self.seed,
+            tokens: true,
+            pauses: Pauses::start(),
+            healthy: None,
+            report: Report::default(),
+        })
     }
 
     /// Like [`Setup::stage_with`], with nothing left but messages of Redis and the regular look at the change log: no
@@ -112,13 +115,53 @@ impl Stage {
         self.load = Some((load, Instant::now(), self.shop.tally.figures().requests));
     }
 
+    /// Lets the load run with nothing broken, to compare with what follows.
+    pub(crate) async fn stay_healthy(&mut self, setup: &Setup) {
+        wait(SETTLE).await;
+        let before = self.shop.tally.hits();
+        wait(setup.seconds(8, 20)).await;
+        let now = self.shop.tally.hits();
+        self.healthy = Some((now.since(before).percent(), now));
+    }
+
+    /// The share of reads that memory answers must not have fallen since nothing was broken, or since this was last said.
+    pub(crate) fn must_keep_its_hits(&mut self, meanwhile: &str) {
+        let Some((healthy, before)) = self.healthy else {
+            return self.must(false, "it was never healthy, so that nothing can be compared");
+        };
+        let now = self.shop.tally.hits();
+        let percent = now.since(before).percent();
+        self.healthy = Some((healthy, now));
+        let lowest = self.report.hits.map_or(percent, |(_, lowest)| lowest.min(percent));
+        self.report.hits = Some((healthy, lowest));
+        self.must(
+            percent > healthy - POINTS,
+            format!("memory answered {percent:.1}% of the reads {meanwhile}, and {healthy:.1}% before"),
+        );
+    }
+
+    /// Leads the load to these replicas.
+    pub(crate) fn aim(&self, replicas: &[usize]) {
+        if let Some((load, ..)) = &self.load {
+            load.aim(replicas);
+        }
+    }
+
     /// Ends the load.
     pub(crate) async fn stop_load(&mut self) {
-        if let Some((load, since, requests)) = self.load.take() {
-            let length = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-            self.rate = (self.shop.tally.figures().requests - requests) * 1_000 / length;
+        self.report.rate = self.rate();
+        if let Some((load, ..)) = self.load.take() {
             load.stop().await;
         }
+    }
+
+    /// How many requests a second there have been since the load began; of one that has ended, until then.
+    fn rate(&self) -> u64 {
+        let Some((_, since, requests)) = &self.load else {
+            return self.report.rate;
+        };
+        let length = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        (self.shop.tally.figures().requests - requests) * 1_000 / length
     }
 
     /// Puts faults in force for a while, and then none.
@@ -126,6 +169,11 @@ impl Stage {
         self.world.set_faults(faults);
         wait(length).await;
         self.world.set_faults(Faults::default());
+    }
+
+    /// Says what was done, in numbers.
+    pub(crate) fn did(&mut self, text: impl Display) {
+        self.report.done.push(text.to_string());
     }
 
     /// Adds a figure of the scenario's own.
@@ -146,18 +194,15 @@ impl Stage {
         self.must(errors == 0, format!("{errors} calls failed"));
     }
 
-    /// The load must not have been held up.
+    /// The load must not have been held up so far.
     pub(crate) fn must_keep_its_rate(&mut self) {
-        let rate = self.rate;
+        let rate = self.rate();
         self.must(rate >= RATE, format!("{rate} requests a second rather than {RATE}"));
     }
 
     /// Ends everything. Whatever the scenario was, no read may have been wrong.
     pub(crate) async fn end(mut self) -> Report {
         self.stop_load().await;
-        if self.rate > 0 {
-            self.note(format!("{} requests/s", self.rate));
-        }
         let figures = self.shop.tally.figures();
         self.must(figures.wrong == 0, format!("{} reads were wrong", figures.wrong));
         self.must(figures.reads > 0, "nothing was read");
@@ -167,6 +212,7 @@ impl Stage {
             report.shown.extend(self.world.logs());
         }
         report.figures = figures;
+        report.longest_pause = self.pauses.longest();
         report
     }
 }

@@ -1,7 +1,6 @@
 //! What happened, in figures.
 
 use std::{
-    fmt,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,10 +9,13 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use larder_proto::catalog::{CacheInfo, CacheTier};
 use tonic::Status;
 
-use crate::{history::Verdict, world::REPLICAS};
+use crate::{
+    figures::{Figures, Hits, Percentiles},
+    history::Verdict,
+    world::REPLICAS,
+};
 
 /// How many wrong reads and errors are shown in full.
 const SHOWN: usize = 3;
@@ -29,7 +31,8 @@ pub(crate) struct Tally {
     wrong: AtomicU64,
     stale: AtomicU64,
     writes: AtomicU64,
-    tiers: [AtomicU64; 3],
+    found: AtomicU64,
+    sought: AtomicU64,
     read_errors: [AtomicU64; REPLICAS],
     write_errors: [AtomicU64; REPLICAS],
     rest: Mutex<Rest>,
@@ -38,60 +41,19 @@ pub(crate) struct Tally {
 #[derive(Debug)]
 struct Rest {
     oldest: Duration,
-    latencies: Histogram<u64>,
+    /// By replica.
+    latencies: [Histogram<u64>; REPLICAS],
     delays: Histogram<u64>,
     shown: Vec<String>,
     errors: Vec<String>,
 }
 
-/// The figures of a run, or of a part of it.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Figures {
-    /// Calls made.
-    pub(crate) requests: u64,
-    /// States of keys that replies showed, each of which was checked.
-    pub(crate) reads: u64,
-    /// Those that must not be.
-    pub(crate) wrong: u64,
-    /// Those that were marked stale.
-    pub(crate) stale: u64,
-    /// Writes acknowledged.
-    pub(crate) writes: u64,
-    /// Reads that failed, by replica.
-    pub(crate) read_errors: [u64; REPLICAS],
-    /// Writes that failed, by replica.
-    pub(crate) write_errors: [u64; REPLICAS],
-    /// How long something newer had been acknowledged, at most, when a read that was not marked stale began.
-    pub(crate) oldest: Duration,
-    /// Of the calls that read.
-    pub(crate) latency: Percentiles,
-    /// How long after its acknowledgement a write was seen elsewhere.
-    pub(crate) delay: Percentiles,
-    /// The share of the calls that memory answered.
-    pub(crate) l1_percent: f64,
-}
-
-/// What is left of a histogram.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Percentiles {
-    /// Values in it.
-    pub(crate) count: u64,
-    /// The median.
-    pub(crate) p50: Duration,
-    /// See the name.
-    pub(crate) p99: Duration,
-    /// The largest.
-    pub(crate) max: Duration,
-}
-
 impl Tally {
     /// Of nothing yet.
     pub(crate) fn new() -> Self {
-        // With bounds of its own: one that grows by itself clips what is recorded saturating.
-        let histogram = || Histogram::new_with_bounds(1, LONGEST, 3).expect("valid bounds");
         let rest = Rest {
             oldest: Duration::ZERO,
-            latencies: histogram(),
+            latencies: std::array::from_fn(|_| histogram()),
             delays: histogram(),
             shown: Vec::new(),
             errors: Vec::new(),
@@ -102,23 +64,22 @@ impl Tally {
             wrong: AtomicU64::new(0),
             stale: AtomicU64::new(0),
             writes: AtomicU64::new(0),
-            tiers: Default::default(),
+            found: AtomicU64::new(0),
+            sought: AtomicU64::new(0),
             read_errors: Default::default(),
             write_errors: Default::default(),
             rest: Mutex::new(rest),
         }
     }
 
-    /// A call that reads has been answered.
-    pub(crate) fn answered(&self, took: Duration, info: Option<&CacheInfo>) {
+    /// A call that reads has been answered; of what is none of the load's it does not count where it came from.
+    pub(crate) fn answered(&self, replica: usize, took: Duration, hits: Option<Hits>) {
         add(&self.requests);
-        self.rest().latencies.saturating_record(micros(took));
-        let tier = match info.map(CacheInfo::tier) {
-            Some(CacheTier::L1) => 0,
-            Some(CacheTier::L2) => 1,
-            _ => 2,
-        };
-        add(&self.tiers[tier]);
+        self.rest().latencies[replica].saturating_record(micros(took));
+        if let Some(Hits { found, sought }) = hits {
+            self.found.fetch_add(found, Ordering::Relaxed);
+            self.sought.fetch_add(sought, Ordering::Relaxed);
+        }
     }
 
     /// A read was checked.
@@ -147,7 +108,7 @@ impl Tally {
     pub(crate) fn read_failed(&self, replica: usize, call: &str, took: Duration, status: &Status) {
         add(&self.requests);
         add(&self.read_errors[replica]);
-        self.rest().latencies.saturating_record(micros(took));
+        self.rest().latencies[replica].saturating_record(micros(took));
         self.show(replica, call, took, status);
     }
 
@@ -171,7 +132,22 @@ impl Tally {
 
     /// Forgets how long reads took.
     pub(crate) fn reset_latencies(&self) {
-        self.rest().latencies.reset();
+        self.rest().latencies.iter_mut().for_each(Histogram::reset);
+    }
+
+    /// How long reads took.
+    pub(crate) fn latencies(&self) -> Histogram<u64> {
+        merged(&self.rest(), &std::array::from_fn::<_, REPLICAS, _>(|replica| replica))
+    }
+
+    /// How long reads of some replicas took.
+    pub(crate) fn latency_of(&self, replicas: &[usize]) -> Percentiles {
+        Percentiles::of(&merged(&self.rest(), replicas))
+    }
+
+    /// How often memory answered the load.
+    pub(crate) fn hits(&self) -> Hits {
+        Hits { found: self.found.load(Ordering::Relaxed), sought: self.sought.load(Ordering::Relaxed) }
     }
 
     /// The first wrong reads and errors, in words.
@@ -183,8 +159,7 @@ impl Tally {
     /// The figures so far.
     pub(crate) fn figures(&self) -> Figures {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let tiers: Vec<_> = self.tiers.iter().map(get).collect();
-        let answered = tiers.iter().sum::<u64>().max(1);
+        let hits = self.hits();
         let rest = self.rest();
         Figures {
             requests: get(&self.requests),
@@ -195,9 +170,9 @@ impl Tally {
             read_errors: std::array::from_fn(|replica| get(&self.read_errors[replica])),
             write_errors: std::array::from_fn(|replica| get(&self.write_errors[replica])),
             oldest: rest.oldest,
-            latency: Percentiles::of(&rest.latencies),
+            latency: Percentiles::of(&merged(&rest, &std::array::from_fn::<_, REPLICAS, _>(|replica| replica))),
             delay: Percentiles::of(&rest.delays),
-            l1_percent: float(tiers[0]) * 100.0 / float(answered),
+            hits,
         }
     }
 
@@ -214,46 +189,17 @@ impl Tally {
     }
 }
 
-impl Figures {
-    /// All errors together.
-    pub(crate) fn errors(&self) -> u64 {
-        self.read_errors.iter().chain(&self.write_errors).sum()
+fn merged(rest: &Rest, replicas: &[usize]) -> Histogram<u64> {
+    let mut all = histogram();
+    for replica in replicas {
+        all.add(&rest.latencies[*replica]).expect("the same bounds");
     }
+    all
 }
 
-impl Percentiles {
-    fn of(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile| Duration::from_micros(histogram.value_at_quantile(quantile));
-        let max = Duration::from_micros(histogram.max());
-        Self { count: histogram.len(), p50: at(0.5), p99: at(0.99), max }
-    }
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sum = |errors: &[u64]| errors.iter().sum::<u64>();
-        write!(
-            f,
-            "{} requests, {} reads checked, {} wrong, {} stale, {} writes, errors: {} reads {} writes, oldest read {:.0?}, \
-             reads p50 {:.1?} p99 {:.1?} max {:.1?}",
-            self.requests,
-            self.reads,
-            self.wrong,
-            self.stale,
-            self.writes,
-            sum(&self.read_errors),
-            sum(&self.write_errors),
-            self.oldest,
-            self.latency.p50,
-            self.latency.p99,
-            self.latency.max,
-        )?;
-        if self.delay.count > 0 {
-            let Percentiles { count, p50, p99, max } = self.delay;
-            write!(f, ", seen elsewhere p50 {p50:.1?} p99 {p99:.1?} max {max:.1?} (of {count})")?;
-        }
-        write!(f, ", L1 {:.0}%", self.l1_percent)
-    }
+/// With bounds of its own: one that grows by itself clips what is recorded saturating.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST, 3).expect("valid bounds")
 }
 
 fn add(counter: &AtomicU64) {
@@ -264,11 +210,6 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a share to show")]
-fn float(count: u64) -> f64 {
-    count as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,14 +218,17 @@ mod tests {
     fn durations_come_out_as_they_went_in() {
         let tally = Tally::new();
         for millis in 1..=100 {
-            tally.answered(Duration::from_millis(millis), None);
+            tally.answered(0, Duration::from_millis(millis), None);
+            tally.answered(1, Duration::from_millis(millis + 1_000), None);
             tally.seen_after(Duration::from_millis(10 * millis));
         }
         let figures = tally.figures();
         let near =
             |found: Duration, millis: u64| found.abs_diff(Duration::from_millis(millis)) < Duration::from_millis(1);
-        assert!(near(figures.latency.p50, 50) && near(figures.latency.p99, 99), "{figures:?}");
-        assert!(near(figures.latency.max, 100) && near(figures.delay.max, 1_000), "{figures:?}");
+        let first = tally.latency_of(&[0, 2]);
+        assert!(near(first.p50, 50) && near(first.p99, 99) && near(first.max, 100), "{first:?}");
+        assert_eq!((figures.latency.count, first.count), (200, 100));
+        assert!(near(figures.latency.max, 1_100) && near(figures.delay.max, 1_000), "{figures:?}");
         tally.reset_latencies();
         assert_eq!((tally.figures().latency.count, tally.figures().delay.count), (0, 100));
     }

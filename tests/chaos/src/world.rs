@@ -1,6 +1,9 @@
 //! The processes: PostgreSQL, Redis, three replicas, and what is between them.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::anyhow;
 use larder_test_servers::{
@@ -15,6 +18,11 @@ const DATABASE: &str = "larder";
 /// Lines of each log that a report shows.
 const LOG_LINES: usize = 3;
 
+/// As whom a replica is known to the database, which so tells its connections from others'.
+pub(crate) fn user(replica: usize) -> String {
+    format!("replica_{}", replica + 1)
+}
+
 /// How a world is made.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -26,6 +34,18 @@ pub(crate) struct Plan {
     pub(crate) redis: Vec<(String, String)>,
     /// Further variables of the replicas.
     pub(crate) replicas: Vec<(&'static str, String)>,
+    /// Further variables of the first replica alone.
+    pub(crate) first: Vec<(&'static str, String)>,
+}
+
+impl Plan {
+    /// Nothing out of the ordinary.
+    pub(crate) fn of(program: &Path) -> Self {
+        let program = program.to_owned();
+        // Some products change a hundred thousand times: without it what they were would be what takes time.
+        let vacuum = ("autovacuum_naptime".to_owned(), "10s".to_owned());
+        Self { program, postgres: vec![vacuum], redis: Vec::new(), replicas: Vec::new(), first: Vec::new() }
+    }
 }
 
 /// A cluster in which every replica has a way of its own to Redis and to PostgreSQL. All of it ends when this is dropped,
@@ -56,8 +76,10 @@ impl World {
                 None => Proxy::start(redis.address()),
             };
             let gate = Gate::start(([127, 0, 0, 1], postgres.port()).into());
+            let user = user(number);
+            postgres.psql("postgres", &format!("CREATE ROLE {user} SUPERUSER LOGIN")).await;
             let mut variables = vec![
-                ("DATABASE_URL", format!("postgres://postgres@{}/{DATABASE}", gate.address())),
+                ("DATABASE_URL", format!("postgres://{user}@{}/{DATABASE}", gate.address())),
                 ("REDIS_URL", proxy.url()),
                 ("LARDER_SAMPLE_CATALOGUE", "false".to_owned()),
                 ("LARDER_LOG", "warn".to_owned()),
@@ -65,6 +87,9 @@ impl World {
                 ("LARDER_WORKERS", "2".to_owned()),
             ];
             variables.extend(plan.replicas.iter().cloned());
+            if number == 0 {
+                variables.extend(plan.first.iter().cloned());
+            }
             let replica = Replica::start(&plan.program, free_port(), &variables).await;
             replicas.push(replica.map_err(|log| anyhow!("replica {} did not become ready:\n{log}", number + 1))?);
             proxies.push(proxy);
@@ -90,6 +115,11 @@ impl World {
         }
     }
 
+    /// What is before PostgreSQL, one for each replica.
+    pub(crate) fn gates(&self) -> &[Gate] {
+        &self.gates
+    }
+
     /// What becomes of what a replica and PostgreSQL say to each other.
     pub(crate) fn set_database(&self, replica: usize, passage: Passage) {
         self.gates[replica].set(passage);
@@ -98,6 +128,11 @@ impl World {
     /// A session of the database that knows nothing of Larder.
     pub(crate) async fn psql(&self) -> anyhow::Result<Psql> {
         Psql::start(&self.postgres.psql_program(), &self.postgres.url(DATABASE)).await
+    }
+
+    /// Whether a replica has logged something.
+    pub(crate) fn has_logged(&self, replica: usize, text: &str) -> bool {
+        std::fs::read_to_string(self.replicas[replica].log()).is_ok_and(|log| log.contains(text))
     }
 
     /// The last lines of each log that has any, for a report.

@@ -68,7 +68,7 @@ fn the_scenarios_have_names() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success());
     assert!(text.starts_with("calm ") && text.contains("\nredis-troubles "), "{text}");
-    assert_eq!(text.lines().count(), 14);
+    assert_eq!(text.lines().count(), 20);
 }
 
 #[test]

@@ -21,9 +21,28 @@ use super::{Client, Database, connect, eventually};
 /// A running `larder serve`. It is killed when this is dropped.
 pub(crate) struct Process {
     child: Child,
-    address: SocketAddr,
+    addresses: Addresses,
     channel: Channel,
     directory: TempDir,
+}
+
+/// Where a process listens.
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    catalog: SocketAddr,
+    /// None without `CacheAdmin`.
+    admin: Option<SocketAddr>,
+}
+
+/// What a command that has ended left behind.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Its exit code.
+    pub(crate) code: Option<i32>,
+    /// What it printed.
+    pub(crate) out: String,
+    /// What it told on standard error.
+    pub(crate) err: String,
 }
 
 /// How long a process may take to end that was told to: far longer than any deadline to drain in the tests.
@@ -40,9 +59,13 @@ impl Process {
         let directory = TempDir::new("process");
         let (addresses, log) = (directory.join("addresses.json"), directory.join("log"));
         let mut command = Self::command().await;
+        command.args(["serve", "--log-format", "json", "--database-url", &database.url()]);
+        for listen in ["--listen", "--admin-listen"] {
+            if !flags.contains(&listen) {
+                command.args([listen, "127.0.0.1:0"]);
+            }
+        }
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
-            .args(["--database-url", &database.url()])
             .arg("--data-dir")
             .arg(directory.path())
             .arg("--addresses-file")
@@ -51,17 +74,17 @@ impl Process {
             .stderr(fs::File::create(&log).expect("a file for the log"))
             .spawn()
             .expect("larder to start");
-        let mut address = None;
+        let mut listening = None;
         eventually("a ready server", async || {
             if let Some(status) = child.try_wait().expect("the state of larder") {
                 panic!("larder ended with {status}:\n{}", fs::read_to_string(&log).unwrap_or_default());
             }
-            address = read_address(&addresses);
-            address.is_some()
+            listening = read_addresses(&addresses);
+            listening.is_some()
         })
         .await;
-        let address = address.expect("an address");
-        Self { child, address, channel: connect(address).await, directory }
+        let addresses = listening.expect("an address");
+        Self { child, addresses, channel: connect(addresses.catalog).await, directory }
     }
 
     /// The program, with no variable of this process's environment that would configure it. A child that is still running
@@ -80,7 +103,32 @@ impl Process {
 
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses.catalog
+    }
+
+    /// Where its `CacheAdmin` listens.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.addresses.admin.expect("a server with CacheAdmin")
+    }
+
+    /// The program as a client of this server.
+    pub(crate) async fn client_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Self::command().await;
+        command.args(arguments).env("LARDER_ADDRESS", self.address().to_string());
+        if let Some(admin) = self.addresses.admin {
+            command.env("LARDER_ADMIN_ADDRESS", admin.to_string());
+        }
+        command
+    }
+
+    /// Runs a command as a client of this server to its end.
+    pub(crate) async fn larder(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.client_command(arguments).await;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = timeout(END, command.output()).await.expect("the command to end within a minute");
+        let output = output.expect("larder to start");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
 
     /// A connection that all clients of the test share.
@@ -126,12 +174,12 @@ impl Process {
     }
 }
 
-/// The address in the file that the server writes once it is ready.
-fn read_address(file: &Path) -> Option<SocketAddr> {
+/// The addresses in the file that the server writes once it is ready.
+fn read_addresses(file: &Path) -> Option<Addresses> {
     let text = fs::read_to_string(file).ok()?;
     let addresses: serde_json::Value = serde_json::from_str(&text).expect("the whole file or none");
-    let address = addresses["catalog"].as_str().expect("the catalogue's address");
-    Some(address.parse().expect("an address"))
+    let read = |name: &str| Some(addresses[name].as_str()?.parse().expect("an address"));
+    Some(Addresses { catalog: read("catalog").expect("the catalogue's address"), admin: read("admin") })
 }
 
 /// The program beside this test's executable. It is built when it is not there, or older than what it is made of: Cargo

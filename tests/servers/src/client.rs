@@ -64,7 +64,12 @@ impl RedisClient {
         let stream = timeout(LIMIT, TcpStream::connect(address)).await??;
         refuse_itself(&stream)?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, read: Vec::new() })
+        Ok(Self::over(stream))
+    }
+
+    /// Over a stream that is connected.
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self { stream, read: Vec::new() }
     }
 
     /// Sends a command and returns the next message, which is its reply unless there are pushes on this connection. Fails

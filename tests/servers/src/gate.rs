@@ -15,7 +15,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     runtime::Runtime,
-    sync::{Notify, watch},
+    sync::{Notify, oneshot, watch},
     time::timeout,
 };
 
@@ -44,11 +44,31 @@ pub struct Gate {
     runtime: Option<Runtime>,
 }
 
+/// The next answer to a client that asked for something; see [`Gate::hold_answer`]. Dropping it lets the answer pass.
+#[derive(Debug)]
+pub struct HeldAnswer(oneshot::Receiver<oneshot::Sender<()>>);
+
+impl HeldAnswer {
+    /// Waits until the answer has come as far as the gate. It passes when what is returned is dropped. `None` when there was
+    /// none before the gate ended.
+    pub async fn held(self) -> Option<impl Send + 'static> {
+        self.0.await.ok()
+    }
+}
+
 #[derive(Debug)]
 struct Core {
     upstream: SocketAddr,
     passage: watch::Sender<Passage>,
     links: Mutex<HashMap<u64, Arc<Notify>>>,
+    traps: Mutex<Vec<Trap>>,
+}
+
+/// Waits for a client that says `asked`.
+#[derive(Debug)]
+struct Trap {
+    asked: Vec<u8>,
+    held: oneshot::Sender<oneshot::Sender<()>>,
 }
 
 impl Gate {
@@ -66,7 +86,12 @@ impl Gate {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on 127.0.0.1");
         listener.set_nonblocking(true).expect("a listener that does not block");
         let address = listener.local_addr().expect("the listener's address");
-        let core = Arc::new(Core { upstream, passage: watch::channel(Passage::default()).0, links: Mutex::default() });
+        let core = Arc::new(Core {
+            upstream,
+            passage: watch::channel(Passage::default()).0,
+            links: Mutex::default(),
+            traps: Mutex::default(),
+        });
         runtime.spawn(accept(Arc::clone(&core), listener));
         Self { core, address, runtime: Some(runtime) }
     }
@@ -82,6 +107,20 @@ impl Gate {
         if passage == Passage::Closed {
             self.cut_all();
         }
+    }
+
+    /// Holds back what the server says next to the client that first says `asked`, with everything behind it on that
+    /// connection. What is asked for must be the last that its client says before it waits for the answer.
+    ///
+    /// # Panics
+    /// When nothing is asked for.
+    pub fn hold_answer(&self, asked: &[u8]) -> HeldAnswer {
+        assert!(!asked.is_empty(), "an answer to nothing");
+        let (held, receiver) = oneshot::channel();
+        let mut traps = locked(&self.core.traps);
+        traps.retain(|trap| !trap.held.is_closed());
+        traps.push(Trap { asked: asked.to_vec(), held });
+        HeldAnswer(receiver)
     }
 
     /// Cuts all connections, and returns how many.
@@ -110,8 +149,19 @@ impl Drop for Gate {
 
 impl Core {
     fn links(&self) -> MutexGuard<'_, HashMap<u64, Arc<Notify>>> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.links)
     }
+
+    /// Takes the trap that what a client says springs.
+    fn sprung(&self, said: &[u8]) -> Option<Trap> {
+        let mut traps = locked(&self.traps);
+        let place = traps.iter().position(|trap| said.windows(trap.asked.len()).any(|part| part == trap.asked))?;
+        Some(traps.swap_remove(place))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn accept(core: Arc<Core>, listener: TcpListener) {
@@ -146,11 +196,40 @@ async fn connect(core: &Core, client: TcpStream) -> io::Result<()> {
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let other = passage.clone();
+    let (other, next) = (passage.clone(), Mutex::new(None));
     // The end of one direction is the end of both: none of these servers goes on without its client.
     tokio::select! {
-        done = copy(from_client, to_server, passage) => done,
-        done = copy(from_server, to_client, other) => done,
+        done = copy(from_client, to_server, passage, Way::Asking { core, next: &next }) => done,
+        done = copy(from_server, to_client, other, Way::Answering { next: &next }) => done,
+    }
+}
+
+/// A direction, and what it knows of the other one: whose answer is to be held.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Asking { core: &'a Core, next: &'a Mutex<Option<Trap>> },
+    Answering { next: &'a Mutex<Option<Trap>> },
+}
+
+impl Way<'_> {
+    /// Sees what is about to pass, and returns when it may.
+    async fn see(self, said: &[u8]) {
+        match self {
+            Self::Asking { core, next } => {
+                if let Some(trap) = core.sprung(said) {
+                    *locked(next) = Some(trap);
+                }
+            }
+            Self::Answering { next } => {
+                let trap = locked(next).take();
+                if let Some(trap) = trap {
+                    let (release, released) = oneshot::channel();
+                    // Who no longer wants it held has dropped the other end, or will.
+                    let _ = trap.held.send(release);
+                    let _ = released.await;
+                }
+            }
+        }
     }
 }
 
@@ -158,10 +237,12 @@ async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut passage: watch::Receiver<Passage>,
+    way: Way<'_>,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
         let count = from.read(&mut chunk).await?;
+        way.see(&chunk[..count]).await;
         // The end of a connection is something that a silent gate keeps to itself as well.
         opened(&mut passage).await?;
         if count == 0 {

@@ -1,5 +1,7 @@
 //! PostgreSQL.
 
+mod backup;
+
 use std::{
     ffi::OsStr,
     fmt::Write as _,
@@ -172,39 +174,6 @@ impl Postgres {
             }
         })
         .await;
-    }
-
-    /// Starts a hot standby of this server, which follows it.
-    ///
-    /// # Panics
-    /// When the base backup fails or the standby does not start.
-    pub async fn start_standby(&self) -> Self {
-        let (binaries, primary) = (self.binaries.clone(), self.port);
-        blocking(move || {
-            let standby =
-                Self { binaries, root: TempDir::new("standby"), port: free_port(), guardian: Mutex::new(None) };
-            if is_root() {
-                run(Command::new("chown").arg(USER).arg(standby.root.path()));
-            }
-            let data = standby.root.join("data");
-            let (from, onto) = (format!("--port={primary}"), format!("--pgdata={}", data.display()));
-            let program = standby.binaries.join("pg_basebackup");
-            let command = as_server_user(&[program.as_os_str(), OsStr::new(&from), OsStr::new(&onto)]);
-            run(Command::new(&command[0])
-                .args(&command[1..])
-                .args(["--host=127.0.0.1", "--username", USER, "--write-recovery-conf"])
-                .args(["--checkpoint=fast", "--no-sync"])
-                .current_dir("/"));
-            let path = data.join("postgresql.auto.conf");
-            let mut settings = std::fs::read_to_string(&path).expect("the copied configuration");
-            let _ = writeln!(settings, "port = {}", standby.port);
-            std::fs::write(&path, settings).expect("the standby's configuration to be written");
-            if let Err(log) = standby.launch() {
-                panic!("the standby did not start:\n{log}");
-            }
-            standby
-        })
-        .await
     }
 
     fn start_blocking(options: &PostgresOptions) -> Self {

@@ -43,3 +43,22 @@ async fn a_closed_gate_ends_what_is_open_and_takes_nothing_new() {
     assert_eq!(client.call(&["PING"]).await.unwrap(), text("PONG"));
     assert_eq!(gate.connections(), 1);
 }
+
+#[tokio::test]
+async fn one_answer_is_held_back_until_it_is_let_go() {
+    let redis = Redis::start(RedisOptions::default()).await;
+    let gate = Gate::start(redis.address());
+    let mut client = RedisClient::connect(gate.address()).await.expect("a connection");
+    let mut other = RedisClient::connect(gate.address()).await.expect("another one");
+    client.call(&["SET", "wanted", "old"]).await.unwrap();
+    let answer = gate.hold_answer(b"wanted");
+    assert_eq!(other.call(&["PING"]).await.unwrap(), text("PONG"), "who asks for something else is not concerned");
+    client.send(&["GET", "wanted"]).await.unwrap();
+    let held = answer.held().await.expect("an answer");
+    assert_eq!(other.call(&["SET", "wanted", "new"]).await.unwrap(), text("OK"), "only the first one is held back");
+    assert_eq!(client.next_within(SILENCE).await.unwrap(), None);
+    drop(held);
+    assert_eq!(client.next().await.unwrap(), text("old"), "it was read before the change");
+    drop(gate.hold_answer(b"wanted"));
+    assert_eq!(client.call(&["GET", "wanted"]).await.unwrap(), text("new"), "nobody wants it held back any more");
+}

@@ -26,3 +26,14 @@ async fn databases_are_distinct() {
     let error = server.try_psql(&one, "SELECT * FROM nowhere").await.unwrap_err();
     assert!(error.contains("nowhere"), "{error}");
 }
+
+#[tokio::test]
+async fn a_base_backup_put_in_place_knows_nothing_of_what_came_after_it() {
+    let server = Arc::new(Postgres::start(PostgresOptions::default()).await);
+    let url = server.create_database().await;
+    server.psql(&url, "CREATE TABLE t (n int); INSERT INTO t VALUES (1)").await;
+    let copy = server.base_backup().await;
+    server.psql(&url, "INSERT INTO t VALUES (2)").await;
+    server.restore(copy).await;
+    assert_eq!(server.psql(&url, "SELECT n FROM t").await, "1");
+}

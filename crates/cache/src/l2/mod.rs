@@ -79,6 +79,11 @@ impl L2 {
         self.lease
     }
 
+    /// What every key and channel begins with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The channel of the bus.
     pub(crate) fn channel(&self) -> String {
         format!("{}:changes", self.prefix)

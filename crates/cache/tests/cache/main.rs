@@ -8,6 +8,7 @@ mod invalidations;
 mod learning;
 mod loads;
 mod negative;
+mod policies;
 mod shared;
 mod stale;
 mod talk;

@@ -5,6 +5,7 @@ mod follow;
 mod invalidate;
 mod probe;
 mod together;
+mod warm;
 mod watch;
 mod write;
 
@@ -19,6 +20,7 @@ use tokio::runtime::Handle;
 pub use copy::{Copy, PageCopy};
 pub use follow::Log;
 pub use invalidate::{Invalidated, Invalidation};
+pub use warm::{Warmed, Warmth};
 use watch::Hub;
 pub use watch::{Event, EventKind, Start, WatchConfig, WatchError, Watcher};
 pub use write::Written;

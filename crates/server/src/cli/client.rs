@@ -3,9 +3,11 @@
 use std::{error::Error, time::Duration};
 
 use clap::Args;
-use larder_proto::catalog::product_catalog_client::ProductCatalogClient;
+use larder_proto::{
+    admin::cache_admin_client::CacheAdminClient, catalog::product_catalog_client::ProductCatalogClient,
+};
 use tonic::{
-    Request,
+    Request, Response, Status, Streaming,
     metadata::MetadataMap,
     transport::{Channel, Endpoint},
 };
@@ -14,7 +16,7 @@ use super::{
     CliError,
     error::Exit,
     output::{note, plain},
-    settings::{Calls, SettingArgs},
+    settings::{Calls, CallsAdmin, SettingArgs},
     status,
 };
 use crate::config::{Purpose, value};
@@ -28,11 +30,25 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest reply that is read: above what a server sends unless it is told otherwise.
 pub(super) const MAX_REPLY: usize = 256 << 20;
 
+const NO_SERVER: &str =
+    "is it running? start it with `larder serve`, or name another one with --address or LARDER_ADDRESS";
+const NO_ADMIN: &str = "is the server running? from elsewhere its CacheAdmin is reached through a tunnel; \
+    name another one with --admin-address or LARDER_ADMIN_ADDRESS";
+
 /// How to call a server.
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
     #[command(flatten)]
     settings: SettingArgs<Calls>,
+    #[command(flatten)]
+    call: CallOptions,
+}
+
+/// How to call the `CacheAdmin` of a replica.
+#[derive(Debug, Args)]
+pub(crate) struct AdminArgs {
+    #[command(flatten)]
+    settings: SettingArgs<CallsAdmin>,
     #[command(flatten)]
     call: CallOptions,
 }
@@ -66,11 +82,42 @@ impl CallArgs {
     pub(crate) fn verbose(&self) -> bool {
         self.call.verbose
     }
+
+    /// How long one call may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.call.timeout
+    }
+}
+
+impl AdminArgs {
+    /// Where the `CacheAdmin` is.
+    pub(crate) fn address(&self) -> Result<http::Uri, CliError> {
+        Ok(self.settings.resolve(Purpose::Call)?.config.client.admin_address)
+    }
+
+    /// Connects to it.
+    pub(crate) async fn connect(&self) -> Result<Server, CliError> {
+        Server::connect_admin(&self.address()?, self.call.clone()).await
+    }
+
+    /// How to call it.
+    pub(crate) fn options(&self) -> &CallOptions {
+        &self.call
+    }
 }
 
 impl Server {
     /// Connects to a server.
     pub(crate) async fn connect(address: &http::Uri, options: CallOptions) -> Result<Self, CliError> {
+        Self::reach(address, options).await.map_err(|error| error.hint(NO_SERVER))
+    }
+
+    /// Connects to the `CacheAdmin` of a replica.
+    pub(crate) async fn connect_admin(address: &http::Uri, options: CallOptions) -> Result<Self, CliError> {
+        Self::reach(address, options).await.map_err(|error| error.hint(NO_ADMIN))
+    }
+
+    async fn reach(address: &http::Uri, options: CallOptions) -> Result<Self, CliError> {
         let endpoint = Endpoint::from_shared(address.to_string())
             .and_then(|endpoint| endpoint.user_agent(concat!("larder/", env!("CARGO_PKG_VERSION"))))
             .map_err(|error| CliError::new(Exit::Config, format!("address {address}: {error}")))?
@@ -88,6 +135,11 @@ impl Server {
         ProductCatalogClient::new(self.channel.clone()).max_decoding_message_size(MAX_REPLY)
     }
 
+    /// The `CacheAdmin`.
+    pub(crate) fn admin(&self) -> CacheAdminClient<Channel> {
+        CacheAdminClient::new(self.channel.clone()).max_decoding_message_size(MAX_REPLY)
+    }
+
     /// A request with its deadline.
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
@@ -101,22 +153,44 @@ impl Server {
     /// Makes a call. It ends at its deadline even if the server has gone without a word.
     pub(crate) async fn call<T>(
         &self,
-        reply: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+        reply: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, CliError> {
         let reply = self.try_call(reply).await.map_err(|error| status::failure(&error))?;
         Ok(reply)
     }
 
+    /// Begins a stream. As a whole it has no deadline: each wait within it is for the caller to bound.
+    pub(crate) async fn open<T>(
+        &self,
+        reply: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
+    ) -> Result<Streaming<T>, Status> {
+        let reply = tokio::time::timeout(self.options.timeout, reply).await.unwrap_or_else(|_| Err(silent()))?;
+        if self.options.verbose {
+            show_metadata(reply.metadata());
+        }
+        Ok(reply.into_inner())
+    }
+
+    /// The next message of a stream; `None` at its end.
+    pub(crate) async fn next<T>(messages: &mut Streaming<T>, within: Duration) -> Result<Option<T>, Status> {
+        tokio::time::timeout(within, messages.message()).await.unwrap_or_else(|_| Err(silent()))
+    }
+
+    /// How long one call may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.options.timeout
+    }
+
     /// Makes a call whose error the caller looks at.
     pub(crate) async fn try_call<T>(
         &self,
-        reply: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-    ) -> Result<T, tonic::Status> {
+        reply: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Status> {
         // The server has the same deadline: its answer is given the time to arrive.
         let limit = self.options.timeout + Duration::from_millis(500);
         let reply = tokio::time::timeout(limit, reply)
             .await
-            .unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("the server did not answer in time")))?;
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("the server did not answer in time")))?;
         if self.options.verbose {
             show_metadata(reply.metadata());
         }
@@ -132,7 +206,10 @@ fn unreachable(address: &http::Uri, error: &tonic::transport::Error) -> CliError
     let address = address.to_string();
     let address = address.trim_end_matches('/');
     CliError::new(Exit::Unavailable, format!("cannot reach {address}: {}", plain(&cause.to_string())))
-        .hint("is it running? start it with `larder serve`, or name another one with --address or LARDER_ADDRESS")
+}
+
+fn silent() -> Status {
+    Status::unavailable("the server does not answer")
 }
 
 fn show_metadata(metadata: &MetadataMap) {
@@ -141,6 +218,11 @@ fn show_metadata(metadata: &MetadataMap) {
             note(&format!("{name}: {}", plain(&String::from_utf8_lossy(value.as_bytes()))));
         }
     }
+}
+
+/// Reads a length of time from the command line, which may be none at all.
+pub(super) fn time_or_zero(text: &str) -> Result<Duration, String> {
+    if text.trim() == "0s" { Ok(Duration::ZERO) } else { timeout(text) }
 }
 
 /// Reads a length of time from the command line.

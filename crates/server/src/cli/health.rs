@@ -5,12 +5,14 @@ use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::{
-    CliError,
-    client::CallArgs,
+    CliError, admin,
+    client::{CallOptions, Server},
     error::Exit,
     output::{Output, plain},
+    settings::{CallsEither, SettingArgs},
     status,
 };
+use crate::config::Purpose;
 
 /// Asks a server whether it serves. Exits with 0 when it does and with 69 when not.
 #[derive(Debug, Args)]
@@ -18,14 +20,27 @@ pub(crate) struct Health {
     /// The service to ask about: liveness, readiness or larder.catalog.v1.ProductCatalog; the server as a whole when empty.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     service: String,
+    /// Have a replica try every tier by a real write and read, and print what it found; at --admin-address.
+    #[arg(long, conflicts_with = "service")]
+    deep: bool,
+    /// As JSON.
+    #[arg(long, requires = "deep")]
+    json: bool,
     #[command(flatten)]
-    call: CallArgs,
+    settings: SettingArgs<CallsEither>,
+    #[command(flatten)]
+    call: CallOptions,
 }
 
 impl Health {
     /// Runs the command.
     pub(crate) async fn run(self) -> Result<(), CliError> {
-        let server = self.call.connect().await?;
+        let client = self.settings.resolve(Purpose::Call)?.config.client;
+        if self.deep {
+            let server = Server::connect_admin(&client.admin_address, self.call).await?;
+            return admin::check_deeply(&server, self.json).await;
+        }
+        let server = Server::connect(&client.address, self.call).await?;
         let mut health = HealthClient::new(server.channel.clone());
         let request = server.request(HealthCheckRequest { service: self.service.clone() });
         let serving = match server.try_call(health.check(request)).await {

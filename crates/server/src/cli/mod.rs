@@ -1,5 +1,6 @@
 //! The command line.
 
+mod admin;
 mod amount;
 mod client;
 mod csv;
@@ -18,6 +19,10 @@ mod serve;
 mod settings;
 mod show;
 mod status;
+mod stop;
+mod table;
+mod units;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -62,7 +67,15 @@ enum Command {
     Get(get::Get),
     List(list::List),
     Search(list::Search),
+    Watch(watch::Watch),
     Health(health::Health),
+    Stats(admin::Stats),
+    Top(admin::Top),
+    Inspect(admin::Inspect),
+    Hot(admin::Hot),
+    Invalidate(admin::Invalidate),
+    Warm(admin::Warm),
+    Purge(admin::Purge),
     Config(local::Config),
     Generate(local::Generate),
     Completions(local::Completions),
@@ -92,7 +105,15 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Get(command) => call(command.run()),
         Command::List(command) => call(command.run()),
         Command::Search(command) => call(command.run()),
+        Command::Watch(command) => call(command.run()),
         Command::Health(command) => call(command.run()),
+        Command::Stats(command) => call(command.run()),
+        Command::Top(command) => call(command.run()),
+        Command::Inspect(command) => call(command.run()),
+        Command::Hot(command) => call(command.run()),
+        Command::Invalidate(command) => call(command.run()),
+        Command::Warm(command) => call(command.run()),
+        Command::Purge(command) => call(command.run()),
         Command::Config(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Completions(command) => command.run(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use larder_proto::catalog::{PriceRange, ProductFilter, ReadOptions, read_options::Consistency};
 
-use super::{CliError, amount, client::timeout};
+use super::{CliError, amount, client::time_or_zero};
 
 /// Which products.
 #[derive(Debug, Clone, Default, Args)]
@@ -71,7 +71,7 @@ pub(crate) struct ReadArgs {
     #[arg(long)]
     consistent: bool,
     /// How stale a reply may be while the database is away; 0s: an error instead.
-    #[arg(long, value_name = "DURATION", value_parser = stale)]
+    #[arg(long, value_name = "DURATION", value_parser = time_or_zero)]
     max_stale: Option<Duration>,
     /// From the caches or not at all.
     #[arg(long)]
@@ -108,8 +108,4 @@ pub(crate) struct PageArgs {
     /// Every page, from this one to the last.
     #[arg(long)]
     pub(crate) all: bool,
-}
-
-fn stale(text: &str) -> Result<Duration, String> {
-    if text.trim() == "0s" { Ok(Duration::ZERO) } else { timeout(text) }
 }

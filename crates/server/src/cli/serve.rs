@@ -1,6 +1,9 @@
 //! `larder serve`.
 
+use std::cell::RefCell;
+
 use clap::Args;
+use larder_cache::Policies;
 
 use super::{
     CliError, direct,
@@ -9,7 +12,7 @@ use super::{
 };
 use crate::{
     app::{self, ServeError},
-    config::Purpose,
+    config::{Changes, Purpose, Resolved},
     telemetry,
 };
 
@@ -28,7 +31,28 @@ impl Serve {
         for warning in &resolved.warnings {
             tracing::warn!("{warning}");
         }
-        app::serve(resolved.config).map_err(|error| failure(&error))
+        let (config, running) = (resolved.config.clone(), RefCell::new(resolved));
+        app::serve(config, || self.reload(&mut running.borrow_mut())).map_err(|error| failure(&error))
+    }
+
+    /// Reads the configuration anew, and takes up its policies. One with errors changes nothing.
+    fn reload(&self, running: &mut Resolved) -> Option<Policies> {
+        let taken = match self.settings.resolve(Purpose::Serve) {
+            Ok(later) => running.take_up(&later),
+            Err(CliError::Failed(error)) => Err(error.to_string()),
+            Err(CliError::BrokenPipe) => return None,
+        };
+        match taken {
+            Ok(Changes { applied, waiting }) => {
+                let (in_force, after_restart) = (applied.join(", "), waiting.join(", "));
+                tracing::info!(in_force, after_restart, "configuration read anew");
+                Some(running.config.cache.policies.clone())
+            }
+            Err(error) => {
+                tracing::error!(error, "configuration not taken up, that of before holds");
+                None
+            }
+        }
     }
 }
 

@@ -7,6 +7,10 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use super::{CliError, error::Exit};
 use crate::config::{self, Purpose, Resolved, SECTIONS, Scope, Setting, Sources};
 
+/// The settings that say where a server is, and where its `CacheAdmin` is.
+const ADDRESS: &str = "address";
+const ADMIN_ADDRESS: &str = "admin-address";
+
 /// Flags for the settings that a command reads, as they were given.
 #[derive(Debug, Clone)]
 pub(crate) struct SettingArgs<T> {
@@ -16,8 +20,8 @@ pub(crate) struct SettingArgs<T> {
 
 /// Which settings a command reads.
 pub(crate) trait Takes {
-    /// Whether it reads those of a scope.
-    fn takes(scope: Scope) -> bool;
+    /// Whether it reads this one.
+    fn takes(setting: &Setting) -> bool;
     /// The flag without which those of a scope mean nothing.
     fn needs(_scope: Scope) -> Option<&'static str> {
         None
@@ -29,7 +33,7 @@ pub(crate) trait Takes {
 pub(crate) struct All;
 
 impl Takes for All {
-    fn takes(_scope: Scope) -> bool {
+    fn takes(_setting: &Setting) -> bool {
         true
     }
 }
@@ -39,8 +43,28 @@ impl Takes for All {
 pub(crate) struct Calls;
 
 impl Takes for Calls {
-    fn takes(scope: Scope) -> bool {
-        matches!(scope, Scope::File | Scope::Client)
+    fn takes(setting: &Setting) -> bool {
+        setting.scope == Scope::File || setting.key == ADDRESS
+    }
+}
+
+/// Where the `CacheAdmin` of a replica is.
+#[derive(Debug, Clone)]
+pub(crate) struct CallsAdmin;
+
+impl Takes for CallsAdmin {
+    fn takes(setting: &Setting) -> bool {
+        setting.scope == Scope::File || setting.key == ADMIN_ADDRESS
+    }
+}
+
+/// Where a server is, and where its `CacheAdmin` is.
+#[derive(Debug, Clone)]
+pub(crate) struct CallsEither;
+
+impl Takes for CallsEither {
+    fn takes(setting: &Setting) -> bool {
+        Calls::takes(setting) || CallsAdmin::takes(setting)
     }
 }
 
@@ -49,8 +73,8 @@ impl Takes for Calls {
 pub(crate) struct CallsOrOpens;
 
 impl Takes for CallsOrOpens {
-    fn takes(scope: Scope) -> bool {
-        matches!(scope, Scope::File | Scope::Client | Scope::Database)
+    fn takes(setting: &Setting) -> bool {
+        Calls::takes(setting) || setting.scope == Scope::Database
     }
 
     fn needs(scope: Scope) -> Option<&'static str> {
@@ -78,7 +102,7 @@ impl<T> SettingArgs<T> {
 
 fn taken<T: Takes>() -> impl Iterator<Item = (&'static str, &'static Setting)> {
     let all = SECTIONS.iter().flat_map(|section| section.settings.iter().map(|setting| (section.title, setting)));
-    all.filter(|(_, setting)| T::takes(setting.scope))
+    all.filter(|(_, setting)| T::takes(setting))
 }
 
 impl<T: Takes> Args for SettingArgs<T> {

@@ -7,14 +7,14 @@ use larder_proto::{
     google_type::Money,
 };
 use prost_types::Timestamp;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::{
     CliError, amount,
     error::Exit,
     output::{Output, note, plain},
+    table::{Side, Table, cut},
 };
-use crate::json::to_json;
+use crate::json::{message_to_json, to_json};
 
 /// Columns of a name, and of categories, in a table; what is longer is cut.
 const WIDEST: usize = 44;
@@ -23,6 +23,13 @@ const WIDEST: usize = 44;
 pub(crate) fn json(out: &mut Output, product: &Product) -> Result<(), CliError> {
     let line =
         to_json(product).map_err(|error| CliError::new(Exit::Internal, format!("cannot write JSON: {error}")))?;
+    out.line(&line)
+}
+
+/// Prints a message of the contract, which is named in full, as one line of JSON.
+pub(crate) fn message(out: &mut Output, name: &str, message: &impl prost::Message) -> Result<(), CliError> {
+    let line = message_to_json(name, message)
+        .map_err(|error| CliError::new(Exit::Internal, format!("cannot write JSON: {error}")))?;
     out.line(&line)
 }
 
@@ -55,29 +62,25 @@ pub(crate) fn block(out: &mut Output, product: &Product) -> Result<(), CliError>
 
 /// Prints products as rows of a table, with a head.
 pub(crate) fn table(out: &mut Output, products: &[Product]) -> Result<(), CliError> {
-    let mut rows = vec![["ID", "NAME", "PRICE", "IN STOCK", "CATEGORIES"].map(str::to_owned)];
-    rows.extend(products.iter().map(|product| {
-        [
+    // Prices are compared by their ends.
+    let mut table = Table::new([
+        (Side::Left, "ID"),
+        (Side::Left, "NAME"),
+        (Side::Right, "PRICE"),
+        (Side::Left, "IN STOCK"),
+        (Side::Left, "CATEGORIES"),
+    ]);
+    for product in products {
+        table.row([
             plain(&product.id).into_owned(),
-            cut(&plain(&product.name)),
+            cut(&plain(&product.name), WIDEST),
             price(product.price.as_ref()),
             yes_or_no(product.in_stock).to_owned(),
-            cut(&plain(&product.categories.join(", "))),
-        ]
-    }));
-    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2), width(3)];
-    for row in &rows {
-        let mut line = String::new();
-        for (number, cell) in row.iter().enumerate() {
-            let padding = widths.get(number).map_or(0, |width| width - cell.width());
-            // Prices are compared by their ends.
-            let (before, after) = if number == 2 { (padding, 0) } else { (0, padding) };
-            line.extend(std::iter::repeat_n(' ', before));
-            line.push_str(cell);
-            line.extend(std::iter::repeat_n(' ', after + 2));
-        }
-        out.line(line.trim_end())?;
+            cut(&plain(&product.categories.join(", ")), WIDEST),
+        ]);
+    }
+    for line in table.lines() {
+        out.line(&line)?;
     }
     Ok(())
 }
@@ -108,7 +111,8 @@ pub(crate) fn cache(info: Option<&CacheInfo>, counts: Option<&CacheCounts>) {
     note(&text);
 }
 
-fn price(price: Option<&Money>) -> String {
+/// A price with its currency; empty where there is none.
+pub(crate) fn price(price: Option<&Money>) -> String {
     price.map_or_else(String::new, |money| format!("{} {}", plain(&money.currency_code), amount::show(money)))
 }
 
@@ -118,34 +122,4 @@ fn time(time: Option<&Timestamp>) -> String {
 
 fn yes_or_no(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
-}
-
-/// A text that fits into its column.
-fn cut(text: &str) -> String {
-    if text.width() <= WIDEST {
-        return text.to_owned();
-    }
-    let mut shown = String::new();
-    let mut width = 0;
-    for c in text.chars() {
-        width += c.width().unwrap_or(0);
-        if width >= WIDEST {
-            break;
-        }
-        shown.push(c);
-    }
-    shown.push('…');
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_and_wide_text_is_cut_to_its_column() {
-        assert_eq!(cut("short"), "short");
-        assert_eq!(cut(&"x".repeat(80)).width(), WIDEST);
-        assert!(cut(&"茶".repeat(80)).width() <= WIDEST);
-    }
 }

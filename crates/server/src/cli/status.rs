@@ -29,20 +29,24 @@ pub(crate) fn failure(status: &Status) -> CliError {
         Some(delay) => Some(format!("try again in {}", show_duration(delay))),
         None => hint(status.code()).map(str::to_owned),
     };
-    CliError::Failed(Failure { exit: exit(status.code()), message, details: lines, hint })
+    let exit = if is_loss(status) { Exit::Unavailable } else { exit(status.code()) };
+    CliError::Failed(Failure { exit, message, details: lines, hint })
 }
 
 /// An error in one line.
 pub(crate) fn text(status: &Status) -> String {
     let message = match status.message() {
         "" => "no message",
-        // Errors of the service say why; those of the transport carry no details and speak of its inner workings.
-        _ if status.code() == Code::Unknown && status.details().is_empty() => {
-            return "the connection was lost".to_owned();
-        }
+        _ if is_loss(status) => return "the connection was lost".to_owned(),
         message => message,
     };
     format!("{}: {}", name(status.code()), plain(message))
+}
+
+/// Whether it is the connection that failed. Errors of the service say why; those of the transport carry no details and speak
+/// of its inner workings.
+fn is_loss(status: &Status) -> bool {
+    status.code() == Code::Unknown && status.details().is_empty()
 }
 
 /// When the server wants to be asked again.
@@ -139,6 +143,12 @@ mod tests {
             text,
             "larder: INVALID_ARGUMENT: the server refuses the request\n  page_size: must not be \\u{1b}negative"
         );
+    }
+
+    #[test]
+    fn a_lost_connection_is_a_server_that_is_away() {
+        let (exit, text) = shown(&Status::unknown("h2 protocol error: broken pipe"));
+        assert_eq!((exit, text.as_str()), (Exit::Unavailable, "larder: the connection was lost"));
     }
 
     #[test]

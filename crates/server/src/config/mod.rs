@@ -8,6 +8,7 @@ mod check;
 mod error;
 mod file;
 mod mask;
+mod reload;
 mod render;
 mod resolve;
 mod server;
@@ -23,6 +24,7 @@ use larder_cache::{CacheConfig, SharedConfig};
 use larder_storage::StorageConfig;
 
 pub use error::{ConfigError, ConfigErrors, Origin};
+pub use reload::Changes;
 pub use render::{effective_json, effective_text, example, markdown};
 pub use resolve::{Effective, Purpose, Resolved, Sources, resolve};
 pub use server::{Connections, Deadlines, Limits, LogConfig, LogFormat, ServerConfig};

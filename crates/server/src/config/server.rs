@@ -34,6 +34,10 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Who may watch products.
     pub watch: WatchConfig,
+    /// How many of the products that all replicas read most are read before this one is ready.
+    pub warm_on_start: usize,
+    /// How long that may take.
+    pub warm_timeout: Duration,
     /// How long things may take.
     pub deadlines: Deadlines,
     /// How connections are kept.
@@ -115,6 +119,8 @@ impl Default for ServerConfig {
                 connections: 8_192,
             },
             watch: WatchConfig::default(),
+            warm_on_start: 1_000,
+            warm_timeout: Duration::from_secs(5),
             deadlines: Deadlines {
                 request_default: Duration::from_secs(30),
                 request_max: Duration::from_mins(5),

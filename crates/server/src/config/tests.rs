@@ -185,18 +185,49 @@ fn a_variable_that_is_not_text_is_an_error() {
 fn unknown_variables_are_warned_of() {
     let environment = [
         ("LARDER_L1_ENTRYS", "1"),
-        ("LARDER_ADMIN_LISTEN", "127.0.0.1:1"),
-        ("LARDER_HTTP_LISTEN", "127.0.0.1:1"),
         ("LARDER_SERVICE_HOST", "10.0.0.1"),
         ("LARDER_PORT", "tcp://10.0.0.1:50051"),
         ("LARDER_PORT_50051_TCP", "tcp://10.0.0.1:50051"),
         ("LARDERS", "x"),
     ];
     let warnings = resolve(&sources(&environment, &[]), Purpose::Serve).unwrap().warnings;
-    assert_eq!(warnings.len(), 3, "{warnings:?}");
-    assert!(warnings[0].contains("LARDER_ADMIN_LISTEN") && warnings[0].contains("does not have it yet"));
-    assert!(warnings[1].contains("LARDER_HTTP_LISTEN"));
-    assert!(warnings[2].contains("did you mean LARDER_L1_ENTRIES?"), "{warnings:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("did you mean LARDER_L1_ENTRIES?"), "{warnings:?}");
+}
+
+#[test]
+fn secrets_of_webhooks_are_read_and_not_shown() {
+    let one = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let set = |text: &str| resolve(&sources(&[("LARDER_WEBHOOK_SECRETS", text)], &[]), Purpose::Serve);
+    let resolved = set(&format!("{one}, {one}")).unwrap();
+    assert_eq!(resolved.config.events.webhook.secrets.len(), 2);
+    let shown =
+        [effective_text(&resolved.effective), effective_json(&resolved.effective), format!("{:?}", resolved.config)];
+    assert!(shown.iter().all(|shown| shown.contains("***") && !shown.contains("MfKQ9")), "{shown:?}");
+    assert!(set("none").unwrap().config.events.webhook.secrets.is_empty());
+    for (text, reason) in [
+        ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "a secret without whsec_"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,", "a secret without whsec_"),
+        ("whsec_?", "a secret that is not base64"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaQ", "a secret of 23 bytes"),
+        (&format!("whsec_{}", "AAAA".repeat(22)), "a secret of 66 bytes"),
+        (&[one; 9].join(","), "too many secrets"),
+    ] {
+        let found = set(text).unwrap_err().0;
+        assert!(found.len() == 1 && found[0].reason.starts_with(reason), "{text}: {found:?}");
+        assert_eq!(found[0].value.as_deref(), Some("***"));
+    }
+}
+
+#[test]
+fn a_queue_needs_redis() {
+    let found = errors(&sources(&[("LARDER_QUEUE_STREAM", "events")], &[]));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].name.as_str(), found[0].reason.as_str()), ("queue-stream", "a queue without Redis"));
+    let environment = [("LARDER_QUEUE_STREAM", "events"), ("REDIS_URL", "redis://127.0.0.1/0")];
+    let resolved = resolve(&sources(&environment, &[]), Purpose::Serve).unwrap();
+    assert_eq!(resolved.config.events.queue.stream.as_deref(), Some("events"));
+    assert_eq!(errors(&sources(&[("LARDER_QUEUE_GROUP", "a b")], &[])).len(), 1);
 }
 
 #[test]
@@ -288,4 +319,25 @@ fn the_table_of_the_readme_is_in_sync_and_names_every_setting() {
     }
     let readme = include_str!("../../../../README.md");
     assert!(readme.contains(markdown.trim_end()), "put the output of `larder config --markdown` into README.md again");
+}
+
+#[test]
+fn a_later_reading_is_taken_up_as_far_as_it_goes() {
+    let read = |environment: &[(&str, &str)]| resolve(&sources(environment, &[]), Purpose::Serve).unwrap();
+    let mut running = read(&[("LARDER_TTL_ITEM", "10m"), ("LARDER_WORKERS", "2"), ("REDIS_URL", "redis://u:secret@h")]);
+    let later = read(&[("LARDER_TTL_ITEM", "5m"), ("LARDER_WORKERS", "4"), ("REDIS_URL", "redis://u:other@host")]);
+    let changes = running.take_up(&later).unwrap();
+    assert_eq!(changes.applied, ["ttl-item = 5m (was 10m)"]);
+    assert_eq!(running.config.cache.policies.item.ttl, Duration::from_mins(5));
+    assert_eq!(running.config.server.workers, 2);
+    let waiting = changes.waiting.join(", ");
+    assert!(waiting.contains("workers = 4 (was 2)") && waiting.contains("redis-url"), "{waiting}");
+    assert!(!waiting.contains("secret") && !waiting.contains("other"), "{waiting}");
+    let again = running.take_up(&later).unwrap();
+    assert_eq!((again.applied.len(), again.waiting.len()), (0, 2), "what waits is told again");
+
+    let longer = read(&[("LARDER_TTL_ITEM", "2h"), ("LARDER_CHANGE_RETENTION", "3h")]);
+    let refused = running.take_up(&longer).unwrap_err();
+    assert!(refused.starts_with("ttl-item: "), "the change log is kept for an hour until the restart: {refused}");
+    assert_eq!(running.config.cache.policies.item.ttl, Duration::from_mins(5));
 }

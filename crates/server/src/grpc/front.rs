@@ -63,6 +63,7 @@ pub(super) const ADMIN: &str = "/larder.admin.v1.CacheAdmin/";
 pub(super) const IMPORT: &str = "/larder.catalog.v1.ProductCatalog/ImportProducts";
 pub(super) const WATCH: &str = "/larder.catalog.v1.ProductCatalog/WatchProducts";
 pub(super) const WATCH_STATS: &str = "/larder.admin.v1.CacheAdmin/WatchStats";
+pub(super) const WARM: &str = "/larder.admin.v1.CacheAdmin/WarmCache";
 const LONGEST_REQUEST_ID: usize = 128;
 
 impl Front {
@@ -192,7 +193,7 @@ impl Future for Call {
 
 /// Whether a method may take any time.
 fn streams(path: &str) -> bool {
-    path == IMPORT || path == WATCH || path == WATCH_STATS
+    [IMPORT, WATCH, WATCH_STATS, WARM].contains(&path)
 }
 
 fn answer(status: Status) -> Answer {

@@ -263,6 +263,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_database_that_went_back_has_lost_is_not_seen() {
+        let states = [(0, true, 100), (0, true, 200), (0, false, 300), (0, true, 400), (1, true, 100), (1, false, 200)];
+        let (history, writes) = history(&states);
+        assert_eq!(history.rewind(0, Seen::Present(writes[1]), at(250)), 2);
+        assert_eq!(wrong(&history, &read(0, Seen::Present(writes[1]), 9_000)), None);
+        for lost in [Seen::Present(writes[3]), Seen::Absent] {
+            assert!(wrong(&history, &read(0, lost, 9_000)).is_some(), "{lost:?}");
+        }
+        assert_eq!(history.rewind(1, Seen::Absent, at(90)), 2, "it was never there");
+        assert_eq!(wrong(&history, &read(1, Seen::Present(writes[4]), 150)), Some(Wrong::Invented));
+        assert_eq!(wrong(&history, &read(1, Seen::Absent, 9_000)), None);
+        let next = history.begin(0, 1, true, at(500));
+        assert_eq!(wrong(&history, &read(0, Seen::Present(next), 9_000)), None);
+    }
+
+    #[test]
     fn a_token_is_kept_within_the_bound_for_its_own_key_and_for_others() {
         let (history, writes) = history(&[(0, true, 100), (0, true, 200), (1, true, 300)]);
         let old = || read(0, Seen::Present(writes[0]), 400);

@@ -7,10 +7,11 @@ use larder_proto::catalog::GetProductRequest;
 
 use super::replicas::everything;
 use crate::{
-    history::{Seen, Write},
+    history::Seen,
     probe,
     product::{self, seen},
-    stage::{Report, Setup, Stage, wait},
+    report::Report,
+    stage::{Setup, Stage, wait},
     world::REPLICAS,
 };
 
@@ -20,8 +21,9 @@ const BACK: Duration = Duration::from_secs(30);
 
 pub(super) async fn restarts(setup: &Setup) -> anyhow::Result<Report> {
     // What is not written at once stays unwritten for a while.
-    let delay = ("wal_writer_delay".to_owned(), "10s".to_owned());
-    let mut stage = setup.stage_with(|plan| plan.postgres.push(delay)).await?;
+    let unwritten = [("wal_writer_delay", "10s"), ("autovacuum_naptime", "1h")];
+    let unwritten = unwritten.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut stage = setup.stage_with(|plan| plan.postgres.extend(unwritten)).await?;
     stage.start_load().await;
     wait(Duration::from_secs(2)).await;
     for killed in [false, true] {
@@ -35,7 +37,7 @@ pub(super) async fn restarts(setup: &Setup) -> anyhow::Result<Report> {
             stage.shop.history.forget_tokens();
         }
         // What is under way with an old token ends.
-        wait(Duration::from_secs(3)).await;
+        stage.shop.ended_before(stage.shop.now()).await;
         let mended = stage.shop.tally.figures();
         wait(Duration::from_secs(3)).await;
         let end = stage.shop.tally.figures();
@@ -47,11 +49,13 @@ pub(super) async fn restarts(setup: &Setup) -> anyhow::Result<Report> {
     }
     // A commit that is flushed takes those before it along: from here on nobody else writes.
     stage.stop_load().await;
+    stage.must_keep_its_rate();
     let mut lost = 0;
-    for _ in 0..setup.count(3, 8) {
+    let kills = setup.count(3, 8);
+    for _ in 0..kills {
         lost += lose(&mut stage).await?;
     }
-    stage.note(format!("{lost} commits lost"));
+    stage.did(format!("restarted, killed {} times, {lost} commits lost", 1 + kills));
     stage.must(lost > 0, "the database lost nothing, so that nothing was tested");
     Ok(stage.end().await)
 }
@@ -70,7 +74,7 @@ async fn lose(stage: &mut Stage) -> anyhow::Result<usize> {
     }
     for write in &writes {
         for replica in 0..REPLICAS {
-            shown(stage, *write, replica).await?;
+            probe::until_seen(&stage.shop, *write, replica).await?;
         }
     }
     stage.world.postgres.kill();
@@ -99,21 +103,9 @@ async fn lose(stage: &mut Stage) -> anyhow::Result<usize> {
     Ok(lost)
 }
 
-/// Waits until a replica shows a write.
-async fn shown(stage: &Stage, write: Write, replica: usize) -> anyhow::Result<()> {
-    let begin = stage.shop.now();
-    while stage.shop.get(write.key, replica, None).await != Some(Seen::Present(write)) {
-        if stage.shop.now() > begin + BACK {
-            bail!("{write:?} was not seen on replica {}", replica + 1);
-        }
-        wait(Duration::from_millis(1)).await;
-    }
-    Ok(())
-}
-
 /// Waits until every replica has looked at the database since it came back: nothing that was proven before is left, and
 /// what is served is not stale.
-async fn back(stage: &Stage) -> anyhow::Result<()> {
+pub(super) async fn back(stage: &Stage) -> anyhow::Result<()> {
     let begin = stage.shop.now();
     wait(stage.shop.history.bound()).await;
     for replica in 0..REPLICAS {

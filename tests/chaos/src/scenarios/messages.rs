@@ -5,7 +5,10 @@ use std::time::Duration;
 use larder_test_servers::{Faults, Proxy};
 use tokio::time::Instant;
 
-use crate::stage::{Report, Setup, Stage, wait};
+use crate::{
+    report::Report,
+    stage::{Setup, Stage, wait},
+};
 
 /// The server's default for `LARDER_L2_LEASE`: nobody waits longer for another replica's load.
 const LEASE: Duration = Duration::from_secs(3);
@@ -15,24 +18,32 @@ const SLACK: Duration = Duration::from_secs(1);
 pub(super) async fn messages(setup: &Setup) -> anyhow::Result<Report> {
     let mut stage = setup.quiet_stage().await?;
     stage.start_load().await;
-    let end = Instant::now() + setup.seconds(10, 20);
+    stage.stay_healthy(setup).await;
+    let end = Instant::now() + setup.seconds(8, 20);
     let mut cut = 0;
     while Instant::now() < end {
         cut += stage.world.proxies().iter().map(Proxy::cut_subscribers).sum::<usize>();
         wait(Duration::from_secs(2)).await;
     }
+    stage.must_keep_its_hits("while subscribers were cut");
     let length = setup.seconds(8, 20);
-    stage.with_faults(Faults { push_drop: 0.01, ..Faults::default() }, length).await;
-    stage.with_faults(Faults { push_drop: 1.0, ..Faults::default() }, length).await;
-    let late = Faults { push_delay: Duration::from_secs(5), ..Faults::default() };
-    stage.with_faults(late, length).await;
-    let wild = Faults { push_duplicate: 0.2, push_swap: 0.2, push_drop: 0.1, ..Faults::default() };
-    stage.with_faults(wild, length).await;
-    stage.with_faults(Faults { subscriber_black_hole: true, ..Faults::default() }, length).await;
+    for (faults, meanwhile) in [
+        (Faults { push_drop: 0.01, ..Faults::default() }, "while one message in a hundred was lost"),
+        (Faults { push_drop: 1.0, ..Faults::default() }, "while all messages were lost"),
+        (Faults { push_delay: Duration::from_secs(5), ..Faults::default() }, "while messages were 5 s late"),
+        (
+            Faults { push_duplicate: 0.2, push_swap: 0.2, push_drop: 0.1, ..Faults::default() },
+            "while messages were doubled, swapped and lost",
+        ),
+        (Faults { subscriber_black_hole: true, ..Faults::default() }, "while subscribers heard nothing at all"),
+    ] {
+        stage.with_faults(faults, length).await;
+        stage.must_keep_its_hits(meanwhile);
+    }
     stage.stop_load().await;
     let lost: u64 = counted(&stage, |proxy| proxy.counts().pushes_dropped);
     let delayed = counted(&stage, |proxy| proxy.counts().pushes_delayed);
-    stage.note(format!("{cut} subscribers cut, {lost} messages lost, {delayed} late"));
+    stage.did(format!("{cut} subscribers cut, {lost} messages lost, {delayed} late"));
     stage.must(cut > 0 && lost > 0 && delayed > 0, "no message was hurt");
     stage.must_be_without_errors();
     stage.must_keep_its_rate();
@@ -81,7 +92,7 @@ pub(super) async fn only_replays(setup: &Setup) -> anyhow::Result<Report> {
 
 fn must_have_replayed(stage: &mut Stage) {
     let replayed = counted(stage, |proxy| proxy.counts().replayed);
-    stage.note(format!("{replayed} frames replayed"));
+    stage.did(format!("{replayed} frames replayed"));
     stage.must(replayed > 0, "no frame was replayed");
 }
 

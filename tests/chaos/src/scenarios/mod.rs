@@ -1,15 +1,21 @@
 //! What is done to the cluster while it is read and written.
 
+mod aborted;
+mod backup;
 mod calm;
+pub(crate) mod clocks;
 mod database;
+mod fills;
 mod messages;
 mod outsiders;
 mod redis;
 mod replicas;
+mod snapshots;
+mod watch;
 
 use clap::ValueEnum;
 
-use crate::stage::{Report, Setup};
+use crate::{report::Report, stage::Setup};
 
 /// A scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,8 +48,20 @@ pub(crate) enum Scenario {
     Stampede,
     /// `PostgreSQL` restarted, and killed with commits that it had not written: nothing is served that it lost
     Postgres,
-    /// A replica stopped (SIGSTOP) for 5 s: 0 wrong
+    /// `PostgreSQL` put back from a base backup: nothing is served that it no longer has, tokens of the lost life are refused
+    BaseBackup,
+    /// A replica stopped (SIGSTOP) for 5 s: 0 wrong, and the others are as fast as ever
     ReplicaPaused,
+    /// Writers killed between commit and publish: every change visible everywhere within 1 s
+    AbortedWriters,
+    /// The clock of one replica 10 minutes ahead, then behind: as fast as ever
+    Clocks,
+    /// Loads and fills held back while the product is changed, deleted or created again: 0 stale, 0 come back, 0 not found
+    LateFills,
+    /// Batches with `same_snapshot` while transactions move stock between products: the sum is right every time
+    SameSnapshot,
+    /// Streams of changes cut and resumed on other replicas: no change missed, none told twice
+    Watch,
     /// Written on one replica, read on another with the token, by every call: the new state every time
     Tokens,
 }
@@ -80,6 +98,12 @@ impl Scenario {
             Self::OpenTransaction => outsiders::open_transaction(setup).await,
             Self::Stampede => replicas::stampede(setup).await,
             Self::Postgres => database::restarts(setup).await,
+            Self::BaseBackup => backup::put_back(setup).await,
+            Self::AbortedWriters => aborted::writers(setup).await,
+            Self::Clocks => clocks::wrong(setup).await,
+            Self::LateFills => fills::late(setup).await,
+            Self::SameSnapshot => snapshots::same(setup).await,
+            Self::Watch => watch::resumed(setup).await,
             Self::ReplicaPaused => replicas::paused(setup).await,
             Self::Tokens => calm::tokens(setup).await,
         }

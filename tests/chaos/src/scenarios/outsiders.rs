@@ -7,8 +7,9 @@ use crate::{
     probe,
     product::{self, LOADED},
     psql::Psql,
+    report::Report,
     shop::Shop,
-    stage::{Report, Setup, wait},
+    stage::{Setup, wait},
     world::REPLICAS,
 };
 
@@ -22,8 +23,11 @@ pub(super) async fn psql(setup: &Setup) -> anyhow::Result<Report> {
     let mut stage = setup.stage().await?;
     let mut session = stage.world.psql().await?;
     stage.start_load().await;
-    probe::typed(&stage.shop, &mut session, setup.count(300, 1_000)).await?;
+    let count = setup.count(300, 1_000);
+    probe::typed(&stage.shop, &mut session, count).await?;
     stage.stop_load().await;
+    stage.must_keep_its_rate();
+    stage.did(format!("{count} changes typed"));
     let typed = stage.shop.tally.figures().delay;
     stage.must(typed.p99 < SEEN_P99, format!("p99 of a change seen everywhere: {:?}", typed.p99));
 
@@ -57,7 +61,7 @@ pub(super) async fn psql(setup: &Setup) -> anyhow::Result<Report> {
                 }
             }
         }
-        stage.note(format!("UPDATE {} of {rows} rows took {:.1?}", round + 1, committed.saturating_sub(begun)));
+        stage.did(format!("UPDATE {} of {rows} rows took {:.1?}", round + 1, committed.saturating_sub(begun)));
     }
     stage.must_be_without_errors();
     Ok(stage.end().await)
@@ -68,7 +72,8 @@ pub(super) async fn open_transaction(setup: &Setup) -> anyhow::Result<Report> {
     let mut session = stage.world.psql().await?;
     create(&stage.shop, &mut session).await?;
     stage.start_load().await;
-    let shop = Arc::clone(&stage.shop);
+    stage.stay_healthy(setup).await;
+    let (shop, length) = (Arc::clone(&stage.shop), setup.seconds(8, 60));
     let (held, undone) = (KEYS.start, KEYS.start + 1);
     for (key, end) in [(held, "COMMIT"), (undone, "ROLLBACK")] {
         let write = shop.history.begin(key, WRITER, true, shop.now());
@@ -76,7 +81,7 @@ pub(super) async fn open_transaction(setup: &Setup) -> anyhow::Result<Report> {
         if end == "ROLLBACK" {
             shop.history.refuse(write);
         }
-        let until = shop.now() + setup.seconds(8, 60);
+        let until = shop.now() + length;
         while shop.now() < until {
             for replica in 0..REPLICAS {
                 let seen = shop.get(key, replica, None).await;
@@ -84,6 +89,7 @@ pub(super) async fn open_transaction(setup: &Setup) -> anyhow::Result<Report> {
             }
             wait(Duration::from_millis(20)).await;
         }
+        stage.must_keep_its_hits("while a transaction was open");
         session.run(end).await?;
         if end == "COMMIT" {
             shop.history.acknowledge(write, None, shop.now());
@@ -94,6 +100,7 @@ pub(super) async fn open_transaction(setup: &Setup) -> anyhow::Result<Report> {
         }
     }
     stage.stop_load().await;
+    stage.did(format!("two transactions held open for {length:?} each"));
     stage.must_be_without_errors();
     stage.must_keep_its_rate();
     Ok(stage.end().await)

@@ -2,15 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use larder_proto::catalog::GetProductRequest;
 use larder_test_servers::{Faults, Passage, Replica};
 use tokio::{sync::Barrier, task::JoinSet};
 
+use super::database::back;
 use crate::{
-    product,
+    figures::Percentiles,
+    probe, product,
+    report::Report,
     shop::connect,
-    stage::{Report, Setup, Stage, wait},
+    stage::{Setup, Stage, wait},
     world::REPLICAS,
 };
 
@@ -19,6 +22,13 @@ const WITHOUT_REDIS: usize = 0;
 const WITHOUT_DATABASE: usize = 1;
 /// Connections to each replica that the readers of a cold key share.
 const CONNECTIONS: usize = 4;
+const ALL: [usize; REPLICAS] = [0, 1, 2];
+/// How long a replica is stopped, and how many call it meanwhile.
+const PAUSE: Duration = Duration::from_secs(5);
+const LATE: usize = 20;
+/// What a stopped replica may cost the callers of the others.
+const ELSEWHERE: Duration = Duration::from_millis(50);
+const LOG_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) async fn partitions(setup: &Setup) -> anyhow::Result<Report> {
     let mut stage = setup.stage().await?;
@@ -37,14 +47,17 @@ pub(super) async fn partitions(setup: &Setup) -> anyhow::Result<Report> {
     stage.must(first.errors() == 0, format!("{} calls failed while a replica was without Redis", first.errors()));
     stage.must(first.stale == 0, format!("{} replies were stale while the database was there", first.stale));
 
+    // Who waits for a replica without a database asks nobody else meanwhile.
+    stage.must_keep_its_rate();
+
     stage.world.set_database(WITHOUT_DATABASE, Passage::Silent);
     wait(length).await;
     stage.world.set_database(WITHOUT_DATABASE, Passage::Closed);
     wait(length).await;
     let second = stage.shop.tally.figures();
     stage.world.set_database(WITHOUT_DATABASE, Passage::Open);
-    // Connections that had gone silent are given up first.
-    wait(Duration::from_secs(20)).await;
+    back(&stage).await?;
+    stage.shop.ended_before(stage.shop.now()).await;
     let healed = stage.shop.tally.figures();
     wait(Duration::from_secs(3)).await;
     stage.stop_load().await;
@@ -53,6 +66,7 @@ pub(super) async fn partitions(setup: &Setup) -> anyhow::Result<Report> {
     let elsewhere = |errors: [u64; REPLICAS]| errors.iter().sum::<u64>() - errors[WITHOUT_DATABASE];
     let (reads, writes) = (elsewhere(end.read_errors), elsewhere(end.write_errors));
     stage.must(reads == 0, format!("{reads} reads failed on replicas that had their database"));
+    stage.did(format!("each cut off for {:?}", 2 * length));
     stage.note(format!("{writes} writes failed on replicas that had their database"));
     stage.must(
         (end.stale, end.errors()) == (healed.stale, healed.errors()),
@@ -64,15 +78,40 @@ pub(super) async fn partitions(setup: &Setup) -> anyhow::Result<Report> {
 pub(super) async fn paused(setup: &Setup) -> anyhow::Result<Report> {
     let mut stage = setup.stage().await?;
     stage.start_load().await;
-    for number in 0..setup.count(2, 6) {
-        let replica = &stage.world.replicas()[number % REPLICAS];
-        replica.pause();
-        wait(Duration::from_secs(5)).await;
-        replica.resume();
+    let (times, mut waited) = (setup.count(2, 6), Vec::new());
+    let mut elsewhere = Percentiles::default();
+    for number in 0..times {
+        let paused = number % REPLICAS;
+        let others = probe::others(paused);
+        // A balancer would do so; a few go to it all the same and are answered late.
+        stage.aim(&others);
+        stage.shop.tally.reset_latencies();
+        stage.world.replicas()[paused].pause();
+        let mut late = JoinSet::new();
+        for key in 0..LATE {
+            let shop = Arc::clone(&stage.shop);
+            late.spawn(async move { shop.get(key, paused, None).await });
+        }
+        wait(PAUSE).await;
+        let seen = stage.shop.tally.latency_of(&others);
+        elsewhere = if seen.p99 > elsewhere.p99 { seen } else { elsewhere };
+        waited.push(late.len());
+        stage.world.replicas()[paused].resume();
+        stage.aim(&ALL);
+        late.join_all().await;
         wait(Duration::from_secs(3)).await;
     }
     stage.stop_load().await;
+    stage.did(format!("a replica stopped for {PAUSE:?} {times} times"));
+    stage.note(format!("reads elsewhere meanwhile: p99 {:.1?}, max {:.1?}", elsewhere.p99, elsewhere.max));
+    stage.must(
+        elsewhere.p99 < ELSEWHERE,
+        format!("p99 of reads elsewhere, while a replica was stopped: {:?}", elsewhere.p99),
+    );
+    let waiting = waited.iter().all(|waiting| *waiting == LATE);
+    stage.must(waiting, format!("calls of stopped replicas that waited: {waited:?} rather than {LATE}"));
     stage.must_be_without_errors();
+    stage.must_keep_its_rate();
     Ok(stage.end().await)
 }
 
@@ -80,25 +119,43 @@ pub(super) async fn stampede(setup: &Setup) -> anyhow::Result<Report> {
     let log = ("log_statement".to_owned(), "all".to_owned());
     let mut stage = setup.stage_with(|plan| plan.postgres.push(log)).await?;
     let mut session = stage.world.psql().await?;
-    for round in 0..setup.count(3, 10) {
+    let (rounds, readers) = (setup.count(3, 10), setup.count(2_000, 5_000));
+    for round in 0..rounds {
         let id = format!("cold-{round}-key");
         session.run(&format!("INSERT INTO products (id, name) VALUES ('{id}', 'Cold')")).await?;
         // Until every replica has learned of it, none may take what another one read.
-        wait(stage.shop.history.bound()).await;
-        let failed = crowd(&stage, &id, setup.count(2_000, 5_000)).await?;
-        // PostgreSQL writes its log a moment later.
-        wait(Duration::from_millis(500)).await;
-        let log = stage.world.postgres.log();
+        stage.shop.look_everywhere().await?;
+        let failed = crowd(&stage, &id, readers).await?;
+        // Whatever was asked before this stands before it in PostgreSQL's log.
+        let mark = format!("all of {id} is asked");
+        session.run(&format!("SELECT '{mark}'")).await?;
+        let log = logged(&stage, &mark).await?;
         let queries: Vec<_> = log.lines().filter(|line| line.contains("parameters: ") && line.contains(&id)).collect();
         stage.note(format!("{id}: {}", queries.len()));
         stage.must(queries.len() == 1, format!("{} queries for {id}:\n    {}", queries.len(), queries.join("\n    ")));
         stage.must(failed == 0, format!("{failed} readers of {id} failed"));
     }
+    stage.did(format!("{rounds} times {readers} readers of one cold key"));
     // The key is not in the history, and something must be.
     for replica in 0..REPLICAS {
         stage.shop.get(0, replica, None).await;
     }
     Ok(stage.end().await)
+}
+
+/// PostgreSQL's log, when something has been written into it.
+async fn logged(stage: &Stage, text: &str) -> anyhow::Result<String> {
+    let begin = stage.shop.now();
+    loop {
+        let log = stage.world.postgres.log();
+        if log.contains(text) {
+            return Ok(log);
+        }
+        if stage.shop.now() > begin + LOG_LIMIT {
+            bail!("PostgreSQL does not log: {text}");
+        }
+        wait(Duration::from_millis(10)).await;
+    }
 }
 
 /// Lets everybody read a product at once, on all replicas, and returns how many failed.

@@ -4,6 +4,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,11 @@ use crate::{
 };
 
 const START_LIMIT: Duration = Duration::from_mins(1);
+const LOOK: Duration = Duration::from_millis(10);
+/// So many looks come to one question whether the process still lives.
+const LOOKS: u32 = 20;
+/// The file that is there once a process is ready.
+const READY: &str = "addresses.json";
 /// How many lines of a log tell why a process ended.
 const LAST_LINES: usize = 20;
 /// Writes the process's number where it can be found and becomes the program.
@@ -24,9 +30,10 @@ const NUMBERED: &str = r#"echo $$ >"$0" && exec "$@""#;
 #[derive(Debug)]
 pub struct Replica {
     // Before the directory, so that the process is gone when that is removed.
-    _guardian: Guardian,
+    guardian: Mutex<Option<Guardian>>,
     root: TempDir,
     address: SocketAddr,
+    command: Vec<String>,
 }
 
 impl Replica {
@@ -35,7 +42,7 @@ impl Replica {
     pub async fn start(program: &Path, port: u16, variables: &[(&str, String)]) -> Result<Self, String> {
         let root = TempDir::new("replica");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, if is_free(port) { port } else { free_port() }));
-        let (pid_file, ready, log) = (root.join("pid"), root.join("addresses.json"), root.join("log"));
+        let (pid_file, ready) = (root.join("pid"), root.join(READY));
         let mut command: Vec<String> = vec!["sh".into(), "-c".into(), NUMBERED.into(), text(&pid_file), "env".into()];
         for (name, _) in std::env::vars() {
             if name.starts_with("LARDER_") || name.starts_with("REDIS_") || name == "DATABASE_URL" {
@@ -48,16 +55,25 @@ impl Replica {
         command.push(format!("LARDER_ADDRESSES_FILE={}", text(&ready)));
         command.push(format!("LARDER_DATA_DIR={}", text(root.path())));
         command.extend([text(program), "serve".into()]);
-        let guardian = Guardian::start("TERM", &pid_file, root.path(), &log, &command);
-        let replica = Self { _guardian: guardian, root, address };
-        let begin = Instant::now();
-        while !ready.exists() {
-            if begin.elapsed() > START_LIMIT || replica.pid().is_some_and(|pid| !any_lives(&[pid])) {
-                return Err(replica.last_lines());
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        Ok(replica)
+        let replica = Self { guardian: Mutex::new(None), root, address, command };
+        replica.launch().await.map(|()| replica)
+    }
+
+    /// Starts a process that was killed again, with the same variables on the same port. The error is what it logged.
+    pub async fn restart(&self) -> Result<(), String> {
+        self.kill();
+        self.launch().await
+    }
+
+    /// Kills the process as `kill -9` does.
+    pub fn kill(&self) {
+        let Some(guardian) = self.guardian().take() else {
+            return;
+        };
+        self.signal("KILL");
+        guardian.wait_for_end();
+        // Another process may get its number.
+        let _ = fs::remove_file(self.root.join("pid"));
     }
 
     /// Where it listens.
@@ -95,6 +111,31 @@ impl Replica {
     /// Asks it to end, without waiting.
     pub fn terminate(&self) {
         self.signal("TERM");
+    }
+
+    /// Starts the process and waits until it is ready.
+    async fn launch(&self) -> Result<(), String> {
+        let (pid_file, ready) = (self.root.join("pid"), self.root.join(READY));
+        for old in [&pid_file, &ready] {
+            let _ = fs::remove_file(old);
+        }
+        let guardian = Guardian::start("TERM", &pid_file, self.root.path(), &self.log(), &self.command);
+        *self.guardian() = Some(guardian);
+        let (begin, mut looks) = (Instant::now(), 0_u32);
+        while !ready.exists() {
+            // Asking whether it lives costs more than looking for a file.
+            let asked = looks % LOOKS == LOOKS - 1 && self.pid().is_some_and(|pid| !any_lives(&[pid]));
+            if asked || begin.elapsed() > START_LIMIT {
+                return Err(self.last_lines());
+            }
+            looks += 1;
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    fn guardian(&self) -> MutexGuard<'_, Option<Guardian>> {
+        self.guardian.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn signal(&self, name: &str) {

@@ -11,6 +11,8 @@ pub(super) enum Expect {
     Values(Vec<Vec<u8>>),
     /// What tells whether the connection lives.
     Pong,
+    /// None of Redis: its command was held back, and is answered here.
+    Own,
     /// So many confirmations of subscriptions or of their end.
     Confirmations(usize),
 }

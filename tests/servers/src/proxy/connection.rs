@@ -1,11 +1,6 @@
 //! One connection: what its client asks, what Redis says, and what becomes of it.
 
-use std::{
-    collections::VecDeque,
-    future::pending,
-    io,
-    sync::{Mutex, atomic::Ordering},
-};
+use std::{collections::VecDeque, future::pending, io, sync::Mutex};
 
 use rand::{Rng, rngs::SmallRng};
 use tokio::{
@@ -14,21 +9,21 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::Notify,
     time::{Instant, sleep_until},
 };
 
 use super::{
     Core, Faults, Link,
-    command::{Command, Expect, Unasked},
+    command::{Expect, Unasked},
     delivery::Delivery,
     locked,
+    requests::Requests,
 };
 use crate::resp::{self, Frame, Malformed, Value};
 
-/// The longest command in the old form, a line of words.
-const LONGEST_LINE: usize = 64 << 10;
 /// How much is read at once, at the least.
-const READ: usize = 16 << 10;
+pub(super) const READ: usize = 16 << 10;
 
 /// Passes on what either side says until one of them ends.
 pub(super) async fn run(
@@ -39,10 +34,11 @@ pub(super) async fn run(
     rng: SmallRng,
 ) -> io::Result<()> {
     let state = Mutex::new(State { awaited: VecDeque::new(), rng });
+    let own = Notify::new();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let requests = Requests { core, link, state: &state };
-    let replies = Replies { core, link, state: &state, delivery: Delivery::default(), silent: false };
+    let requests = Requests { core, link, state: &state, own: &own };
+    let replies = Replies { core, link, state: &state, own: &own, delivery: Delivery::default(), silent: false };
     tokio::select! {
         result = requests.run(from_client, to_server) => result,
         result = replies.run(from_server, to_client) => result,
@@ -50,83 +46,9 @@ pub(super) async fn run(
 }
 
 /// What both directions know.
-struct State {
-    awaited: VecDeque<Expect>,
-    rng: SmallRng,
-}
-
-struct Requests<'a> {
-    core: &'a Core,
-    link: &'a Link,
-    state: &'a Mutex<State>,
-}
-
-impl Requests<'_> {
-    async fn run(self, mut client: OwnedReadHalf, mut server: OwnedWriteHalf) -> io::Result<()> {
-        let mut read = Vec::with_capacity(READ);
-        let mut lost = false;
-        while client.read_buf(&mut read).await? > 0 {
-            let length = self.take(&read)?;
-            // Whether the client learns that the server is gone is for the other direction to decide.
-            lost = lost || server.write_all(&read[..length]).await.is_err();
-            read.drain(..length);
-            read.reserve(READ);
-        }
-        Ok(())
-    }
-
-    /// Notes the complete commands, before their replies can come, and returns how many bytes they are.
-    fn take(&self, read: &[u8]) -> Result<usize, Malformed> {
-        let mut at = 0;
-        while let Some(length) = self.take_one(&read[at..])? {
-            at += length;
-        }
-        Ok(at)
-    }
-
-    fn take_one(&self, read: &[u8]) -> Result<Option<usize>, Malformed> {
-        if read.is_empty() {
-            return Ok(None);
-        }
-        if read[0] != b'*' {
-            return match read.iter().position(|&byte| byte == b'\n') {
-                Some(end) => {
-                    let words: Vec<_> =
-                        read[..end].split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
-                    self.note(&words);
-                    Ok(Some(end + 1))
-                }
-                None if read.len() > LONGEST_LINE => Err(Malformed),
-                None => Ok(None),
-            };
-        }
-        let Some(frame) = resp::parse(read)? else {
-            return Ok(None);
-        };
-        let words: Vec<_> = frame.value.elements().iter().filter_map(|word| word.value.text()).collect();
-        self.note(&words);
-        Ok(Some(frame.raw.len()))
-    }
-
-    fn note(&self, words: &[&[u8]]) {
-        // An empty line is no command and has no reply.
-        if words.is_empty() {
-            return;
-        }
-        self.core.count(|counts| counts.commands += 1);
-        let command = Command::read(words);
-        if command.subscribes {
-            self.link.subscribed.store(true, Ordering::Relaxed);
-        }
-        let mut state = locked(self.state);
-        if !command.sets.is_empty() {
-            let mut memory = locked(&self.core.memory);
-            for (key, value) in command.sets {
-                memory.set(key, value, Instant::now().into_std(), &mut state.rng);
-            }
-        }
-        state.awaited.push_back(command.expect);
-    }
+pub(super) struct State {
+    pub(super) awaited: VecDeque<Expect>,
+    pub(super) rng: SmallRng,
 }
 
 /// What a message of the server is.
@@ -141,6 +63,7 @@ struct Replies<'a> {
     core: &'a Core,
     link: &'a Link,
     state: &'a Mutex<State>,
+    own: &'a Notify,
     delivery: Delivery,
     /// Nothing is passed on any more.
     silent: bool,
@@ -151,6 +74,7 @@ impl Replies<'_> {
         let mut read = Vec::with_capacity(READ);
         let mut ended = false;
         loop {
+            self.answer_own();
             let next = self.delivery.next();
             if ended && next.is_none() {
                 if self.is_silent() {
@@ -166,6 +90,7 @@ impl Replies<'_> {
                     read.drain(..length);
                     read.reserve(READ);
                 }
+                () = self.own.notified() => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                     let due = self.delivery.take(Instant::now());
                     client.write_all(&due.bytes).await?;
@@ -188,9 +113,18 @@ impl Replies<'_> {
         let faults = *locked(&self.core.faults);
         while let Some(frame) = resp::parse(&read[at..])? {
             at += frame.raw.len();
+            self.answer_own();
             self.deal(&frame, &faults);
         }
         Ok(at)
+    }
+
+    /// Answers the commands that were held back, as far as those before them are answered.
+    fn answer_own(&mut self) {
+        let mut state = locked(self.state);
+        while state.awaited.pop_front_if(|first| *first == Expect::Own).is_some() {
+            self.delivery.reply(b"+OK\r\n".to_vec(), Instant::now(), false);
+        }
     }
 
     fn deal(&mut self, frame: &Frame<'_>, faults: &Faults) {

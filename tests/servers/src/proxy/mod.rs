@@ -5,6 +5,8 @@ mod connection;
 mod delivery;
 mod faults;
 mod memory;
+mod requests;
+mod traps;
 
 use std::{
     collections::HashMap,
@@ -22,6 +24,8 @@ use tokio::{net::TcpStream, runtime::Runtime, sync::Notify, time::timeout};
 
 pub use faults::{Counts, Faults};
 use memory::Memory;
+use traps::Traps;
+pub use traps::{CaughtPublish, HeldSet, LateSet};
 
 use crate::client::refuse_itself;
 
@@ -92,6 +96,16 @@ impl Proxy {
         *locked(&self.core.counts)
     }
 
+    /// Catches the next PUBLISH, as if its sender's network had gone at that moment.
+    pub fn catch_publish(&self) -> CaughtPublish {
+        locked(&self.core.traps).publish()
+    }
+
+    /// Holds back the next SET of the key whose name ends with a colon and `name`; one with NX is not meant.
+    pub fn hold_set(&self, name: &str) -> HeldSet {
+        HeldSet::new(locked(&self.core.traps).set(name), *locked(&self.core.upstream))
+    }
+
     /// Leads new connections to another server, as a failover does.
     pub fn redirect(&self, upstream: SocketAddr) {
         *locked(&self.core.upstream) = upstream;
@@ -147,6 +161,7 @@ impl Proxy {
             faults: Mutex::default(),
             counts: Mutex::default(),
             memory,
+            traps: Mutex::default(),
             links: Mutex::default(),
         });
         runtime.spawn(accept(Arc::clone(&core), listener, seed));
@@ -170,6 +185,7 @@ struct Core {
     faults: Mutex<Faults>,
     counts: Mutex<Counts>,
     memory: Arc<Mutex<Memory>>,
+    traps: Mutex<Traps>,
     links: Mutex<HashMap<u64, Arc<Link>>>,
 }
 

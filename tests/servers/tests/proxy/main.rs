@@ -6,6 +6,7 @@ mod connections;
 mod pushes;
 mod replays;
 mod replies;
+mod traps;
 
 use std::time::Duration;
 

@@ -10,7 +10,6 @@ mod remote;
 mod report;
 mod resume;
 mod source;
-mod stop;
 mod window;
 
 use std::{
@@ -32,11 +31,11 @@ use super::{
     error::{Exit, Failure},
     output::{Output, plain},
     settings::{CallsOrOpens, SettingArgs},
+    stop::Stop,
 };
 use records::{Record, Records};
 use report::{Counts, Report};
 use source::Source;
-use stop::Stop;
 use window::{Content, Entry, Window};
 
 /// What `larder import --help` says.

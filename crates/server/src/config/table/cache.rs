@@ -78,6 +78,28 @@ pub(super) const MEMORY: &[Setting] = &[
         },
     ),
     Setting::new(
+        "warm-on-start",
+        "LARDER_WARM_ON_START",
+        "1000",
+        "NUMBER",
+        "So many of the products that all replicas read most, as Redis remembers them, are read before this one is ready; 0: none.",
+        |config, text| {
+            config.server.warm_on_start = value::count(text, 0..=10_000)?;
+            Ok(())
+        },
+    ),
+    Setting::new(
+        "warm-timeout",
+        "LARDER_WARM_TIMEOUT",
+        "5s",
+        "DURATION",
+        "How long that may take; then the replica is ready as it is.",
+        |config, text| {
+            config.server.warm_timeout = value::duration_in(text, Duration::from_millis(1)..=Duration::from_mins(10))?;
+            Ok(())
+        },
+    ),
+    Setting::new(
         "max-loads",
         "LARDER_MAX_LOADS",
         "64",

@@ -33,7 +33,7 @@ pub(super) const CLIENT: &[Setting] = &[
         "LARDER_ADMIN_ADDRESS",
         "http://127.0.0.1:50052",
         "URL",
-        "The CacheAdmin of the replica that stats, inspect, hot and invalidate call.",
+        "The CacheAdmin of the replica that stats, top, inspect, hot, invalidate, warm, purge and health --deep call.",
         |config, text| {
             config.client.admin_address = value::url(text)?;
             Ok(())

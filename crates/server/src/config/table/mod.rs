@@ -21,6 +21,14 @@ pub struct Section {
     pub settings: &'static [Setting],
 }
 
+/// How copies are kept, by what they are. A running server takes these up anew on SIGHUP.
+pub(super) const POLICIES: [Section; 4] = [
+    Section { title: "Copies of products", settings: policy::ITEM },
+    Section { title: "Pages of lists", settings: policy::LIST },
+    Section { title: "Pages of searches", settings: policy::SEARCH },
+    Section { title: "That there is no product", settings: policy::NOT_FOUND },
+];
+
 /// Every setting of this release.
 pub const SECTIONS: &[Section] = &[
     Section { title: "The file with the settings", settings: client::FILE },
@@ -28,10 +36,10 @@ pub const SECTIONS: &[Section] = &[
     Section { title: "Database", settings: database::DATABASE },
     Section { title: "Freshness", settings: cache::FRESHNESS },
     Section { title: "Cache in memory", settings: cache::MEMORY },
-    Section { title: "Copies of products", settings: policy::ITEM },
-    Section { title: "Pages of lists", settings: policy::LIST },
-    Section { title: "Pages of searches", settings: policy::SEARCH },
-    Section { title: "That there is no product", settings: policy::NOT_FOUND },
+    POLICIES[0],
+    POLICIES[1],
+    POLICIES[2],
+    POLICIES[3],
     Section { title: "Redis, shared by replicas", settings: redis::REDIS },
     Section { title: "Events of other systems", settings: events::EVENTS },
     Section { title: "Limits", settings: server::LIMITS },

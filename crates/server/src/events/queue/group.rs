@@ -14,7 +14,7 @@ pub(super) struct Group {
     connect_timeout: Duration,
     stream: String,
     dead: String,
-    group: String,
+    name: String,
     consumer: String,
     connection: Option<MultiplexedConnection>,
 }
@@ -67,7 +67,7 @@ impl Group {
             connect_timeout: shared.connect_timeout,
             stream: stream.to_owned(),
             dead: format!("{stream}:dead"),
-            group: group.to_owned(),
+            name: group.to_owned(),
             consumer: consumer.to_owned(),
             connection: None,
         })
@@ -88,7 +88,7 @@ impl Group {
         };
         self.connection = Some(connection);
         let mut create = cmd("XGROUP");
-        create.arg("CREATE").arg(&self.stream).arg(&self.group).arg("0").arg("MKSTREAM");
+        create.arg("CREATE").arg(&self.stream).arg(&self.name).arg("0").arg("MKSTREAM");
         match self.ask::<Value>(&create, COMMAND).await {
             Err(Failure::Redis(error)) if error.code() == Some("BUSYGROUP") => Ok(()),
             done => done.map(drop),
@@ -108,7 +108,7 @@ impl Group {
 
     async fn read(&mut self, after: &str, block: Option<Duration>) -> Result<Vec<Entry>, Failure> {
         let mut command = cmd("XREADGROUP");
-        command.arg("GROUP").arg(&self.group).arg(&self.consumer).arg("COUNT").arg(MOST);
+        command.arg("GROUP").arg(&self.name).arg(&self.consumer).arg("COUNT").arg(MOST);
         if let Some(block) = block {
             command.arg("BLOCK").arg(millis(block));
         }
@@ -121,7 +121,7 @@ impl Group {
     /// there may be more.
     pub(super) async fn claim(&mut self, start: &str, idle: Duration) -> Result<(Option<String>, Vec<Entry>), Failure> {
         let mut command = cmd("XAUTOCLAIM");
-        command.arg(&self.stream).arg(&self.group).arg(&self.consumer).arg(millis(idle)).arg(start);
+        command.arg(&self.stream).arg(&self.name).arg(&self.consumer).arg(millis(idle)).arg(start);
         command.arg("COUNT").arg(MOST);
         let answer = self.ask(&command, COMMAND).await?;
         claimed(answer).ok_or(Failure::Strange("XAUTOCLAIM"))
@@ -130,14 +130,14 @@ impl Group {
     /// Says that entries are dealt with.
     pub(super) async fn acknowledge(&mut self, ids: &[String]) -> Result<(), Failure> {
         let mut command = cmd("XACK");
-        command.arg(&self.stream).arg(&self.group).arg(ids);
+        command.arg(&self.stream).arg(&self.name).arg(ids);
         self.ask::<Value>(&command, COMMAND).await.map(drop)
     }
 
     /// How often an entry was given to a consumer.
     pub(super) async fn deliveries(&mut self, id: &str) -> Result<u64, Failure> {
         let mut command = cmd("XPENDING");
-        command.arg(&self.stream).arg(&self.group).arg(id).arg(id).arg(1);
+        command.arg(&self.stream).arg(&self.name).arg(id).arg(id).arg(1);
         let pending: Vec<(String, String, u64, u64)> = self.ask(&command, COMMAND).await?;
         Ok(pending.first().map_or(0, |&(_, _, _, deliveries)| deliveries))
     }
@@ -152,7 +152,7 @@ impl Group {
         }
         let mut both = redis::pipe();
         both.atomic().add_command(add).ignore();
-        both.cmd("XACK").arg(&self.stream).arg(&self.group).arg(&entry.id).ignore();
+        both.cmd("XACK").arg(&self.stream).arg(&self.name).arg(&entry.id).ignore();
         let connection = self.connection.as_mut().ok_or(Failure::Strange("no connection"))?;
         match timeout(COMMAND, both.exec_async(connection)).await {
             Ok(done) => done.map_err(Failure::Redis),
@@ -163,7 +163,7 @@ impl Group {
     /// Removes the other consumers that have nothing in hand and were not heard of for at least `idle`; returns how many.
     pub(super) async fn forget_consumers(&mut self, idle: Duration) -> Result<u64, Failure> {
         let mut command = cmd("EVAL");
-        command.arg(FORGET).arg(1).arg(&self.stream).arg(&self.group).arg(millis(idle)).arg(&self.consumer);
+        command.arg(FORGET).arg(1).arg(&self.stream).arg(&self.name).arg(millis(idle)).arg(&self.consumer);
         self.ask(&command, COMMAND).await
     }
 

@@ -5,6 +5,7 @@ mod health;
 mod invalidate;
 mod replicas;
 mod stats;
+mod warm;
 
 use std::{pin::Pin, time::Duration};
 
@@ -13,8 +14,8 @@ use larder_proto::admin::{
     self, GetHealthRequest, GetHealthResponse, GetStatsRequest, GetStatsResponse, HotKey, InspectEntryRequest,
     InspectEntryResponse, InvalidateAllRequest, InvalidateAllResponse, InvalidateKeysRequest, InvalidateKeysResponse,
     InvalidatePatternRequest, InvalidatePatternResponse, InvalidateTagsRequest, InvalidateTagsResponse,
-    ListHotKeysRequest, ListHotKeysResponse, PurgeExpiredRequest, PurgeExpiredResponse, Replica, WatchStatsRequest,
-    WatchStatsResponse, cache_admin_server::CacheAdmin,
+    ListHotKeysRequest, ListHotKeysResponse, PurgeExpiredRequest, PurgeExpiredResponse, Replica, WarmCacheRequest,
+    WarmCacheResponse, WatchStatsRequest, WatchStatsResponse, cache_admin_server::CacheAdmin,
 };
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::{Stream, StreamExt as _, wrappers::IntervalStream};
@@ -109,6 +110,7 @@ impl AdminService {
     }
 }
 
+type Warming = Pin<Box<dyn Stream<Item = Result<WarmCacheResponse, Status>> + Send>>;
 type Told = Pin<Box<dyn Stream<Item = Result<WatchStatsResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -205,5 +207,13 @@ impl CacheAdmin for AdminService {
         // Every entry is looked at.
         let purged = tokio::task::spawn_blocking(move || cache.purge_expired()).await;
         Ok(Response::new(PurgeExpiredResponse { purged: purged.map_err(errors::internal)? }))
+    }
+
+    type WarmCacheStream = Warming;
+
+    async fn warm_cache(&self, request: Request<WarmCacheRequest>) -> Result<Response<Warming>, Status> {
+        let (what, at_once) = warm::parse(request.into_inner()).map_err(|violations| errors::invalid(&violations))?;
+        let progress = self.catalog.warm(what, at_once).await;
+        Ok(Response::new(Box::pin(progress.map(|warmed| Ok(warm::to_message(warmed))))))
     }
 }

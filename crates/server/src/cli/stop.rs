@@ -1,17 +1,17 @@
-//! The signals that end an import.
+//! The signals that end a command.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::super::{CliError, error::Exit};
+use super::{CliError, error::Exit};
 
 /// Ctrl-C and SIGTERM.
-pub(super) struct Stop {
+pub(crate) struct Stop {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Stop {
-    pub(super) fn new() -> Result<Self, CliError> {
+    pub(crate) fn new() -> Result<Self, CliError> {
         let refused = |error| CliError::new(Exit::System, format!("the system refuses to tell signals: {error}"));
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(refused)?,
@@ -20,7 +20,7 @@ impl Stop {
     }
 
     /// Waits for the next one; returns the exit code that stands for it.
-    pub(super) async fn asked(&mut self) -> Exit {
+    pub(crate) async fn asked(&mut self) -> Exit {
         tokio::select! {
             _ = self.interrupt.recv() => Exit::Interrupted,
             _ = self.terminate.recv() => Exit::Terminated,

@@ -1,0 +1,154 @@
+//! `CacheAdmin`, on one replica and on three.
+
+mod invalidation;
+mod refusals;
+mod seeing;
+mod warming;
+
+use larder_proto::{
+    admin::{
+        InvalidateAllRequest, InvalidateKeysRequest, InvalidatePatternRequest, InvalidateTagsRequest, Invalidation,
+        cache_admin_client::CacheAdminClient,
+    },
+    catalog::{CacheTier, GetProductRequest, ListProductsRequest, Product, ProductFilter, ReadOptions},
+};
+use larder_test_servers::{Redis, RedisOptions};
+use tonic::transport::Channel;
+
+use crate::harness::{Database, Server, connect, eventually};
+
+/// A client of `CacheAdmin`.
+type Admin = CacheAdminClient<Channel>;
+
+async fn admin(server: &Server) -> Admin {
+    let address = server.running().admin_address().expect("a server with CacheAdmin");
+    Admin::new(connect(address).await)
+}
+
+/// Three replicas over one database and, if there is one, one Redis.
+struct Cluster {
+    replicas: Vec<Server>,
+    admins: Vec<Admin>,
+    redis: Option<Redis>,
+}
+
+impl Cluster {
+    /// With a Redis of its own.
+    async fn sharing(database: &Database) -> Self {
+        let redis = Redis::start(RedisOptions::default()).await;
+        let url = redis.url();
+        let cluster = Self::start(database, Some(&url)).await;
+        for server in &cluster.replicas {
+            let cache = server.running().catalog().cache();
+            eventually("replicas that know each other", async || {
+                cache.bus_connected() == Some(true)
+                    && cache.shared_tier_up() == Some(true)
+                    && cache.replicas().len() == 2
+            })
+            .await;
+        }
+        Self { redis: Some(redis), ..cluster }
+    }
+
+    /// Without Redis.
+    async fn apart(database: &Database) -> Self {
+        Self::start(database, None).await
+    }
+
+    async fn start(database: &Database, redis: Option<&str>) -> Self {
+        let (mut replicas, mut admins) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let server = replica(database, redis).await;
+            admins.push(admin(&server).await);
+            replicas.push(server);
+        }
+        Self { replicas, admins, redis: None }
+    }
+
+    async fn stop(self) {
+        for server in self.replicas {
+            server.stop().await;
+        }
+    }
+}
+
+/// A replica, sharing what Redis has under an address or nothing.
+async fn replica(database: &Database, redis: Option<&str>) -> Server {
+    Server::start_with(database, |config| {
+        config.cache.shared = redis
+            .map(|url| larder_cache::SharedConfig { url: url.to_owned(), ..larder_cache::SharedConfig::default() });
+    })
+    .await
+}
+
+/// A kind of invalidation.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Keys,
+    Tags,
+    Pattern,
+    All,
+}
+
+impl Kind {
+    const EVERY: [Self; 4] = [Self::Keys, Self::Tags, Self::Pattern, Self::All];
+
+    /// Asks for one that touches the product `touched` of the fixtures, and says what became of it.
+    async fn invalidate(self, admin: &mut Admin, dry_run: bool) -> Invalidation {
+        let invalidation = match self {
+            Self::Keys => {
+                let keys = vec!["touched".to_owned()];
+                let asked = admin.invalidate_keys(InvalidateKeysRequest { keys, dry_run, wait: None }).await;
+                asked.map(|reply| reply.into_inner().invalidation)
+            }
+            Self::Tags => {
+                let tags = vec!["copper".to_owned()];
+                let asked = admin.invalidate_tags(InvalidateTagsRequest { tags, dry_run, wait: None }).await;
+                asked.map(|reply| reply.into_inner().invalidation)
+            }
+            Self::Pattern => {
+                let pattern = "product:t?uc{hed,x}".to_owned();
+                let request = InvalidatePatternRequest { pattern, dry_run, wait: None };
+                admin.invalidate_pattern(request).await.map(|reply| reply.into_inner().invalidation)
+            }
+            Self::All => {
+                let asked = admin.invalidate_all(InvalidateAllRequest { dry_run, wait: None }).await;
+                asked.map(|reply| reply.into_inner().invalidation)
+            }
+        };
+        invalidation.expect("an invalidation").expect("what became of it")
+    }
+
+    /// Whether it leaves the copy of the product `other`, which has another tag.
+    fn leaves_other(self) -> bool {
+        !matches!(self, Self::All)
+    }
+}
+
+/// Two products, of which one has a tag.
+async fn stock(server: &Server) {
+    let tagged = |id: &str, tag: &str| Product { tags: vec![tag.to_owned()], ..crate::harness::product(id) };
+    server.import([tagged("touched", "copper"), tagged("other", "iron")]).await;
+}
+
+/// Reads a product until memory answers, so that it has a copy.
+async fn warm(server: &Server, id: &str) {
+    eventually("a copy in memory", async || tier(server, id).await == CacheTier::L1).await;
+}
+
+async fn tier(server: &Server, id: &str) -> CacheTier {
+    server.get(id).await.cache.expect("where it came from").tier()
+}
+
+/// Whether memory alone can answer.
+async fn in_memory(server: &Server, id: &str) -> bool {
+    let read = Some(ReadOptions { cache_only: true, ..ReadOptions::default() });
+    server.client().get_product(GetProductRequest { id: id.to_owned(), read }).await.is_ok()
+}
+
+async fn list(server: &Server, tag: &str) -> CacheTier {
+    let filter = Some(ProductFilter { tag: tag.to_owned(), ..ProductFilter::default() });
+    let request = ListProductsRequest { filter, ..ListProductsRequest::default() };
+    let reply = server.client().list_products(request).await.expect("a list").into_inner();
+    reply.cache.expect("where it came from").tier()
+}
