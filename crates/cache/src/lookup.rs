@@ -52,18 +52,15 @@ impl<V: Value> Cache<V> {
             self.shared().hot.note(&key.name, self.clock().now());
         }
         let mut sought: Vec<Sought<V>> = keys.iter().map(|_| Sought { found: None, copy: None }).collect();
+        // Who wants copies alone has nothing loaded, not even for others.
+        let can_load = !options.cache_only;
         let mut due = Vec::new();
-        self.look_up(&keys, &mut sought, &mut due);
+        self.look_up(&keys, &mut sought, can_load, &mut due);
         let mut away = self.passes().failing();
         if !away && !self.proven() && sought.iter().any(|sought| sought.copy.is_some()) {
             // A look at the change log may prove all of them again, and costs less than a load.
             away = self.pass_now(self.config().staleness_bound / 4).await.is_err();
-            self.look_up(&keys, &mut sought, &mut due);
-        }
-        let load = Arc::new(load);
-        if !due.is_empty() {
-            let load = Arc::clone(&load);
-            self.load_anew(&keys, due, policy, move |numbers| load(numbers));
+            self.look_up(&keys, &mut sought, can_load, &mut due);
         }
         if options.cache_only || (away && !self.proven()) {
             for sought in &mut sought {
@@ -71,6 +68,14 @@ impl<V: Value> Cache<V> {
             }
         }
         let missing: Vec<usize> = (0..keys.len()).filter(|&number| sought[number].found.is_none()).collect();
+        if missing.is_empty() && due.is_empty() {
+            return Ok(sought.into_iter().map(|sought| sought.found).collect());
+        }
+        let load = Arc::new(load);
+        if !due.is_empty() {
+            let load = Arc::clone(&load);
+            self.load_anew(&keys, due, policy, move |numbers| load(numbers));
+        }
         if missing.is_empty() || options.cache_only {
             self.counters().misses.add(missing.len() as u64);
             return Ok(sought.into_iter().map(|sought| sought.found).collect());
@@ -131,15 +136,15 @@ impl<V: Value> Cache<V> {
     }
 
     /// Looks into L1 for what is not found yet. What is invalid is removed; the numbers of what is to be loaded anew are told.
-    fn look_up(&self, keys: &[Key], sought: &mut [Sought<V>], due: &mut Vec<usize>) {
+    fn look_up(&self, keys: &[Key], sought: &mut [Sought<V>], can_load: bool, due: &mut Vec<usize>) {
         let sight = self.sight();
         let open = keys.iter().zip(sought).enumerate().filter(|(_, (_, sought))| sought.found.is_none());
         for (number, (key, sought)) in open {
             let known = sought.copy.take().is_some();
             let Some(entry) = self.shared().l1.get(&key.name) else { continue };
-            match self.judge(&entry, sight, true) {
+            match self.judge(&entry, sight, can_load) {
                 verdict @ (Verdict::Valid | Verdict::Due) => {
-                    if verdict == Verdict::Due {
+                    if verdict == Verdict::Due && can_load {
                         due.push(number);
                     }
                     self.count_hit(&entry);

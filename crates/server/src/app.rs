@@ -19,6 +19,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     catalog::{Catalog, Copy, Warmed, Warmth, WatchConfig},
     config::{Config, ServerConfig},
+    events::{Around, Events, WallClock},
     grpc::{AdminService, Front, FrontOptions, Identity},
     net::{Connections, Limits, Listener, Workers},
 };
@@ -121,6 +122,7 @@ pub struct Running {
     serving: Serving,
     /// `CacheAdmin`'s, so that it is reached whatever goes on at the other.
     admin: Option<Serving>,
+    events: Events,
     draining: watch::Sender<bool>,
     tasks: JoinSet<()>,
     drain: Duration,
@@ -135,7 +137,7 @@ impl Running {
     }
 
     async fn build(config: Config, clock: Clock) -> Result<Self, ServeError> {
-        let Config { server, storage, cache, .. } = config;
+        let Config { server, storage, cache, events, .. } = config;
         let repository = Repository::connect(&storage).await.map_err(ServeError::Database)?;
         let backend = repository.backend();
         tracing::info!(database = backend.name, version = backend.version, "database open");
@@ -151,6 +153,7 @@ impl Running {
             reason = "the seed from which all chance in the cache comes, and its name"
         )]
         let instance = rand::random();
+        let shared = cache.shared.clone();
         let cache = Cache::sharing(cache, clock, Handle::current(), instance).map_err(ServeError::Redis)?;
         let catalog = start_catalog(&repository, cache, server.watch.clone(), &mut tasks).await;
         warm_up(&catalog, server.warm_on_start, server.warm_timeout).await;
@@ -169,6 +172,13 @@ impl Running {
         let serving = listening.await?;
         let identity = Identity { id: instance, name: name_of(serving.address), started };
         catalog.cache().introduce(&identity.name, env!("CARGO_PKG_VERSION"));
+        let around = Around {
+            catalog: catalog.clone(),
+            name: identity.name.clone(),
+            seed: instance,
+            clock: WallClock::system(),
+            draining: drained.clone(),
+        };
         let admin = match server.admin_listen {
             None => None,
             Some(listen) => {
@@ -180,18 +190,26 @@ impl Running {
             }
         };
 
+        let events = Events::open(events, shared.as_ref(), around, &mut tasks).await?;
+
         for name in ALL_SERVING.into_iter().filter(|&name| name != ADMIN || admin.is_some()) {
             health.set_service_status(name, ServingStatus::Serving).await;
         }
         tasks.spawn(watch_readiness(catalog.clone(), health.clone()));
         let admin_address = admin.as_ref().map(|admin| admin.address);
-        tracing::info!(catalog = %serving.address, admin = admin_address.map(tracing::field::display), "listening");
+        let http_address = events.http_address();
+        tracing::info!(
+            catalog = %serving.address,
+            admin = admin_address.map(tracing::field::display),
+            http = http_address.map(tracing::field::display),
+            "listening"
+        );
         if let Some(path) = server.addresses_file {
-            write_addresses(&path, serving.address, admin_address)
+            write_addresses(&path, serving.address, admin_address, http_address)
                 .map_err(|source| ServeError::AddressesFile { path, source })?;
         }
         let drain = server.deadlines.drain;
-        Ok(Self { catalog, health, serving, admin, draining, tasks, drain })
+        Ok(Self { catalog, health, serving, admin, events, draining, tasks, drain })
     }
 
     /// Where the catalogue, health and reflection listen.
@@ -202,6 +220,11 @@ impl Running {
     /// Where `CacheAdmin` listens, if it does.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// Where webhooks are received, if they are.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.events.http_address()
     }
 
     /// The catalogue.
@@ -225,6 +248,7 @@ impl Running {
             if let Some(admin) = &self.admin {
                 admin.connections.closed().await;
             }
+            self.events.ended().await;
         };
         if timeout(self.drain.saturating_sub(CLOSE), closed).await.is_err() {
             tracing::warn!("connections cut at the end of the time to drain");
@@ -409,11 +433,19 @@ fn reflection_error(error: tonic_reflection::server::Error) -> ServeError {
 }
 
 /// Writes the addresses whole or not at all: whoever waits for the file never reads half of it.
-fn write_addresses(path: &PathBuf, catalog: SocketAddr, admin: Option<SocketAddr>) -> io::Result<()> {
+fn write_addresses(
+    path: &PathBuf,
+    catalog: SocketAddr,
+    admin: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+) -> io::Result<()> {
     let partial = path.with_extension("partial");
     let mut addresses = serde_json::json!({ "catalog": catalog.to_string() });
     if let Some(admin) = admin {
         addresses["admin"] = admin.to_string().into();
+    }
+    if let Some(http) = http {
+        addresses["http"] = http.to_string().into();
     }
     std::fs::write(&partial, format!("{addresses}\n"))?;
     std::fs::rename(partial, path)

@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod contract;
+pub mod events;
 pub mod grpc;
 pub mod json;
 pub mod net;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidation, ListPage, ListQuery, Loaded,
-    Pass, PostgresRepository, Product, ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot,
-    SqliteRepository, StorageConfig, StorageError, Update, Updating, WriteOptions,
+    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
+    ListQuery, Loaded, Pass, PostgresRepository, Product, ProductData, ProductRepository, SearchPage, SearchQuery,
+    Snapshot, SqliteRepository, StorageConfig, StorageError, Update, Updating, WriteOptions,
 };
 
 /// A repository over the database that its URL names.
@@ -108,6 +108,14 @@ impl ProductRepository for Repository {
 
     async fn invalidate(&self, invalidations: &[Invalidation]) -> Result<Committed<()>, StorageError> {
         each!(self, inner => inner.invalidate(invalidations).await)
+    }
+
+    async fn invalidate_once(
+        &self,
+        request_id: &str,
+        invalidations: &[Invalidation],
+    ) -> Result<Committed<Invalidating>, StorageError> {
+        each!(self, inner => inner.invalidate_once(request_id, invalidations).await)
     }
 
     async fn is_empty(&self) -> Result<bool, StorageError> {

@@ -30,7 +30,7 @@ pub use query::{
     SortValue, words,
 };
 pub use repository::{
-    Backend, Commit, Committed, Creation, Deletion, Imported, Invalidation, Loaded, ProductRepository, Update,
-    Updating, WriteOptions,
+    Backend, Commit, Committed, Creation, Deletion, Imported, Invalidating, Invalidation, Loaded, ProductRepository,
+    Update, Updating, WriteOptions,
 };
 pub use sqlite::SqliteRepository;

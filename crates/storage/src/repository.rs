@@ -128,6 +128,17 @@ pub enum Invalidation {
     All,
 }
 
+/// How a request of invalidations that is to be done once ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Invalidating {
+    /// It was done.
+    Done,
+    /// It had been done before; nothing was written.
+    Repeated,
+    /// The request id was used before, for a call that asked for something else; nothing was written.
+    RequestIdReused,
+}
+
 impl Invalidation {
     /// As the change log holds it: a kind and a key.
     pub(crate) fn row(&self) -> (&'static str, &str) {
@@ -217,6 +228,14 @@ pub trait ProductRepository: Send + Sync + 'static {
         &self,
         invalidations: &[Invalidation],
     ) -> impl Future<Output = Result<Committed<()>, StorageError>> + Send;
+
+    /// Like [`invalidate`](Self::invalidate), once: within a day, a call with the same request id changes nothing. The id is
+    /// remembered in the transaction of the rows, so that neither is there without the other.
+    fn invalidate_once(
+        &self,
+        request_id: &str,
+        invalidations: &[Invalidation],
+    ) -> impl Future<Output = Result<Committed<Invalidating>, StorageError>> + Send;
 
     /// Whether there is no product at all.
     fn is_empty(&self) -> impl Future<Output = Result<bool, StorageError>> + Send;

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Money, Product, ProductData, ProductMask, StorageError, Update, hash::fnv128};
+use crate::{Invalidation, Money, Product, ProductData, ProductMask, StorageError, Update, hash::fnv128};
 
 /// What a request id was used for.
 #[derive(Debug)]
@@ -15,21 +15,23 @@ pub(crate) enum Remembered {
     /// Nothing before.
     Nothing,
     /// The same call, which returned this.
-    Reply(Box<Product>),
+    Reply(String),
     /// Another call.
     OtherCall,
 }
 
 impl Remembered {
     /// Judges what is stored under a request id.
-    pub(crate) fn judge(stored: &str, reply: &str, fingerprint: &str) -> Result<Self, StorageError> {
-        if stored != fingerprint {
-            return Ok(Self::OtherCall);
-        }
-        let stored: StoredProduct = serde_json::from_str(reply)
-            .map_err(|error| StorageError::Schema(format!("a remembered reply cannot be read: {error}")))?;
-        Ok(Self::Reply(Box::new(stored.into())))
+    pub(crate) fn judge(stored: &str, reply: String, fingerprint: &str) -> Self {
+        if stored == fingerprint { Self::Reply(reply) } else { Self::OtherCall }
     }
+}
+
+/// Reads a product from a remembered reply.
+pub(crate) fn stored_product(reply: &str) -> Result<Product, StorageError> {
+    let stored: StoredProduct = serde_json::from_str(reply)
+        .map_err(|error| StorageError::Schema(format!("a remembered reply cannot be read: {error}")))?;
+    Ok(stored.into())
 }
 
 /// Identifies a creation.
@@ -48,6 +50,12 @@ pub(crate) fn update_fingerprint(update: &Update) -> String {
         update.version,
         update.allow_missing,
     ))
+}
+
+/// Identifies a request of invalidations.
+pub(crate) fn invalidation_fingerprint(invalidations: &[Invalidation]) -> String {
+    let rows: Vec<_> = invalidations.iter().map(Invalidation::row).collect();
+    fingerprint(&("invalidate", rows))
 }
 
 /// A product as a remembered reply holds it.
@@ -167,8 +175,8 @@ mod tests {
             version: i64::MAX,
         };
         let fingerprint = creation_fingerprint(&product.id, &product.data);
-        let judged = Remembered::judge(&fingerprint, &reply(&product), &fingerprint).unwrap();
-        assert!(matches!(judged, Remembered::Reply(again) if *again == product));
-        assert!(matches!(Remembered::judge(&fingerprint, "", "other").unwrap(), Remembered::OtherCall));
+        let judged = Remembered::judge(&fingerprint, reply(&product), &fingerprint);
+        assert!(matches!(judged, Remembered::Reply(again) if stored_product(&again).unwrap() == product));
+        assert!(matches!(Remembered::judge(&fingerprint, String::new(), "other"), Remembered::OtherCall));
     }
 }

@@ -1,10 +1,10 @@
 //! Invalidations that somebody asks for: by hand, from a webhook or from a queue. They are rows of the change log, so that none
 //! is lost whatever becomes of this process or of Redis, and nothing is scanned.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use larder_cache::{Confirmed, Glob, Matching, Subject, Token};
-use larder_storage::{self as storage, ProductRepository as _, StorageError};
+use larder_storage::{self as storage, Invalidating, ProductRepository as _, Repository, StorageError};
 
 use super::{Catalog, follow::key_name};
 use crate::contract::Stamp;
@@ -49,6 +49,17 @@ impl Catalog {
         }
     }
 
+    /// Has copies dropped once for each request id, however often and on whichever replica it is asked for within a day.
+    pub async fn invalidate_once(
+        &self,
+        request_id: String,
+        invalidations: Vec<Invalidation>,
+    ) -> Result<Invalidating, StorageError> {
+        let rows: Vec<_> = invalidations.into_iter().map(row).collect();
+        let write = |repository: Arc<Repository>| async move { repository.invalidate_once(&request_id, &rows).await };
+        Ok(self.write(write, |_| None).await?.value)
+    }
+
     /// Asks the other replicas whether they have learned of a commit. What they have not learned within `at_most` they learn
     /// within the staleness bound, or serve nothing that is not marked stale.
     pub async fn confirmed(&self, token: Token, at_most: Duration) -> Confirmed {
@@ -85,10 +96,8 @@ fn subject(invalidation: Invalidation) -> Subject {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use larder_cache::{Cache, CacheConfig, Clock};
-    use larder_storage::{ProductData, Repository, StorageConfig, WriteOptions};
+    use larder_storage::{ProductData, StorageConfig, WriteOptions};
     use tokio::runtime::Handle;
 
     use super::*;
@@ -127,6 +136,12 @@ mod tests {
             let gone: Vec<_> = names.into_iter().filter(|name| cache.get(name).is_none()).collect();
             assert_eq!(gone, dropped, "{invalidation:?}");
             assert!(done.horizon > done.token.id && done.stamp().token == done.token);
+        }
+        catalog.product(parse_id("id", "a".to_owned()).unwrap(), Read::default()).await.unwrap();
+        for told in [Invalidating::Done, Invalidating::Repeated] {
+            let asked = vec![Invalidation::Key("a".to_owned())];
+            assert_eq!(catalog.invalidate_once("r".to_owned(), asked).await.unwrap(), told);
+            assert!(cache.get("product:a").is_none());
         }
         assert!(
             catalog

@@ -63,5 +63,14 @@ pub(super) fn check(config: &Config) -> Vec<Broken> {
         false,
         "no request may have a later deadline",
     );
+    if config.events.queue.stream.is_some() && config.redis_url.is_none() {
+        broken.push(Broken {
+            keys: ["queue-stream", "redis-url"],
+            invalid: Invalid::new(
+                "a queue without Redis",
+                "name the Redis that has the stream as redis-url, or write none",
+            ),
+        });
+    }
     broken
 }

@@ -32,6 +32,8 @@ pub use setting::{Default as DefaultValue, Machine, Scope, Secret, Setting};
 pub use table::{RedisParts, SECTIONS, Section, setting, settings};
 pub use value::Invalid;
 
+use crate::events::EventsConfig;
+
 /// Everything that an operator decides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -47,6 +49,8 @@ pub struct Config {
     pub redis: RedisParts,
     /// Redis by its URL.
     pub redis_url: Option<String>,
+    /// About events of other systems.
+    pub events: EventsConfig,
     /// About the commands that call a server.
     pub client: ClientConfig,
 }
@@ -61,6 +65,7 @@ impl Default for Config {
             shared: SharedConfig::default(),
             redis: RedisParts::default(),
             redis_url: None,
+            events: EventsConfig::default(),
             client: ClientConfig::default(),
         }
     }

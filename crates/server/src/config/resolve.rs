@@ -266,9 +266,7 @@ fn unknown_variables(sources: &Sources) -> Vec<String> {
         if !name.starts_with("LARDER_") || value.is_empty() || of_kubernetes || known {
             continue;
         }
-        let later = name == "LARDER_HTTP_LISTEN";
         let hint = match suggest::nearest(name, settings().map(|setting| setting.env)) {
-            _ if later => "this release does not have it yet".to_owned(),
             Some(near) => format!("did you mean {near}?"),
             None => "`larder config --markdown` lists every setting".to_owned(),
         };

@@ -185,16 +185,49 @@ fn a_variable_that_is_not_text_is_an_error() {
 fn unknown_variables_are_warned_of() {
     let environment = [
         ("LARDER_L1_ENTRYS", "1"),
-        ("LARDER_HTTP_LISTEN", "127.0.0.1:1"),
         ("LARDER_SERVICE_HOST", "10.0.0.1"),
         ("LARDER_PORT", "tcp://10.0.0.1:50051"),
         ("LARDER_PORT_50051_TCP", "tcp://10.0.0.1:50051"),
         ("LARDERS", "x"),
     ];
     let warnings = resolve(&sources(&environment, &[]), Purpose::Serve).unwrap().warnings;
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].contains("LARDER_HTTP_LISTEN") && warnings[0].contains("does not have it yet"));
-    assert!(warnings[1].contains("did you mean LARDER_L1_ENTRIES?"), "{warnings:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("did you mean LARDER_L1_ENTRIES?"), "{warnings:?}");
+}
+
+#[test]
+fn secrets_of_webhooks_are_read_and_not_shown() {
+    let one = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let set = |text: &str| resolve(&sources(&[("LARDER_WEBHOOK_SECRETS", text)], &[]), Purpose::Serve);
+    let resolved = set(&format!("{one}, {one}")).unwrap();
+    assert_eq!(resolved.config.events.webhook.secrets.len(), 2);
+    let shown =
+        [effective_text(&resolved.effective), effective_json(&resolved.effective), format!("{:?}", resolved.config)];
+    assert!(shown.iter().all(|shown| shown.contains("***") && !shown.contains("MfKQ9")), "{shown:?}");
+    assert!(set("none").unwrap().config.events.webhook.secrets.is_empty());
+    for (text, reason) in [
+        ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "a secret without whsec_"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,", "a secret without whsec_"),
+        ("whsec_?", "a secret that is not base64"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaQ", "a secret of 23 bytes"),
+        (&format!("whsec_{}", "AAAA".repeat(22)), "a secret of 66 bytes"),
+        (&[one; 9].join(","), "too many secrets"),
+    ] {
+        let found = set(text).unwrap_err().0;
+        assert!(found.len() == 1 && found[0].reason.starts_with(reason), "{text}: {found:?}");
+        assert_eq!(found[0].value.as_deref(), Some("***"));
+    }
+}
+
+#[test]
+fn a_queue_needs_redis() {
+    let found = errors(&sources(&[("LARDER_QUEUE_STREAM", "events")], &[]));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].name.as_str(), found[0].reason.as_str()), ("queue-stream", "a queue without Redis"));
+    let environment = [("LARDER_QUEUE_STREAM", "events"), ("REDIS_URL", "redis://127.0.0.1/0")];
+    let resolved = resolve(&sources(&environment, &[]), Purpose::Serve).unwrap();
+    assert_eq!(resolved.config.events.queue.stream.as_deref(), Some("events"));
+    assert_eq!(errors(&sources(&[("LARDER_QUEUE_GROUP", "a b")], &[])).len(), 1);
 }
 
 #[test]

@@ -16,9 +16,9 @@ use std::time::Duration;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 
 use crate::{
-    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidation, ListPage, ListQuery, Loaded,
-    Pass, Product, ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot, StorageConfig, StorageError,
-    Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
+    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
+    ListQuery, Loaded, Pass, Product, ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot, StorageConfig,
+    StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
 };
 
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -127,6 +127,20 @@ impl ProductRepository for PostgresRepository {
         let mut retry = Retry::default();
         loop {
             match self.try_invalidate(invalidations).await {
+                Err(error) => retry.after(error).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn invalidate_once(
+        &self,
+        request_id: &str,
+        invalidations: &[Invalidation],
+    ) -> Result<Committed<Invalidating>, StorageError> {
+        let mut retry = Retry::default();
+        loop {
+            match self.try_invalidate_once(request_id, invalidations).await {
                 Err(error) => retry.after(error).await?,
                 done => return done,
             }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Change, Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
     WriteOptions, driver,
-    request::{Remembered, creation_fingerprint, reply, update_fingerprint},
+    request::{Remembered, creation_fingerprint, reply, stored_product, update_fingerprint},
 };
 
 /// How often an update looks again after somebody else created or deleted the product in between.
@@ -26,7 +26,7 @@ impl PostgresRepository {
         let mut tx = self.begin().await?;
         let request = options.request_id.as_deref();
         let value = match claim(&mut tx, request, || creation_fingerprint(id, data)).await? {
-            Remembered::Reply(product) => Creation::Created(*product),
+            Remembered::Reply(reply) => Creation::Created(stored_product(&reply)?),
             Remembered::OtherCall => Creation::RequestIdReused,
             Remembered::Nothing => {
                 if let Some(product) = insert(&mut tx, id, data, ProductMask::ALL).await? {
@@ -49,7 +49,7 @@ impl PostgresRepository {
         let mut tx = self.begin().await?;
         let request = options.request_id.as_deref();
         let value = match claim(&mut tx, request, || update_fingerprint(update)).await? {
-            Remembered::Reply(product) => Updating::Updated(*product),
+            Remembered::Reply(reply) => Updating::Updated(stored_product(&reply)?),
             Remembered::OtherCall => Updating::RequestIdReused,
             Remembered::Nothing => {
                 let value = change(&mut tx, update).await?;
@@ -144,7 +144,7 @@ async fn logged(tx: &mut PgConnection) -> Result<(Vec<Change>, Commit, u64), Sto
 }
 
 /// Takes a request id for this transaction. One that another transaction is about to remember is waited for.
-async fn claim(
+pub(super) async fn claim(
     tx: &mut PgConnection,
     request: Option<&str>,
     fingerprint: impl FnOnce() -> String,
@@ -172,7 +172,7 @@ async fn claim(
                 .map_err(driver::sort)?;
         // None: it has been forgotten in between.
         if let Some((stored, reply)) = stored {
-            return Remembered::judge(&stored, reply.as_deref().unwrap_or_default(), &fingerprint);
+            return Ok(Remembered::judge(&stored, reply.unwrap_or_default(), &fingerprint));
         }
     }
     Err(StorageError::Conflict("a request id came and went".into()))

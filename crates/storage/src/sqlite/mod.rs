@@ -15,9 +15,9 @@ use std::{
 };
 
 use crate::{
-    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidation, ListPage, ListQuery, Loaded,
-    Pass, Product, ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot, StorageConfig, StorageError,
-    Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
+    Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
+    ListQuery, Loaded, Pass, Product, ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot, StorageConfig,
+    StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
 };
 
 use self::{
@@ -166,6 +166,20 @@ impl ProductRepository for SqliteRepository {
         let mut retry = Retry::default();
         loop {
             match self.try_invalidate(invalidations).await {
+                Err(error) => retry.after(error).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn invalidate_once(
+        &self,
+        request_id: &str,
+        invalidations: &[Invalidation],
+    ) -> Result<Committed<Invalidating>, StorageError> {
+        let mut retry = Retry::default();
+        loop {
+            match self.try_invalidate_once(request_id, invalidations).await {
                 Err(error) => retry.after(error).await?,
                 done => return done,
             }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
     WriteOptions, driver,
-    request::{Remembered, creation_fingerprint, reply, update_fingerprint},
+    request::{Remembered, creation_fingerprint, reply, stored_product, update_fingerprint},
 };
 
 /// A transaction that holds the write lock.
@@ -35,12 +35,12 @@ impl SqliteRepository {
         let request = options.request_id.as_deref();
         let fingerprint = creation_fingerprint(id, data);
         let value = match recall(tx, request, &fingerprint).await? {
-            Remembered::Reply(product) => Creation::Created(*product),
+            Remembered::Reply(reply) => Creation::Created(stored_product(&reply)?),
             Remembered::OtherCall => Creation::RequestIdReused,
             Remembered::Nothing if version_of(tx, id).await?.is_some() => Creation::Exists,
             Remembered::Nothing => {
                 let product = insert(tx, id, data, ProductMask::ALL).await?;
-                remember(tx, request, &fingerprint, &product).await?;
+                remember(tx, request, &fingerprint, &reply(&product)).await?;
                 Creation::Created(product)
             }
         };
@@ -57,12 +57,12 @@ impl SqliteRepository {
         let request = options.request_id.as_deref();
         let fingerprint = update_fingerprint(update);
         let value = match recall(tx, request, &fingerprint).await? {
-            Remembered::Reply(product) => Updating::Updated(*product),
+            Remembered::Reply(reply) => Updating::Updated(stored_product(&reply)?),
             Remembered::OtherCall => Updating::RequestIdReused,
             Remembered::Nothing => {
                 let value = change(tx, update).await?;
                 if let Updating::Updated(product) = &value {
-                    remember(tx, request, &fingerprint, product).await?;
+                    remember(tx, request, &fingerprint, &reply(product)).await?;
                 }
                 value
             }
@@ -135,7 +135,7 @@ impl Writing {
     }
 }
 
-async fn recall(
+pub(super) async fn recall(
     tx: &mut SqliteConnection,
     request: Option<&str>,
     fingerprint: &str,
@@ -149,22 +149,22 @@ async fn recall(
         .await
         .map_err(driver::sort)?;
     match stored {
-        Some((stored, reply)) => Remembered::judge(&stored, &reply, fingerprint),
+        Some((stored, reply)) => Ok(Remembered::judge(&stored, reply, fingerprint)),
         None => Ok(Remembered::Nothing),
     }
 }
 
-async fn remember(
+pub(super) async fn remember(
     tx: &mut SqliteConnection,
     request: Option<&str>,
     fingerprint: &str,
-    product: &Product,
+    reply: &str,
 ) -> Result<(), StorageError> {
     let Some(request) = request else { return Ok(()) };
     sqlx::query("INSERT INTO requests (id, fingerprint, reply) VALUES (?1, ?2, ?3)")
         .bind(request)
         .bind(fingerprint)
-        .bind(reply(product))
+        .bind(reply)
         .execute(tx)
         .await
         .map(drop)

@@ -1,7 +1,10 @@
 //! Requested invalidations, and the change log read again from an earlier snapshot.
 
+use std::sync::Arc;
+
 use larder_storage::{
-    Change, Incarnation, Invalidation, Pass, PassChanges, ProductRepository, Snapshot, Subject, WriteOptions,
+    Change, Incarnation, Invalidating, Invalidation, Pass, PassChanges, ProductRepository, Snapshot, Subject,
+    WriteOptions,
 };
 
 use crate::{
@@ -80,6 +83,52 @@ pub(crate) async fn a_refused_invalidation_leaves_nothing(bench: Bench) {
     }
     assert_eq!(follower.told().await, [""; 0]);
     assert!(bench.sql("SELECT kind FROM changes WHERE kind = 'key'").await.trim().is_empty());
+}
+
+pub(crate) async fn an_invalidation_with_a_request_id_is_done_once(bench: Bench) {
+    let mut follower = bench.follow().await;
+    let other = bench.another().await;
+    let first = bench.repository.invalidate_once("r", &each_kind()).await.unwrap();
+    assert_eq!((first.value, subjects(&first.changes)), (Invalidating::Done, expected()));
+    assert_eq!(follower.changes().await.len(), 5);
+    let again = other.invalidate_once("r", &each_kind()).await.unwrap();
+    assert_eq!((again.value, again.changes.len()), (Invalidating::Repeated, 0), "by another repository");
+    assert!(again.commit.is_some_and(|commit| commit.id >= first.commit.unwrap().id));
+    let reused = bench.repository.invalidate_once("r", &[Invalidation::All]).await.unwrap();
+    assert_eq!((reused.value, reused.changes.len()), (Invalidating::RequestIdReused, 0));
+    assert_eq!(follower.told().await, [""; 0], "once");
+    // Ids of other calls are other ids, or refused.
+    let request = WriteOptions { request_id: Some("c".to_owned()), validate_only: false };
+    bench.repository.create("a", &full(), &request).await.unwrap();
+    let reused = bench.repository.invalidate_once("c", &[Invalidation::All]).await.unwrap();
+    assert_eq!(reused.value, Invalidating::RequestIdReused);
+}
+
+pub(crate) async fn a_refused_invalidation_leaves_its_request_id(bench: Bench) {
+    let refused = [Invalidation::All, Invalidation::Key(String::new())];
+    bench.repository.invalidate_once("r", &refused).await.unwrap_err();
+    assert_eq!(bench.sql("SELECT count(*) FROM requests").await, "0");
+    let done = bench.repository.invalidate_once("r", &[Invalidation::All]).await.unwrap();
+    assert_eq!(done.value, Invalidating::Done);
+}
+
+pub(crate) async fn concurrent_invalidations_with_one_request_id_are_done_once(bench: Bench) {
+    let mut follower = bench.follow().await;
+    for round in 0..5 {
+        let id = format!("r{round}");
+        let calls = (0..8).map(|_| {
+            let (repository, id) = (Arc::clone(&bench.repository), id.clone());
+            tokio::spawn(async move { repository.invalidate_once(&id, &[Invalidation::Tag(id.clone())]).await })
+        });
+        let mut done = 0;
+        for call in calls.collect::<Vec<_>>() {
+            let committed = call.await.unwrap().unwrap();
+            assert_ne!(committed.value, Invalidating::RequestIdReused);
+            done += usize::from(committed.value == Invalidating::Done);
+        }
+        assert_eq!(done, 1);
+        assert_eq!(follower.told().await, [format!("tag {id}")]);
+    }
 }
 
 pub(crate) async fn an_invalidation_ends_the_wait_for_a_change(bench: Bench) {

@@ -3,6 +3,7 @@
 mod cache;
 mod client;
 mod database;
+mod events;
 mod policy;
 mod redis;
 mod server;
@@ -40,6 +41,7 @@ pub const SECTIONS: &[Section] = &[
     POLICIES[2],
     POLICIES[3],
     Section { title: "Redis, shared by replicas", settings: redis::REDIS },
+    Section { title: "Events of other systems", settings: events::EVENTS },
     Section { title: "Limits", settings: server::LIMITS },
     Section { title: "Deadlines and connections", settings: server::TIMES },
     Section { title: "Logs", settings: server::LOGS },

@@ -1,0 +1,118 @@
+//! Events of other systems: doors through which they say that copies are out of date.
+//!
+//! There are two, a [webhook](webhook) and a [queue], and both end in [`Catalog::invalidate`](crate::catalog::Catalog): a row
+//! in the change log, committed before the sender is told. `docs/events.md` is their contract.
+
+mod config;
+mod event;
+mod http;
+mod queue;
+mod webhook;
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::SystemTime};
+
+use larder_cache::SharedConfig;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+pub(crate) use self::webhook::BASE64;
+pub use self::{
+    config::{EventsConfig, QueueConfig, WebhookConfig, WebhookSecret},
+    event::{Event, parse_event},
+};
+use self::{http::Http, queue::Queue, webhook::Webhook};
+use crate::{app::ServeError, catalog::Catalog};
+
+/// The time of day. It decides one thing only: whether a message was signed recently.
+#[derive(Clone)]
+pub struct WallClock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+
+/// What the doors need of the server around them.
+pub(crate) struct Around {
+    pub(crate) catalog: Catalog,
+    /// What other replicas call this one.
+    pub(crate) name: String,
+    /// Where chance begins.
+    pub(crate) seed: u64,
+    pub(crate) clock: WallClock,
+    /// Turns true when the server is to end.
+    pub(crate) draining: watch::Receiver<bool>,
+}
+
+/// The doors that are open.
+pub(crate) struct Events {
+    http: Option<SocketAddr>,
+    /// Ends with the last of the tasks.
+    running: mpsc::Receiver<Infallible>,
+}
+
+impl WallClock {
+    /// The machine's.
+    pub fn system() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the time of day")]
+        Self::new(SystemTime::now)
+    }
+
+    /// One that tells what a function says.
+    pub fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The time now.
+    pub fn now(&self) -> SystemTime {
+        (self.0)()
+    }
+}
+
+impl Events {
+    /// Opens the doors that are configured. Their tasks end by themselves soon after the server begins to drain.
+    pub(crate) async fn open(
+        config: EventsConfig,
+        shared: Option<&SharedConfig>,
+        around: Around,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Self, ServeError> {
+        let EventsConfig { http_listen, webhook, queue } = config;
+        let Around { catalog, name, seed, clock, draining } = around;
+        let (guard, running) = mpsc::channel(1);
+        let mut http = None;
+        if !webhook.secrets.is_empty() {
+            let listen = |source| ServeError::Listen { address: http_listen, source };
+            let server = Http::bind(http_listen).await.map_err(listen)?;
+            http = Some(server.address());
+            let webhook = Webhook::new(catalog.clone(), &webhook, clock);
+            let (draining, guard) = (draining.clone(), guard.clone());
+            tasks.spawn(async move {
+                server.serve(Arc::new(webhook), draining).await;
+                drop(guard);
+            });
+        }
+        // That there is no queue without Redis was checked with the rest of the configuration.
+        if let (Some(stream), Some(shared)) = (&queue.stream, shared) {
+            let queue = Queue::new(catalog, shared, &queue, stream, &name, seed).map_err(ServeError::Redis)?;
+            tasks.spawn(async move {
+                queue.run(draining).await;
+                drop(guard);
+            });
+        }
+        Ok(Self { http, running })
+    }
+
+    /// Where webhooks are received, if they are.
+    pub(crate) fn http_address(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Waits until what was under way when the server began to drain has ended.
+    pub(crate) async fn ended(&mut self) {
+        self.running.recv().await;
+    }
+}
+
+/// Waits until the server is to end.
+async fn drained(mut draining: watch::Receiver<bool>) {
+    // An error means that the server is gone.
+    let _ = draining.wait_for(|&draining| draining).await;
+}

@@ -1,0 +1,223 @@
+//! A consumer group of a stream, on a connection of its own (<https://redis.io/docs/latest/develop/data-types/streams/>).
+
+use std::{fmt, time::Duration};
+
+use larder_cache::SharedConfig;
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, Value, aio::MultiplexedConnection, cmd};
+use tokio::time::timeout;
+
+use super::entry::{Entry, bytes};
+
+/// A consumer, and the group and the stream that it is one of.
+pub(super) struct Group {
+    client: Client,
+    connect_timeout: Duration,
+    stream: String,
+    dead: String,
+    name: String,
+    consumer: String,
+    connection: Option<MultiplexedConnection>,
+}
+
+/// Why Redis did not do what it was asked. The connection is of no more use then.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// There is no connection to be had.
+    Connecting(String),
+    /// It said so, or the connection broke.
+    Redis(RedisError),
+    /// It did not answer in time.
+    Late,
+    /// It answered what it does not answer.
+    Strange(&'static str),
+}
+
+/// How long a command may take that does not wait.
+const COMMAND: Duration = Duration::from_secs(2);
+/// How long Redis is asked to wait for entries, at most.
+const BLOCK: Duration = Duration::from_secs(2);
+/// Entries read at once.
+const MOST: usize = 100;
+/// Entries that were put aside, of which the newest are kept.
+const MOST_DEAD: usize = 10_000;
+/// Bytes of one field of an entry that is put aside.
+const MOST_DEAD_FIELD: usize = super::super::event::LONGEST;
+/// Fields of an entry that is put aside.
+const MOST_DEAD_FIELDS: usize = 16;
+
+/// Removes consumers that have nothing in hand. One that had not a moment ago may have by now: an entry that it holds would be
+/// lost with it, so looking and removing is one step.
+const FORGET: &str = "\
+    local gone = 0 \
+    for _, facts in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do \
+        local consumer = {} \
+        for at = 1, #facts, 2 do consumer[facts[at]] = facts[at + 1] end \
+        if consumer.pending == 0 and consumer.idle >= tonumber(ARGV[2]) and consumer.name ~= ARGV[3] then \
+            redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name) \
+            gone = gone + 1 \
+        end \
+    end \
+    return gone";
+
+impl Group {
+    /// Not connected yet. Fails when the URL of Redis cannot be used, ever.
+    pub(super) fn new(shared: &SharedConfig, stream: &str, group: &str, consumer: &str) -> Result<Self, String> {
+        Ok(Self {
+            client: Client::open(shared.url.as_str()).map_err(|error| error.to_string())?,
+            connect_timeout: shared.connect_timeout,
+            stream: stream.to_owned(),
+            dead: format!("{stream}:dead"),
+            name: group.to_owned(),
+            consumer: consumer.to_owned(),
+            connection: None,
+        })
+    }
+
+    /// Connects anew, and makes the group if there is none: it begins with the oldest entry that the stream still has.
+    pub(super) async fn open(&mut self) -> Result<(), Failure> {
+        self.connection = None;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            // Commands are given their time here.
+            .set_response_timeout(None);
+        let connect = self.client.get_multiplexed_async_connection_with_config(&config);
+        let connected = timeout(self.connect_timeout, connect).await;
+        let connection = match connected {
+            Ok(connected) => connected.map_err(|error| Failure::Connecting(error.to_string()))?,
+            Err(_elapsed) => return Err(Failure::Connecting("connecting timed out".to_owned())),
+        };
+        self.connection = Some(connection);
+        let mut create = cmd("XGROUP");
+        create.arg("CREATE").arg(&self.stream).arg(&self.name).arg("0").arg("MKSTREAM");
+        match self.ask::<Value>(&create, COMMAND).await {
+            Err(Failure::Redis(error)) if error.code() == Some("BUSYGROUP") => Ok(()),
+            done => done.map(drop),
+        }
+    }
+
+    /// The entries that this consumer has in hand after an id.
+    pub(super) async fn own_entries(&mut self, after: &str) -> Result<Vec<Entry>, Failure> {
+        self.read(after, None).await
+    }
+
+    /// Entries that nobody has read, after a wait of at most `within`, or of two seconds.
+    pub(super) async fn new_entries(&mut self, within: Duration) -> Result<Vec<Entry>, Failure> {
+        // 0 would be for ever.
+        self.read(">", Some(within.clamp(Duration::from_millis(1), BLOCK))).await
+    }
+
+    async fn read(&mut self, after: &str, block: Option<Duration>) -> Result<Vec<Entry>, Failure> {
+        let mut command = cmd("XREADGROUP");
+        command.arg("GROUP").arg(&self.name).arg(&self.consumer).arg("COUNT").arg(MOST);
+        if let Some(block) = block {
+            command.arg("BLOCK").arg(millis(block));
+        }
+        command.arg("STREAMS").arg(&self.stream).arg(after);
+        let answer = self.ask(&command, COMMAND + block.unwrap_or_default()).await?;
+        entries_of_stream(answer).ok_or(Failure::Strange("XREADGROUP"))
+    }
+
+    /// Takes over entries that any consumer has had in hand for at least `idle`, from an id on. Returns from which to go on, if
+    /// there may be more.
+    pub(super) async fn claim(&mut self, start: &str, idle: Duration) -> Result<(Option<String>, Vec<Entry>), Failure> {
+        let mut command = cmd("XAUTOCLAIM");
+        command.arg(&self.stream).arg(&self.name).arg(&self.consumer).arg(millis(idle)).arg(start);
+        command.arg("COUNT").arg(MOST);
+        let answer = self.ask(&command, COMMAND).await?;
+        claimed(answer).ok_or(Failure::Strange("XAUTOCLAIM"))
+    }
+
+    /// Says that entries are dealt with.
+    pub(super) async fn acknowledge(&mut self, ids: &[String]) -> Result<(), Failure> {
+        let mut command = cmd("XACK");
+        command.arg(&self.stream).arg(&self.name).arg(ids);
+        self.ask::<Value>(&command, COMMAND).await.map(drop)
+    }
+
+    /// How often an entry was given to a consumer.
+    pub(super) async fn deliveries(&mut self, id: &str) -> Result<u64, Failure> {
+        let mut command = cmd("XPENDING");
+        command.arg(&self.stream).arg(&self.name).arg(id).arg(id).arg(1);
+        let pending: Vec<(String, String, u64, u64)> = self.ask(&command, COMMAND).await?;
+        Ok(pending.first().map_or(0, |&(_, _, _, deliveries)| deliveries))
+    }
+
+    /// Puts an entry aside, with the reason, and says in the same step that it is dealt with.
+    pub(super) async fn bury(&mut self, entry: &Entry, reason: &str) -> Result<(), Failure> {
+        let mut add = cmd("XADD");
+        add.arg(&self.dead).arg("MAXLEN").arg("~").arg(MOST_DEAD).arg("*");
+        add.arg("entry").arg(&entry.id).arg("reason").arg(reason);
+        for (name, value) in entry.fields.iter().flatten().take(MOST_DEAD_FIELDS) {
+            add.arg(cut(name)).arg(cut(value));
+        }
+        let mut both = redis::pipe();
+        both.atomic().add_command(add).ignore();
+        both.cmd("XACK").arg(&self.stream).arg(&self.name).arg(&entry.id).ignore();
+        let connection = self.connection.as_mut().ok_or(Failure::Strange("no connection"))?;
+        match timeout(COMMAND, both.exec_async(connection)).await {
+            Ok(done) => done.map_err(Failure::Redis),
+            Err(_elapsed) => Err(Failure::Late),
+        }
+    }
+
+    /// Removes the other consumers that have nothing in hand and were not heard of for at least `idle`; returns how many.
+    pub(super) async fn forget_consumers(&mut self, idle: Duration) -> Result<u64, Failure> {
+        let mut command = cmd("EVAL");
+        command.arg(FORGET).arg(1).arg(&self.stream).arg(&self.name).arg(millis(idle)).arg(&self.consumer);
+        self.ask(&command, COMMAND).await
+    }
+
+    async fn ask<T: FromRedisValue>(&mut self, command: &Cmd, within: Duration) -> Result<T, Failure> {
+        let connection = self.connection.as_mut().ok_or(Failure::Strange("no connection"))?;
+        match timeout(within, command.query_async(connection)).await {
+            Ok(answer) => answer.map_err(Failure::Redis),
+            Err(_elapsed) => Err(Failure::Late),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting(error) => f.write_str(error),
+            Self::Redis(error) => error.fmt(f),
+            Self::Late => f.write_str("a command timed out"),
+            Self::Strange(command) => write!(f, "an answer that is none: {command}"),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn cut(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(MOST_DEAD_FIELD)]
+}
+
+/// Reads a list of one stream with its entries, or nothing.
+fn entries_of_stream(answer: Value) -> Option<Vec<Entry>> {
+    match answer {
+        Value::Nil => Some(Vec::new()),
+        Value::Array(streams) => {
+            let Some(Value::Array(stream)) = streams.into_iter().next() else { return None };
+            Entry::read_all(stream.into_iter().nth(1)?)
+        }
+        _ => None,
+    }
+}
+
+/// Reads the id from which to go on, 0-0 at the end, and the entries. Those that are in no stream any more, which Redis then no
+/// longer counts as in anybody's hand, it tells as a third part.
+fn claimed(answer: Value) -> Option<(Option<String>, Vec<Entry>)> {
+    let Value::Array(parts) = answer else { return None };
+    let mut parts = parts.into_iter();
+    let next = String::from_utf8(bytes(parts.next()?)?).ok()?;
+    let entries = Entry::read_all(parts.next()?)?;
+    if let Some(Value::Array(trimmed)) = parts.next()
+        && !trimmed.is_empty()
+    {
+        tracing::warn!(entries = trimmed.len(), "events were trimmed from the stream before they were dealt with");
+    }
+    Some(((next != "0-0").then_some(next), entries))
+}

@@ -1,0 +1,102 @@
+//! The webhook: events by HTTP, signed after the Standard Webhooks specification
+//! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
+
+mod body;
+mod refusal;
+mod signature;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use larder_storage::{Invalidating, StorageError};
+use tokio::time::timeout;
+
+pub(super) use self::refusal::Refusal;
+pub(crate) use self::signature::BASE64;
+use self::signature::{Unverified, Verifier};
+use super::{Event, WallClock, WebhookConfig, parse_event};
+use crate::catalog::Catalog;
+
+/// Takes webhooks.
+pub(super) struct Webhook {
+    catalog: Catalog,
+    verifier: Verifier,
+    clock: WallClock,
+}
+
+/// How long it may take to write down what an event says. Senders wait for 15 seconds at the least.
+const WRITE: Duration = Duration::from_secs(10);
+
+impl Webhook {
+    pub(super) fn new(catalog: Catalog, config: &WebhookConfig, clock: WallClock) -> Self {
+        Self { catalog, verifier: Verifier::new(config), clock }
+    }
+
+    /// Answers a request: 204 when what its event says is committed, now or by an earlier delivery.
+    pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        match self.take(request).await {
+            Ok(()) => {
+                let mut response = Response::default();
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                response
+            }
+            Err(refusal) => {
+                let (status, reason) = (refusal.status().as_u16(), refusal.reason());
+                tracing::info!(status, reason, "webhook refused");
+                refusal.response()
+            }
+        }
+    }
+
+    async fn take(&self, request: Request<Incoming>) -> Result<(), Refusal> {
+        let (head, body) = request.into_parts();
+        let body = body::read(&head.headers, body).await?;
+        let id = self.verifier.verify(&head.headers, &body, self.clock.now()).map_err(|why| unverified(&why))?;
+        let Event { kind, drops } = parse_event(&body).map_err(|violations| Refusal::invalid(&violations))?;
+        let entries = drops.len();
+        // Other calls remember their request ids in the same place.
+        let write = self.catalog.invalidate_once(format!("webhook:{id}"), drops);
+        let done = match timeout(WRITE, write).await {
+            Ok(done) => done.map_err(|error| failed(&error))?,
+            Err(_elapsed) => return Err(unavailable("the database takes too long")),
+        };
+        match done {
+            Invalidating::Done => tracing::debug!(id, kind, entries, "webhook taken"),
+            Invalidating::Repeated => tracing::debug!(id, kind, "webhook came again"),
+            Invalidating::RequestIdReused => {
+                let text = "another event came with this webhook-id before; nothing was done";
+                return Err(Refusal::new(StatusCode::CONFLICT, "WEBHOOK_ID_REUSED", text));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unverified(why: &Unverified) -> Refusal {
+    Refusal::new(StatusCode::UNAUTHORIZED, why.reason(), why.to_string())
+}
+
+/// The sender is to try again with the same id: whatever became of this attempt, the event has its effect once.
+fn failed(error: &StorageError) -> Refusal {
+    match error {
+        StorageError::Unavailable(_)
+        | StorageError::Timeout(_)
+        | StorageError::Conflict(_)
+        | StorageError::UnknownOutcome(_) => {
+            tracing::warn!(%error, "webhook not written down");
+            unavailable("the database is away or too slow")
+        }
+        StorageError::Url(_) | StorageError::Schema(_) | StorageError::Database(_) => {
+            tracing::error!(%error, "webhook not written down");
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error; the log says more")
+        }
+    }
+}
+
+fn unavailable(what: &str) -> Refusal {
+    let text = format!("{what}; send the event again with the same webhook-id");
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "DATABASE_UNAVAILABLE", text).retry()
+}

@@ -1,0 +1,95 @@
+//! What a sender is told when its webhook is not taken.
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use http_body_util::Full;
+use serde_json::json;
+
+use crate::contract::Violations;
+
+/// Why a webhook was not taken.
+#[derive(Debug)]
+pub(in crate::events) struct Refusal {
+    status: StatusCode,
+    reason: &'static str,
+    message: String,
+    violations: Vec<(String, String)>,
+    retry: bool,
+}
+
+/// Broken rules that are told one by one.
+const MOST_TOLD: usize = 20;
+/// Seconds after which to try again.
+const RETRY: &str = "5";
+
+impl Refusal {
+    pub(in crate::events) fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status, reason, message: message.into(), violations: Vec::new(), retry: false }
+    }
+
+    /// Of an event that breaks rules.
+    pub(super) fn invalid(broken: &Violations) -> Self {
+        let violations: Vec<_> =
+            broken.iter().take(MOST_TOLD).map(|broken| (broken.field.clone(), broken.rule.clone())).collect();
+        let told: Vec<_> = violations.iter().map(|(field, rule)| format!("{field}: {rule}")).collect();
+        let more = match broken.iter().count() - violations.len() {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        let message = format!("invalid event: {}{more}", told.join("; "));
+        Self { violations, ..Self::new(StatusCode::BAD_REQUEST, "INVALID_EVENT", message) }
+    }
+
+    /// Asks the sender to try again.
+    pub(super) fn retry(self) -> Self {
+        Self { retry: true, ..self }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// The answer.
+    pub(in crate::events) fn response(self) -> Response<Full<Bytes>> {
+        let mut body = json!({ "reason": self.reason, "message": self.message });
+        if !self.violations.is_empty() {
+            let broken = self.violations.iter().map(|(field, rule)| json!({ "field": field, "rule": rule }));
+            body["violations"] = broken.collect();
+        }
+        let mut response = Response::new(Full::from(format!("{body}\n")));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110, section 15.5.2, asks for one.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("StandardWebhooks"));
+        }
+        if self.retry {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_of_many_broken_rules_are_told() {
+        let mut broken = Violations::default();
+        for number in 0..1_000 {
+            broken.add(format!("data.ids[{number}]"), "is required");
+        }
+        let refusal = Refusal::invalid(&broken);
+        assert_eq!(refusal.violations.len(), MOST_TOLD);
+        assert!(refusal.message.ends_with("data.ids[19]: is required; and 980 more"), "{}", refusal.message);
+    }
+}
