@@ -5,7 +5,10 @@ mod terminal;
 use larder_proto::catalog::{CreateProductRequest, GetProductRequest, Product};
 use larder_test_servers::{Redis, RedisOptions};
 use serde_json::Value;
-use tokio::time::Duration;
+use tokio::{
+    process::{Child, Command},
+    time::Duration,
+};
 
 use self::terminal::Terminal;
 use crate::harness::{Database, Process, Ran, eventually, product};
@@ -47,6 +50,13 @@ async fn in_memory(process: &Process, id: &str) -> (bool, bool) {
     let l1 = &entry["tiers"][0];
     assert_eq!(l1["tier"], "CACHE_TIER_L1");
     (l1["present"] == true, l1["valid"] == true)
+}
+
+/// Sends a signal to a command that runs.
+async fn signal(command: &Child, name: &str) {
+    let pid = command.id().expect("a process that runs").to_string();
+    let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().await;
+    assert!(sent.expect("a shell").success(), "the signal to be sent");
 }
 
 #[tokio::test]
@@ -203,6 +213,15 @@ async fn stats_are_told_again_and_again() {
         let told: Value = serde_json::from_str(&line.expect("to read").expect("a line")).expect("an object");
         assert_eq!(told["replicas"].as_array().map(Vec::len), Some(1));
     }
+    let mut command = process.client_command(&["stats", "--watch"]).await;
+    let mut ended = command.stdout(std::process::Stdio::piped()).spawn().expect("larder to start");
+    let mut table = BufReader::new(ended.stdout.take().expect("a pipe")).lines();
+    let line = tokio::time::timeout(Duration::from_mins(1), table.next_line()).await.expect("a line in time");
+    assert!(line.expect("to read").is_some_and(|line| line.contains(", up ")));
+    signal(&ended, "INT").await;
+    let code = tokio::time::timeout(Duration::from_mins(1), ended.wait()).await.expect("an end").expect("its state");
+    assert_eq!(code.code(), Some(0), "ended as it was asked");
+
     process.signal("KILL").await;
     process.ended().await;
     let ended = tokio::time::timeout(Duration::from_mins(1), watching.wait()).await.expect("an end");
@@ -229,9 +248,7 @@ async fn top_shows_figures_and_puts_the_terminal_back() {
         terminal.wait_for("database").await;
         assert_ne!(terminal.mode(), before, "it has the terminal to itself");
         if end == "TERM" {
-            let pid = top.id().expect("a process that runs").to_string();
-            let sent = tokio::process::Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &pid]).status().await;
-            assert!(sent.expect("a shell").success());
+            signal(&top, "TERM").await;
         } else {
             terminal.send(end);
         }

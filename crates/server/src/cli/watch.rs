@@ -142,12 +142,14 @@ impl Follow {
     /// The failure that is no use to try again.
     fn refused(&mut self, status: &Status) -> CliError {
         let failure = status::failure(status);
-        if status.code() != Code::OutOfRange {
-            return failure;
+        if matches!(status.code(), Code::OutOfRange | Code::InvalidArgument) {
+            // The token is of no use, or of no more use.
+            self.token.clear();
         }
-        // The token is of no more use.
-        self.token.clear();
-        failure.hint("read again what is followed, and begin from now on: without --from")
+        match status.code() {
+            Code::OutOfRange => failure.hint("read again what is followed, and begin from now on: without --from"),
+            _ => failure,
+        }
     }
 }
 

@@ -57,7 +57,7 @@ fn render(health: &GetHealthResponse) -> String {
         let rows =
             log.rows.map_or_else(|| "an unknown number of rows".to_owned(), |rows| format!("{} rows", count(rows)));
         lines.push(format!(
-            "change log     {look}, within {} it counts; {rows}",
+            "change log     {look} (must be within {}); {rows}",
             show_time(log.staleness_bound.as_ref())
         ));
     }
@@ -118,7 +118,7 @@ L1    works  1.00 ms  -        -
 L2    fails        -  open     Redis is\\naway
 
 bus            not connected, lag 0 ns
-change log     looked at 250 ms ago, within 999 ms it counts; 1,200 rows
+change log     looked at 250 ms ago (must be within 999 ms); 1,200 rows
 ";
         assert_eq!(text, expected);
     }

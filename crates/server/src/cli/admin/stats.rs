@@ -15,8 +15,10 @@ use tonic::Request;
 use super::{
     super::{
         client::{AdminArgs, Server, timeout},
+        error::Exit,
         output::{Output, plain},
         show, status,
+        stop::Stop,
         table::{Side, Table},
         units::{NONE, bytes, count, percent, show_time},
     },
@@ -78,6 +80,16 @@ impl Stats {
             }
             return out.flush();
         };
+        let mut stop = Stop::new()?;
+        tokio::select! {
+            ended = self.watch(&server, every, &mut out) => ended,
+            // It has no end of its own: to end it is no failure.
+            _ = stop.asked() => Ok(()),
+        }
+    }
+
+    /// Prints figures again and again.
+    async fn watch(&self, server: &Server, every: Duration, out: &mut Output) -> Result<(), CliError> {
         let message = WatchStatsRequest { interval: Some(duration(every)), all_replicas: self.all };
         let mut admin = server.admin();
         let opened = server.open(admin.watch_stats(Request::new(message))).await;
@@ -85,9 +97,11 @@ impl Stats {
         let mut first = true;
         loop {
             let told = Server::next(&mut messages, every + server.timeout()).await;
-            let Some(told) = told.map_err(|error| status::failure(&error))? else { return Ok(()) };
+            let Some(told) = told.map_err(|error| status::failure(&error))? else {
+                return Err(CliError::new(Exit::Unavailable, "the server ended the stream"));
+            };
             if self.json {
-                show::message(&mut out, "larder.admin.v1.WatchStatsResponse", &told)?;
+                show::message(out, "larder.admin.v1.WatchStatsResponse", &told)?;
             } else {
                 if !std::mem::take(&mut first) {
                     out.line("\n---\n")?;
