@@ -20,6 +20,7 @@ mod bad_input;
 mod caching;
 mod coherence;
 mod durability;
+mod events;
 mod freshness;
 mod health;
 mod imports;

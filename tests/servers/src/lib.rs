@@ -24,6 +24,6 @@ pub use client::{RedisClient, Reply};
 pub use cluster::{Cluster, ClusterOptions, Ended, Replica};
 pub use gate::{Gate, HeldAnswer, Passage};
 pub use postgres::{Postgres, PostgresOptions};
-pub use proxy::{CaughtPublish, Counts, Faults, HeldSet, LateSet, Proxy};
+pub use proxy::{Caught, Counts, Faults, HeldSet, LateSet, Proxy};
 pub use redis::{Redis, RedisBinary, RedisOptions};
 pub use temp::{TempDir, free_port};

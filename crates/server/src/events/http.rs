@@ -2,7 +2,17 @@
 //!
 //! It speaks HTTP/1.1, which every sender of webhooks does.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::ALLOW};
@@ -68,9 +78,12 @@ impl Http {
 }
 
 async fn serve_one(stream: TcpStream, webhook: Arc<Webhook>, draining: watch::Receiver<bool>) {
-    let service = service_fn(|request| {
-        let webhook = Arc::clone(&webhook);
-        async move { Ok::<_, std::convert::Infallible>(respond(&webhook, request).await) }
+    let busy = AtomicBool::new(false);
+    let service = service_fn(async |request| {
+        busy.store(true, Ordering::Relaxed);
+        let response = respond(&webhook, request).await;
+        busy.store(false, Ordering::Relaxed);
+        Ok::<_, Infallible>(response)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -80,10 +93,13 @@ async fn serve_one(stream: TcpStream, webhook: Arc<Webhook>, draining: watch::Re
     let mut connection = pin!(connection);
     let done = tokio::select! {
         done = &mut connection => done,
-        () = super::drained(draining) => {
+        // Whoever has not sent a whole request by now is not waited for.
+        () = super::drained(draining) => if busy.load(Ordering::Relaxed) {
             connection.as_mut().graceful_shutdown();
             connection.await
-        }
+        } else {
+            return;
+        },
     };
     if let Err(error) = done {
         tracing::debug!(%error, "connection for webhooks ended");

@@ -25,7 +25,7 @@ use tokio::{net::TcpStream, runtime::Runtime, sync::Notify, time::timeout};
 pub use faults::{Counts, Faults};
 use memory::Memory;
 use traps::Traps;
-pub use traps::{CaughtPublish, HeldSet, LateSet};
+pub use traps::{Caught, HeldSet, LateSet};
 
 use crate::client::refuse_itself;
 
@@ -97,8 +97,14 @@ impl Proxy {
     }
 
     /// Catches the next PUBLISH, as if its sender's network had gone at that moment.
-    pub fn catch_publish(&self) -> CaughtPublish {
-        locked(&self.core.traps).publish()
+    pub fn catch_publish(&self) -> Caught {
+        self.catch("PUBLISH")
+    }
+
+    /// Catches the next command of a name, as if its sender's network had gone at that moment. Only one is waited for at a time:
+    /// this ends the wait for another.
+    pub fn catch(&self, name: &'static str) -> Caught {
+        locked(&self.core.traps).catch(name)
     }
 
     /// Holds back the next SET of the key whose name ends with a colon and `name`; one with NX is not meant.

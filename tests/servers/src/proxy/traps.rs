@@ -6,12 +6,12 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, sync::oneshot};
 
 use crate::client::{RedisClient, Reply, refuse_itself};
 
-/// The next PUBLISH that a proxy sees. Neither that nor anything behind it on its connection reaches Redis, and nobody is
+/// The next command of one name that a proxy sees. Neither that nor anything behind it on its connection reaches Redis, and nobody is
 /// told. Dropping this lets the next one pass.
 #[derive(Debug)]
-pub struct CaughtPublish(oneshot::Receiver<()>);
+pub struct Caught(oneshot::Receiver<()>);
 
-impl CaughtPublish {
+impl Caught {
     /// Waits for it. Returns whether there was one before the proxy ended.
     pub async fn caught(self) -> bool {
         self.0.await.is_ok()
@@ -60,7 +60,7 @@ impl LateSet {
 /// Who waits for what.
 #[derive(Debug, Default)]
 pub(super) struct Traps {
-    publish: Option<oneshot::Sender<()>>,
+    caught: Option<(&'static str, oneshot::Sender<()>)>,
     /// By the last part of the key, behind a colon.
     sets: HashMap<Vec<u8>, oneshot::Sender<Vec<u8>>>,
 }
@@ -77,11 +77,11 @@ pub(super) enum Sprung {
 }
 
 impl Traps {
-    /// Lays one for the next PUBLISH.
-    pub(super) fn publish(&mut self) -> CaughtPublish {
+    /// Lays one for the next command of a name; there is one of these at a time.
+    pub(super) fn catch(&mut self, name: &'static str) -> Caught {
         let (sender, receiver) = oneshot::channel();
-        self.publish = Some(sender);
-        CaughtPublish(receiver)
+        self.caught = Some((name, sender));
+        Caught(receiver)
     }
 
     /// Lays one for the next SET of a key.
@@ -94,11 +94,15 @@ impl Traps {
 
     /// Sees a command pass, in words and as it came.
     pub(super) fn see(&mut self, words: &[&[u8]], raw: &[u8]) -> Sprung {
+        let wanted = |(wanted, _): &mut (&'static str, _)| {
+            words.first().is_some_and(|name| name.eq_ignore_ascii_case(wanted.as_bytes()))
+        };
+        if let Some((_, waiting)) = self.caught.take_if(wanted)
+            && waiting.send(()).is_ok()
+        {
+            return Sprung::Lost;
+        }
         match words {
-            [name, ..] if name.eq_ignore_ascii_case(b"PUBLISH") => {
-                let told = self.publish.take().is_some_and(|waiting| waiting.send(()).is_ok());
-                if told { Sprung::Lost } else { Sprung::No }
-            }
             // A lease is set with NX.
             [name, key, _, options @ ..]
                 if name.eq_ignore_ascii_case(b"SET")
