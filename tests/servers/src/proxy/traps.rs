@@ -95,7 +95,7 @@ impl Traps {
     /// Sees a command pass, in words and as it came.
     pub(super) fn see(&mut self, words: &[&[u8]], raw: &[u8]) -> Sprung {
         let wanted = |(wanted, _): &mut (&'static str, _)| {
-            words.first().is_some_and(|name| name.eq_ignore_ascii_case(wanted.as_bytes()))
+            words.first().is_some_and(|name| name.eq_ignore_ascii_case(wanted.as_bytes())) && !introduces(words)
         };
         if let Some((_, waiting)) = self.caught.take_if(wanted)
             && waiting.send(()).is_ok()
@@ -115,4 +115,12 @@ impl Traps {
             _ => Sprung::No,
         }
     }
+}
+
+/// Whether a message is about the replicas themselves, which is published at any time, and not about a change.
+fn introduces(words: &[&[u8]]) -> bool {
+    words.first().is_some_and(|name| name.eq_ignore_ascii_case(b"PUBLISH"))
+        && words
+            .get(1)
+            .is_some_and(|channel| channel.split(|byte| *byte == b':').any(|part| part.starts_with(b"replica")))
 }
