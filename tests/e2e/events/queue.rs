@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use larder_cache::SharedConfig;
 use larder_proto::catalog::CacheTier;
 use larder_server::config::Config;
 use larder_test_servers::{Postgres, PostgresOptions};
@@ -230,5 +231,22 @@ async fn what_was_trimmed_away_holds_up_nothing() {
     let server = stream.replica(&database).await;
     stream.done().await;
     assert_eq!(logged(&database).await, ["product:b"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_run_scripts_reads_all_the_same() {
+    let stream = Stream::start().await;
+    let database = Database::sqlite();
+    stream.0.cli(&["ACL", "SETUSER", "reader", "on", ">pw", "~*", "&*", "+@all", "-eval"]).await;
+    let url = stream.0.url().replace("redis://", "redis://reader:pw@");
+    let server = stream
+        .replica_with(&database, |config| {
+            config.cache.shared = Some(SharedConfig { url, ..SharedConfig::default() });
+        })
+        .await;
+    stream.send(&changed(&["a"])).await;
+    stream.done().await;
+    assert_eq!(logged(&database).await, ["product:a"]);
     server.stop().await;
 }

@@ -7,6 +7,7 @@ use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, Valu
 use tokio::time::timeout;
 
 use super::entry::{Entry, bytes};
+use crate::events::event::LONGEST;
 
 /// A consumer, and the group and the stream that it is one of.
 pub(super) struct Group {
@@ -19,7 +20,7 @@ pub(super) struct Group {
     connection: Option<MultiplexedConnection>,
 }
 
-/// Why Redis did not do what it was asked. The connection is of no more use then.
+/// Why Redis did not do what it was asked. Unless that [is a refusal](Self::is_refusal), the connection is of no more use then.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// There is no connection to be had.
@@ -40,10 +41,9 @@ const BLOCK: Duration = Duration::from_secs(2);
 const MOST: usize = 100;
 /// Entries that were put aside, of which the newest are kept.
 const MOST_DEAD: usize = 10_000;
-/// Bytes of one field of an entry that is put aside.
-const MOST_DEAD_FIELD: usize = super::super::event::LONGEST;
-/// Fields of an entry that is put aside.
+/// Fields of an entry that is put aside, and their bytes: as many as an event may have, and some for what stands beside it.
 const MOST_DEAD_FIELDS: usize = 16;
+const MOST_DEAD_BYTES: usize = LONGEST + (8 << 10);
 
 /// Removes consumers that have nothing in hand. One that had not a moment ago may have by now: an entry that it holds would be
 /// lost with it, so looking and removing is one step.
@@ -147,8 +147,9 @@ impl Group {
         let mut add = cmd("XADD");
         add.arg(&self.dead).arg("MAXLEN").arg("~").arg(MOST_DEAD).arg("*");
         add.arg("entry").arg(&entry.id).arg("reason").arg(reason);
+        let mut room = MOST_DEAD_BYTES;
         for (name, value) in entry.fields.iter().flatten().take(MOST_DEAD_FIELDS) {
-            add.arg(cut(name)).arg(cut(value));
+            add.arg(cut(name, &mut room)).arg(cut(value, &mut room));
         }
         let mut both = redis::pipe();
         both.atomic().add_command(add).ignore();
@@ -176,6 +177,18 @@ impl Group {
     }
 }
 
+impl Failure {
+    /// Whether Redis has answered, with a no.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Redis(error) => {
+                !(error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error())
+            }
+            Self::Connecting(_) | Self::Late | Self::Strange(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -191,8 +204,11 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn cut(text: &[u8]) -> &[u8] {
-    &text[..text.len().min(MOST_DEAD_FIELD)]
+/// As much of a text as there is room for.
+fn cut<'a>(text: &'a [u8], room: &mut usize) -> &'a [u8] {
+    let part = &text[..text.len().min(*room)];
+    *room -= part.len();
+    part
 }
 
 /// Reads a list of one stream with its entries, or nothing.

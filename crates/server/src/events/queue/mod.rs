@@ -97,11 +97,7 @@ impl Queue {
             () = super::drained(draining.clone()) => return Err(End::Drained),
             opened = self.group.open() => opened?,
         }
-        if std::mem::take(&mut self.reported) {
-            tracing::info!("event queue answers again");
-        }
         self.resume(draining).await?;
-        self.pause.reset();
         loop {
             if Instant::now() >= self.look {
                 self.take_over(draining).await?;
@@ -114,6 +110,11 @@ impl Queue {
                 () = super::drained(draining.clone()) => return Err(End::Drained),
                 entries = self.group.new_entries(within) => entries?,
             };
+            // Not before everything that it is asked has been answered once.
+            self.pause.reset();
+            if std::mem::take(&mut self.reported) {
+                tracing::info!("event queue answers again");
+            }
             self.deal(entries, draining).await?;
         }
     }
@@ -137,9 +138,12 @@ impl Queue {
             self.deal(entries, draining).await?;
             cursor = next;
         }
-        let gone = self.group.forget_consumers(self.min_idle.saturating_mul(FORGOTTEN)).await?;
-        if gone > 0 {
-            tracing::info!(consumers = gone, "event queue has forgotten consumers that are gone");
+        match self.group.forget_consumers(self.min_idle.saturating_mul(FORGOTTEN)).await {
+            Ok(0) => {}
+            Ok(consumers) => tracing::info!(consumers, "event queue has forgotten consumers that are gone"),
+            // A user who may not run scripts can read all the same.
+            Err(failure) if failure.is_refusal() => tracing::debug!(error = %failure, "consumers not forgotten"),
+            Err(failure) => return Err(failure.into()),
         }
         Ok(())
     }
