@@ -254,6 +254,8 @@ async fn top_shows_figures_and_puts_the_terminal_back() {
         }
         assert_eq!(terminal.ended(&mut top).await.code(), Some(0), "{end:?}");
         assert_eq!(terminal.mode(), before, "{end:?}");
+        // What it wrote last may still be on its way.
+        terminal.wait_for("\u{1b}[?1049l").await;
         let shown = terminal.shown();
         let leave = shown.rfind("\u{1b}[?1049l").expect("the screen to be put back");
         assert!(shown.rfind("\u{1b}[?1049h").is_some_and(|enter| enter < leave), "{end:?}");
