@@ -23,6 +23,8 @@ pub(crate) enum Command {
     L2(L2),
     /// Measures what it costs to invalidate many copies at once, by how many there are
     Invalidation(Invalidation),
+    /// Measures how long patterns take that were made to take long
+    Patterns,
     /// Replays key traces through the server and prints which share each tier answered
     Replay(Replay),
     /// Replays key traces through moka's eviction policies and prints the hit ratios.

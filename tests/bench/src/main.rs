@@ -15,6 +15,7 @@ mod hit_ratio;
 mod l2;
 mod load;
 mod machine;
+mod patterns;
 mod process;
 mod products;
 mod render;
@@ -59,6 +60,10 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Some(Command::Invalidation(wanted)) => {
             print(&until_stopped(group::run(&wanted))?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Patterns) => {
+            print(&patterns::run()?);
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Replay(wanted)) => {
