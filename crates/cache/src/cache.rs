@@ -19,6 +19,7 @@ use crate::{
     l1::{L1, Value},
     l2::L2,
     load::Admission,
+    prefetch::Prefetch,
     seen::Seen,
     talk::Talk,
 };
@@ -38,6 +39,7 @@ pub(crate) struct Shared<V> {
     pub(crate) counters: Arc<Counters>,
     pub(crate) knowledge: Knowledge,
     pub(crate) l1: L1<V>,
+    pub(crate) prefetch: Arc<Prefetch>,
     pub(crate) flights: Arc<Flights<V>>,
     pub(crate) admission: Admission,
     pub(crate) passes: Passes,
@@ -88,6 +90,7 @@ impl<V: Value> Cache<V> {
 
     fn build(config: CacheConfig, clock: Clock, runtime: Handle, seed: u64, l2: Option<Arc<L2>>) -> Self {
         let counters = Arc::new(Counters::default());
+        let prefetch = Arc::new(Prefetch::new(&config));
         let remembered = config.shared.as_ref().map(|shared| shared.remembered);
         Self {
             shared: Arc::new(Shared {
@@ -97,7 +100,8 @@ impl<V: Value> Cache<V> {
                 runtime,
                 jitter: Jitter::new(seed),
                 knowledge: Knowledge::new(config.l1_entries, seed, remembered),
-                l1: L1::new(&config, &counters),
+                l1: L1::new(&config, &prefetch, &counters),
+                prefetch,
                 flights: Arc::new(Flights::new()),
                 admission: Admission::new(config.max_loads, config.max_waiting_loads),
                 passes: Passes::new(),

@@ -13,6 +13,9 @@ pub struct CacheConfig {
     pub l1_bytes: u64,
     /// Which entry goes when L1 is full.
     pub eviction: Eviction,
+    /// How much is loaded before somebody asks for it: copies that nobody then reads, as a share of those that readers had
+    /// loaded, from 0 to 1; 0 turns it off.
+    pub prefetch: f64,
     /// How many absent keys are remembered as absent.
     pub not_found_entries: u64,
     /// How copies are kept, by what they are.
@@ -105,6 +108,7 @@ impl Default for CacheConfig {
             l1_entries: 100_000,
             l1_bytes: 256 << 20,
             eviction: Eviction::Lru,
+            prefetch: 0.1,
             not_found_entries: 10_000,
             policies: Policies::default(),
             staleness_bound: Duration::from_secs(1),

@@ -167,7 +167,7 @@ impl<V: Value> Cache<V> {
         let life = self.life(search.policy, value.is_some(), Duration::ZERO);
         let may = self.kept_in_l1(search.policy, value.as_ref());
         let entry = Entry::new(name, value, *captured, self.clock().now(), life, Tier::L2, false);
-        Some(self.take_in_l1(entry, may))
+        Some(self.take_in_l1(entry, search.policy, may))
     }
 
     /// Divides a duty into what this replica has the right to load and what another loads. Where Redis gives no rights, as

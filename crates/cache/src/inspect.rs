@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Cache, Facts, Key, Tier,
+    Cache, Facts, Key, Policy, Tier,
     ageing::Life,
     frame::Frame,
     l1::{Entry, Value},
@@ -140,7 +140,7 @@ impl<V: Value> Cache<V> {
         let knowledge = self.knowledge();
         let captured = knowledge.capture(knowledge.stripe(NAME));
         let entry = Entry::new(NAME, None, captured, began, Life::plain(PROBE_LIFE), Tier::Database, false);
-        let entry = self.take_in_l1(entry, true);
+        let entry = self.take_in_l1(entry, Policy::Item, true);
         let found = self.shared().l1.get(NAME).is_some_and(|found| std::sync::Arc::ptr_eq(&found, &entry));
         self.shared().l1.discard(&entry);
         // A change learned in between keeps it out, as it should.

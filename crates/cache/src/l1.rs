@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -21,6 +21,7 @@ use crate::{
     CacheConfig, Counters, Eviction, Moment, Tier,
     ageing::{Ageing, Life, Stage},
     knowledge::{Captured, Knowledge, Stripe},
+    prefetch::{MOST_READS, Past, Prefetch},
     rules::Rule,
 };
 
@@ -75,7 +76,14 @@ pub struct Entry<V> {
     stripe: Stripe,
     generation: u64,
     rules: AtomicU64,
+    /// How often it was read, up to [`MOST_READS`], with the bits below. A read that finds more has nothing to write.
+    reads: AtomicU8,
 }
+
+/// It was loaded before anybody asked, and nobody has read it.
+const AHEAD: u8 = 0x80;
+/// Its reads are not counted.
+const UNCOUNTED: u8 = 0x40;
 
 impl<V: Value> Entry<V> {
     /// A copy under the name of its key, read by a load that began at `began`, after `captured` was.
@@ -101,6 +109,42 @@ impl<V: Value> Entry<V> {
             stripe: captured.stripe,
             generation: captured.generation,
             rules: AtomicU64::new(captured.rules),
+            reads: AtomicU8::new(UNCOUNTED),
+        }
+    }
+
+    /// The name of its key.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Has its reads counted, on from those before it.
+    pub(crate) fn count_reads(&mut self, past: Past) {
+        self.reads = AtomicU8::new(past.reads | if past.ahead { AHEAD } else { 0 });
+    }
+
+    /// Counts a read; returns whether it is the first of a copy that was loaded ahead. Where two meet, one may not count.
+    pub(crate) fn note_read(&self) -> bool {
+        let reads = self.reads.load(Ordering::Relaxed);
+        if reads < MOST_READS {
+            self.reads.store(reads + 1, Ordering::Relaxed);
+        }
+        reads & AHEAD != 0 && self.reads.fetch_and(!AHEAD, Ordering::Relaxed) & AHEAD != 0
+    }
+
+    /// Counts on from another copy of the same key.
+    fn succeed(&self, other: &Self) {
+        let reads = other.reads.load(Ordering::Relaxed) & MOST_READS;
+        if self.reads.load(Ordering::Relaxed) & UNCOUNTED == 0 {
+            self.reads.fetch_max(reads, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells what there was of it.
+    fn leave(&self, prefetch: &Prefetch, counters: &Counters) {
+        let reads = self.reads.load(Ordering::Relaxed);
+        if reads & UNCOUNTED == 0 {
+            prefetch.lost(&self.name, reads & MOST_READS, reads & AHEAD != 0, counters);
         }
     }
 
@@ -157,13 +201,15 @@ pub(crate) struct L1<V> {
     found: Store<V>,
     not_found: Store<V>,
     capacity: u64,
+    prefetch: Arc<Prefetch>,
+    counters: Arc<Counters>,
 }
 
 type Builder<V> = CacheBuilder<Arc<str>, Arc<Entry<V>>, Moka<Arc<str>, Arc<Entry<V>>>>;
 type Store<V> = Moka<Arc<str>, Arc<Entry<V>>, RandomState>;
 
 impl<V: Value> L1<V> {
-    pub(crate) fn new(config: &CacheConfig, counters: &Arc<Counters>) -> Self {
+    pub(crate) fn new(config: &CacheConfig, prefetch: &Arc<Prefetch>, counters: &Arc<Counters>) -> Self {
         let capacity = config.l1_bytes;
         let least = (capacity / config.l1_entries.max(1)).max(1);
         let policy = match config.eviction {
@@ -180,9 +226,11 @@ impl<V: Value> L1<V> {
             .eviction_policy(policy);
         let not_found = Moka::builder().max_capacity(config.not_found_entries).eviction_policy(EvictionPolicy::lru());
         Self {
-            found: finish(found, longest, config.max_stale, counters),
-            not_found: finish(not_found, policies.not_found.ttl, config.max_stale, counters),
+            found: finish(found, longest, config.max_stale, prefetch, counters),
+            not_found: finish(not_found, policies.not_found.ttl, config.max_stale, prefetch, counters),
             capacity,
+            prefetch: Arc::clone(prefetch),
+            counters: Arc::clone(counters),
         }
     }
 
@@ -201,8 +249,11 @@ impl<V: Value> L1<V> {
             None => (&self.not_found, &self.found),
         };
         let mut stored = false;
-        store.entry(Arc::clone(&entry.name)).and_compute_with(|_| {
+        store.entry(Arc::clone(&entry.name)).and_compute_with(|present| {
             stored = entry.stands(knowledge);
+            if let Some(present) = present.filter(|_| stored) {
+                entry.succeed(present.value());
+            }
             if stored { Op::Put(Arc::clone(entry)) } else { Op::Nop }
         });
         if stored {
@@ -213,8 +264,11 @@ impl<V: Value> L1<V> {
 
     /// Removes a key.
     pub(crate) fn remove(&self, key: &str) -> bool {
-        let found = self.found.remove(key).is_some();
-        self.not_found.remove(key).is_some() || found
+        let found = self.found.remove(key);
+        if let Some(entry) = &found {
+            entry.leave(&self.prefetch, &self.counters);
+        }
+        self.not_found.remove(key).is_some() || found.is_some()
     }
 
     /// Removes an entry that is of no more use, unless another has taken its place. Returns whether it was there.
@@ -224,7 +278,11 @@ impl<V: Value> L1<V> {
             Some(present) if Arc::ptr_eq(present.value(), entry) => Op::Remove,
             _ => Op::Nop,
         });
-        matches!(result, CompResult::Removed(_))
+        let removed = matches!(result, CompResult::Removed(_));
+        if removed {
+            entry.leave(&self.prefetch, &self.counters);
+        }
+        removed
     }
 
     /// Removes every entry.
@@ -265,12 +323,21 @@ const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// Gives a store what both have in common. moka's own time to live only frees memory: whether an entry may be served is
 /// decided by the entry's deadline, and one past it may still be of use while the database is away.
-fn finish<V: Value>(builder: Builder<V>, ttl: Duration, max_stale: Duration, counters: &Arc<Counters>) -> Store<V> {
-    let counters = Arc::clone(counters);
+fn finish<V: Value>(
+    builder: Builder<V>,
+    ttl: Duration,
+    max_stale: Duration,
+    prefetch: &Arc<Prefetch>,
+    counters: &Arc<Counters>,
+) -> Store<V> {
+    let (prefetch, counters) = (Arc::clone(prefetch), Arc::clone(counters));
     builder
         .time_to_live(ttl.saturating_add(max_stale).min(LONGEST))
-        .eviction_listener(move |_, _, cause| match cause {
-            RemovalCause::Size => counters.evicted.one(),
+        .eviction_listener(move |_, entry, cause| match cause {
+            RemovalCause::Size => {
+                counters.evicted.one();
+                entry.leave(&prefetch, &counters);
+            }
             RemovalCause::Expired => counters.freed.one(),
             RemovalCause::Explicit | RemovalCause::Replaced => {}
         })

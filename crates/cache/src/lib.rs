@@ -41,6 +41,7 @@ mod matching;
 mod memory;
 mod message;
 mod policy;
+mod prefetch;
 mod read;
 mod reader;
 mod replicas;

@@ -88,7 +88,7 @@ impl<V: Value> Cache<V> {
                 let life = self.life(policy, value.is_some(), took);
                 let may = ours && self.kept_in_l1(policy, value.as_ref());
                 let entry = Entry::new(name, value, *captured, began, life, Tier::Database, foreign);
-                (name.clone(), self.take_in_l1(entry, may))
+                (name.clone(), self.take_in_l1(entry, policy, may))
             })
             .collect();
         duty.fulfil(entries.iter().map(|(_, entry)| Ok(Arc::clone(entry))));
@@ -97,8 +97,11 @@ impl<V: Value> Cache<V> {
     }
 
     /// Stores an entry in L1, if it may be stored and still stands.
-    pub(crate) fn take_in_l1(&self, entry: Entry<V>, may: bool) -> Arc<Entry<V>> {
+    pub(crate) fn take_in_l1(&self, mut entry: Entry<V>, policy: Policy, may: bool) -> Arc<Entry<V>> {
         let shared = self.shared();
+        if let (Policy::Item, Some(_)) = (policy, &entry.value) {
+            entry.count_reads(shared.prefetch.found(entry.name()));
+        }
         let entry = Arc::new(entry);
         let stored = may && shared.l1.store(&entry, &shared.knowledge);
         if stored { &shared.counters.sets } else { &shared.counters.not_stored }.one();
@@ -146,6 +149,11 @@ impl Admission {
     /// Whether one more load would find a place, now or after waiting.
     pub(crate) fn has_room(&self) -> bool {
         self.permits.available_permits() > 0 || self.waiting.load(Ordering::Relaxed) < self.max_waiting
+    }
+
+    /// Whether nobody waits for his turn, and there are places.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0 && self.permits.available_permits() > 0
     }
 
     /// Waits for its turn.

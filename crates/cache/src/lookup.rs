@@ -129,6 +129,7 @@ impl<V: Value> Cache<V> {
     }
 
     fn count_hit(&self, entry: &Entry<V>) {
+        self.note_read(entry);
         self.counters().hits.one();
         if entry.value.is_none() {
             self.counters().not_found_hits.one();
@@ -203,7 +204,7 @@ impl<V: Value> Cache<V> {
     }
 
     /// Captures what is known of a key, before anything is looked at on its behalf.
-    fn flight_key(&self, key: &Key) -> FlightKey {
+    pub(crate) fn flight_key(&self, key: &Key) -> FlightKey {
         let knowledge = &self.shared().knowledge;
         let captured = knowledge.capture(knowledge.stripe(key.term.as_deref().unwrap_or(&key.name)));
         (key.name.clone(), captured)

@@ -51,6 +51,7 @@ impl<V: Value> Reader<'_, V> {
         if sampled() {
             self.cache.shared().hot.note(name, self.sight.now);
         }
+        self.cache.note_read(&entry);
         self.hits += 1;
         self.not_found += u64::from(entry.value.is_none());
         Some(entry)
@@ -105,6 +106,18 @@ impl<V: Value> Cache<V> {
             _ if !fresh => Verdict::Unproven,
             Stage::Live => Verdict::Valid,
             Stage::Due => Verdict::Due,
+        }
+    }
+
+    /// Whether a copy may be served, be it due or not.
+    pub(crate) fn may_serve(&self, entry: &Entry<V>, sight: Sight) -> bool {
+        matches!(self.judge(entry, sight, false), Verdict::Valid | Verdict::Due)
+    }
+
+    /// Counts a read of a copy, which says how much it is worth to have.
+    pub(crate) fn note_read(&self, entry: &Entry<V>) {
+        if entry.note_read() {
+            self.shared().prefetch.paid(self.counters());
         }
     }
 

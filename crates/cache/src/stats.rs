@@ -61,6 +61,9 @@ pub struct Counters {
     pub load_latency: Latencies,
     pub joins: Counter,
     pub refreshes: Counter,
+    pub prefetched: Counter,
+    pub prefetch_hits: Counter,
+    pub prefetched_in_vain: Counter,
     pub refused: Counter,
     pub passes: Counter,
     pub failed_passes: Counter,
@@ -130,6 +133,12 @@ pub struct Stats {
     pub joins: u64,
     /// Copies that were to be made anew before their time had passed.
     pub refreshes: u64,
+    /// Copies that were loaded before anybody asked for them.
+    pub prefetched: u64,
+    /// Of those, the ones that somebody then read.
+    pub prefetch_hits: u64,
+    /// And the ones that went before anybody did.
+    pub prefetched_in_vain: u64,
     /// Loads refused because too many were waiting.
     pub refused: u64,
     /// Looks at the change log that succeeded.
@@ -218,6 +227,9 @@ impl Counters {
             load_errors: self.load_errors.get(),
             joins: self.joins.get(),
             refreshes: self.refreshes.get(),
+            prefetched: self.prefetched.get(),
+            prefetch_hits: self.prefetch_hits.get(),
+            prefetched_in_vain: self.prefetched_in_vain.get(),
             refused: self.refused.get(),
             passes: self.passes.get(),
             failed_passes: self.failed_passes.get(),

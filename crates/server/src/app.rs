@@ -157,6 +157,7 @@ impl Running {
         let cache = Cache::sharing(cache, clock, Handle::current(), instance).map_err(ServeError::Redis)?;
         let catalog = start_catalog(&repository, cache, server.watch.clone(), &mut tasks).await;
         warm_up(&catalog, server.warm_on_start, server.warm_timeout).await;
+        tasks.spawn(catalog.clone().prefetch());
         tasks.spawn(prune(Arc::clone(&repository), server.change_retention));
 
         let (health, health_service) = tonic_health::server::health_reporter();

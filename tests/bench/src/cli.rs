@@ -130,6 +130,9 @@ pub(crate) struct Replay {
     /// The capacities of L1 to replay at, in entries
     #[arg(long, value_delimiter = ',', default_values_t = [1024, 2048])]
     pub(crate) entries: Vec<u64>,
+    /// Replays so many accesses of each trace, from its beginning; otherwise all of them
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) accesses: Option<usize>,
 }
 
 /// How to measure invalidations.

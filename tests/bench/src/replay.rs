@@ -12,8 +12,11 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use larder_proto::catalog::{
-    CacheTier, GetProductRequest, Product, UpdateProductRequest, product_catalog_client::ProductCatalogClient,
+use larder_proto::{
+    admin::{GetStatsRequest, PrefetchStats, cache_admin_client::CacheAdminClient},
+    catalog::{
+        CacheTier, GetProductRequest, Product, UpdateProductRequest, product_catalog_client::ProductCatalogClient,
+    },
 };
 use larder_test_servers::{Redis, RedisOptions};
 use moka::policy::EvictionPolicy;
@@ -39,6 +42,8 @@ const READS: usize = 300_000;
 const WRITES: usize = 20;
 const ENTRIES: u64 = 10_000;
 const SEED: u64 = 204;
+/// What is loaded before it is asked for: nothing, and the default.
+const SHARES: [&str; 2] = ["0%", "10%"];
 
 /// How many reads each tier answered.
 #[derive(Debug, Default, Clone, Copy)]
@@ -56,30 +61,46 @@ pub(crate) async fn run(wanted: &Replay) -> anyhow::Result<String> {
         return usual_skew(&binary).await;
     }
     let mut rows = vec![
-        ["trace", "L1 entries", "larder", "LRU", "optimum", "(larder − LRU) ÷ (optimum − LRU)"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "trace",
+            "L1 entries",
+            "LRU",
+            "optimum",
+            "larder",
+            "with prefetching",
+            "loaded ahead per read",
+            "of those read",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for path in &wanted.traces {
         let trace = read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let trace = wanted.accesses.map_or(&trace[..], |most| &trace[..most.min(trace.len())]);
         for &entries in &wanted.entries {
-            let larder = replayed(&binary, &trace, entries).await?.l1_share();
-            let (lru, best) = (hit_ratio(&trace, entries, EvictionPolicy::lru()), optimum(&trace, entries));
-            rows.push(vec![
+            let (lru, best) = (hit_ratio(trace, entries, EvictionPolicy::lru()), optimum(trace, entries));
+            let cell = |share: f64| format!("{share:.4} ({:+.3})", (share - lru) / (best - lru));
+            let mut row = vec![
                 path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
                 entries.to_string(),
-                format!("{larder:.4}"),
                 format!("{lru:.4}"),
                 format!("{best:.4}"),
-                format!("{:.3}", (larder - lru) / (best - lru)),
-            ]);
+            ];
+            let mut ahead = PrefetchStats::default();
+            for share in SHARES {
+                let (told, prefetch) = replayed(&binary, trace, entries, share).await?;
+                row.push(cell(told.l1_share()));
+                ahead = prefetch;
+            }
+            row.extend(ahead_cells(&ahead, trace.len()));
+            rows.push(row);
         }
     }
-    Ok(table(Form::Markdown, &rows) + "\n")
+    Ok(table(Form::Markdown, &rows) + "\nIn brackets: (larder − LRU) ÷ (optimum − LRU)\n")
 }
 
 /// Replays a trace through a server whose L1 holds so many entries.
-async fn replayed(binary: &Path, trace: &[u32], entries: u64) -> anyhow::Result<Told> {
+async fn replayed(binary: &Path, trace: &[u32], entries: u64, share: &str) -> anyhow::Result<(Told, PrefetchStats)> {
     let mut places = HashMap::new();
     let trace: Vec<usize> = trace
         .iter()
@@ -89,7 +110,7 @@ async fn replayed(binary: &Path, trace: &[u32], entries: u64) -> anyhow::Result<
         })
         .collect();
     let directory = tempfile::tempdir().context("no temporary directory")?;
-    let settings = [("LARDER_L1_ENTRIES", entries.to_string())];
+    let settings = [("LARDER_L1_ENTRIES", entries.to_string()), ("LARDER_PREFETCH", share.to_owned())];
     let server = ServerProcess::larder(binary, directory.path(), "replay", &settings)?;
     fill(server.target.address, places.len()).await?;
     let mut client = client(server.target.address).await?;
@@ -97,21 +118,58 @@ async fn replayed(binary: &Path, trace: &[u32], entries: u64) -> anyhow::Result<
     for place in trace {
         told.add(get(&mut client, place).await?);
     }
-    Ok(told)
+    Ok((told, prefetched(&server).await?))
+}
+
+/// What the server says that it loaded before anybody asked.
+async fn prefetched(server: &ServerProcess) -> anyhow::Result<PrefetchStats> {
+    let admin = server.admin.context("no CacheAdmin")?;
+    let channel = Endpoint::from_shared(format!("http://{admin}"))?.connect().await?;
+    let stats = CacheAdminClient::new(channel).get_stats(GetStatsRequest::default()).await?.into_inner();
+    stats.replicas.first().and_then(|replica| replica.prefetch).context("no figures of prefetching")
+}
+
+/// How much was loaded ahead for each read, and which share of it was read.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+fn ahead_cells(ahead: &PrefetchStats, reads: usize) -> [String; 2] {
+    let used = ahead.used as f64 / ahead.loaded.max(1) as f64;
+    [format!("{:.3}", ahead.loaded as f64 / reads.max(1) as f64), format!("{:.0}%", used * 100.0)]
 }
 
 /// Reads with the skew of Zipf's law, of which one in twenty is followed by a write.
 async fn usual_skew(binary: &Path) -> anyhow::Result<String> {
+    let trace = zipf(READS, PRODUCTS, SEED);
+    let mut rows = vec![
+        ["", "L1", "L1 and L2 together", "database", "loaded ahead per read", "of those read"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for (share, name) in SHARES.into_iter().zip(["larder", "with prefetching"]) {
+        let (told, ahead) = skewed(binary, &trace, share).await?;
+        let cells =
+            [told.l1_share(), told.share(told.l1 + told.l2), told.share(told.database)].map(|s| format!("{s:.4}"));
+        let ahead = ahead_cells(&ahead, READS);
+        rows.push(std::iter::once(name.to_owned()).chain(cells).chain(ahead).collect());
+    }
+    let lru = hit_ratio(&trace, ENTRIES, EvictionPolicy::lru());
+    let cells = [format!("{lru:.4}"), String::new(), String::new(), String::new(), String::new()];
+    rows.push(std::iter::once("an LRU, without writes".to_owned()).chain(cells).collect());
+    let title =
+        format!("Zipf 1.0 over {PRODUCTS} products, {READS} reads, one write in {WRITES} reads, L1 of {ENTRIES}");
+    Ok(format!("{title}\n\n{}\n", table(Form::Markdown, &rows)))
+}
+
+async fn skewed(binary: &Path, trace: &[u32], share: &str) -> anyhow::Result<(Told, PrefetchStats)> {
     let directory = tempfile::tempdir().context("no temporary directory")?;
     let redis = Redis::start(RedisOptions::default()).await;
-    let settings = [("LARDER_L1_ENTRIES", ENTRIES.to_string()), ("REDIS_URL", redis.url())];
+    let settings =
+        [("LARDER_L1_ENTRIES", ENTRIES.to_string()), ("LARDER_PREFETCH", share.to_owned()), ("REDIS_URL", redis.url())];
     let server = ServerProcess::larder(binary, directory.path(), "skew", &settings)?;
     fill(server.target.address, PRODUCTS).await?;
     let calls = Arc::new(Calls::new(GET, database_requests(PRODUCTS)));
     read_all(server.target.address, &calls).await?;
     progress("every product has been read once");
 
-    let trace = zipf(READS, PRODUCTS, SEED);
     let mut random = Random(SEED);
     let mut client = client(server.target.address).await?;
     let mut told = Told::default();
@@ -121,17 +179,7 @@ async fn usual_skew(binary: &Path) -> anyhow::Result<String> {
             write(&mut client, trace[random.below(READS)] as usize, number).await?;
         }
     }
-    let lru = hit_ratio(&trace, ENTRIES, EvictionPolicy::lru());
-    let rows = [
-        ["", "share of reads"].map(str::to_owned).to_vec(),
-        vec!["L1".to_owned(), format!("{:.4}", told.l1_share())],
-        vec!["L1 and L2 together".to_owned(), format!("{:.4}", told.share(told.l1 + told.l2))],
-        vec!["database".to_owned(), format!("{:.4}", told.share(told.database))],
-        vec!["an LRU of as many entries, without writes".to_owned(), format!("{lru:.4}")],
-    ];
-    let title =
-        format!("Zipf 1.0 over {PRODUCTS} products, {READS} reads, one write in {WRITES} reads, L1 of {ENTRIES}");
-    Ok(format!("{title}\n\n{}\n", table(Form::Markdown, &rows)))
+    Ok((told, prefetched(&server).await?))
 }
 
 async fn client(server: SocketAddr) -> anyhow::Result<ProductCatalogClient<Channel>> {

@@ -9,6 +9,7 @@ mod learning;
 mod loads;
 mod negative;
 mod policies;
+mod prefetch;
 mod shared;
 mod stale;
 mod talk;

@@ -3,6 +3,7 @@
 mod copy;
 mod follow;
 mod invalidate;
+mod prefetch;
 mod probe;
 mod together;
 mod warm;
@@ -11,6 +12,7 @@ mod write;
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use larder_cache::{Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError, Reader, Tier};
 use larder_storage::{
     Incarnation, ListPage, Product, ProductRepository as _, ReadPoint, Repository, SearchPage, StorageError,
@@ -180,15 +182,19 @@ impl Catalog {
 
     async fn items(&self, ids: Vec<String>, read: Read) -> Result<Vec<Option<Found<Copy>>>, ReadError> {
         let keys = ids.iter().map(|id| product_key(id)).collect();
-        let repository = Arc::clone(&self.repository);
-        let load = move |numbers: Vec<usize>| {
-            let ids = numbers.into_iter().map(|number| ids[number].clone()).collect();
-            let repository = Arc::clone(&repository);
-            async move { load_products(&repository, ids).await }
-        };
-        let items = self.cache.get_or_load_many(keys, Policy::Item, read.options, load).await?;
+        let items = self.cache.get_or_load_many(keys, Policy::Item, read.options, self.load_some_of(ids)).await?;
         self.confirm(read, items.iter().flatten()).await?;
         Ok(items)
+    }
+
+    /// Loads products of these, by their numbers.
+    fn load_some_of(&self, ids: Vec<String>) -> impl Fn(Vec<usize>) -> LoadingProducts + Send + Sync + 'static {
+        let repository = Arc::clone(&self.repository);
+        move |numbers| {
+            let ids = numbers.into_iter().map(|number| ids[number].clone()).collect();
+            let repository = Arc::clone(&repository);
+            Box::pin(async move { load_products(&repository, ids).await })
+        }
     }
 
     /// Makes sure that what was read is of the database that the reader named a state of. Since that state was found to be
@@ -206,6 +212,8 @@ impl Catalog {
         }
     }
 }
+
+type LoadingProducts = BoxFuture<'static, Result<Loaded<Copy>, LoadError>>;
 
 /// The key of a product.
 fn product_key(id: &str) -> Key {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use larder_proto::{
     admin::{
-        BusStats, GetStatsRequest, InvalidationStats, LoadStats, RedisStats, Replica, ReplicaStats, TierStats,
-        WatchStatsRequest,
+        BusStats, GetStatsRequest, InvalidationStats, LoadStats, PrefetchStats, RedisStats, Replica, ReplicaStats,
+        TierStats, WatchStatsRequest,
     },
     catalog::CacheTier,
 };
@@ -142,6 +142,9 @@ fn lines(stats: &ReplicaStats) -> Vec<String> {
         let [first, second] = loads(told);
         field("loads", first);
         field("leases", second);
+    }
+    if let Some(PrefetchStats { loaded, used, unused }) = stats.prefetch {
+        field("prefetched", format!("{}; {} used, {} unused", count(loaded), count(used), count(unused)));
     }
     if let Some(told) = &stats.invalidations {
         let [first, second] = invalidations(told);

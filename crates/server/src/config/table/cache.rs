@@ -78,6 +78,18 @@ pub(super) const MEMORY: &[Setting] = &[
         },
     ),
     Setting::new(
+        "prefetch",
+        "LARDER_PREFETCH",
+        "10%",
+        "SHARE",
+        "Products that were read often and have gone from memory are read again before anybody asks. So many of them may go \
+         unread, as a share of those that readers had loaded; where hardly any is read it nearly stops by itself; 0%: none.",
+        |config, text| {
+            config.cache.prefetch = value::share(text)?;
+            Ok(())
+        },
+    ),
+    Setting::new(
         "warm-on-start",
         "LARDER_WARM_ON_START",
         "1000",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use larder_cache::{Cache, Kinds, LatencySummary, Learned, Stats};
 use larder_proto::{
-    admin::{BusStats, InvalidationStats, Latency, LoadStats, RedisStats, ReplicaStats, TierStats},
+    admin::{BusStats, InvalidationStats, Latency, LoadStats, PrefetchStats, RedisStats, ReplicaStats, TierStats},
     catalog::CacheTier,
 };
 
@@ -35,6 +35,11 @@ pub(super) fn of_replica(identity: &Identity, cache: &Cache<Copy>) -> ReplicaSta
         invalidations: Some(invalidations(&stats.learned)),
         bus: cache.bus_connected().map(|connected| bus(&stats, connected, cache.bus_lag())),
         redis: None,
+        prefetch: Some(PrefetchStats {
+            loaded: stats.prefetched,
+            used: stats.prefetch_hits,
+            unused: stats.prefetched_in_vain,
+        }),
     }
 }
 

@@ -52,6 +52,7 @@ fn stats(id: &str, seconds: u64, hits: u64, requests: u64) -> ReplicaStats {
         invalidations: Some(InvalidationStats { from_bus: 2 * seconds, tags: seconds, ..InvalidationStats::default() }),
         bus: Some(BusStats { connected: true, missed_share: 0.012, lag: micros(830), ..BusStats::default() }),
         redis: None,
+        prefetch: None,
     }
 }
 
