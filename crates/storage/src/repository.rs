@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use crate::{
     Change, Filter, Incarnation, ListPage, ListQuery, Pass, Product, ProductData, ProductMask, ReadPoint, SearchPage,
-    SearchQuery, Snapshot, StorageError,
+    SearchQuery, Snapshot, StorageError, Term,
 };
 
 /// Something read, and under what.
@@ -120,8 +120,8 @@ pub enum Imported {
 pub enum Invalidation {
     /// The copy of one key: the id of a product, or the name of a copy.
     Key(String),
-    /// The copies of everything with a tag.
-    Tag(String),
+    /// The copies of everything in a category or with a tag.
+    Term(Term),
     /// The copies of every key that matches a glob, which is not read here.
     Pattern(String),
     /// Every copy.
@@ -144,7 +144,8 @@ impl Invalidation {
     pub(crate) fn row(&self) -> (&'static str, &str) {
         match self {
             Self::Key(key) => ("key", key),
-            Self::Tag(tag) => ("tag", tag),
+            Self::Term(Term::Category(category)) => ("category", category),
+            Self::Term(Term::Tag(tag)) => ("tag", tag),
             Self::Pattern(pattern) => ("pattern", pattern),
             Self::All => ("all", ""),
         }

@@ -64,8 +64,8 @@ CREATE TABLE changes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     -- Tells this row from one of the same number in a copy of the file that went its own way.
     salt INTEGER NOT NULL DEFAULT (random()),
-    kind TEXT NOT NULL CHECK (kind IN ('put', 'delete', 'key', 'tag', 'pattern', 'all')),
-    -- The product's id; for a tag or a pattern, that.
+    kind TEXT NOT NULL CHECK (kind IN ('put', 'delete', 'key', 'category', 'tag', 'pattern', 'all')),
+    -- The product's id; for a category, a tag or a pattern, that.
     key TEXT NOT NULL DEFAULT '',
     -- Categories and tags of the old and the new row.
     categories TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(categories) AND json_type(categories) = 'array'),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use larder_storage::{
-    Change, Incarnation, Invalidating, Invalidation, Pass, PassChanges, ProductRepository, Snapshot, Subject,
+    Change, Incarnation, Invalidating, Invalidation, Pass, PassChanges, ProductRepository, Snapshot, Subject, Term,
     WriteOptions,
 };
 
@@ -13,20 +13,25 @@ use crate::{
     log::prune_all,
 };
 
-fn each_kind() -> [Invalidation; 5] {
+fn each_kind() -> [Invalidation; 6] {
     [
         Invalidation::Key("a".to_owned()),
         Invalidation::Key("list:*?[\\]{}'\"\n\u{1F600}".to_owned()),
-        Invalidation::Tag("Käse, \"frisch\"".to_owned()),
+        Invalidation::Term(Term::Category("Käse, \"frisch\"".to_owned())),
+        tag("Käse, \"frisch\""),
         Invalidation::Pattern("product:*".to_owned()),
         Invalidation::All,
     ]
 }
 
+fn tag(tag: &str) -> Invalidation {
+    Invalidation::Term(Term::Tag(tag.to_owned()))
+}
+
 fn expected() -> Vec<Subject> {
     let subject = |invalidation| match invalidation {
         Invalidation::Key(key) => Subject::Key(key),
-        Invalidation::Tag(tag) => Subject::Tag(tag),
+        Invalidation::Term(term) => Subject::Term(term),
         Invalidation::Pattern(pattern) => Subject::Pattern(pattern),
         Invalidation::All => Subject::All,
     };
@@ -77,7 +82,7 @@ pub(crate) async fn a_thousand_keys_at_once(bench: Bench) {
 
 pub(crate) async fn a_refused_invalidation_leaves_nothing(bench: Bench) {
     let mut follower = bench.follow().await;
-    for refused in [Invalidation::Key(String::new()), Invalidation::Tag(String::new())] {
+    for refused in [Invalidation::Key(String::new()), tag(""), Invalidation::Term(Term::Category(String::new()))] {
         let asked = [Invalidation::Key("a".to_owned()), Invalidation::All, refused];
         bench.repository.invalidate(&asked).await.unwrap_err();
     }
@@ -90,7 +95,7 @@ pub(crate) async fn an_invalidation_with_a_request_id_is_done_once(bench: Bench)
     let other = bench.another().await;
     let first = bench.repository.invalidate_once("r", &each_kind()).await.unwrap();
     assert_eq!((first.value, subjects(&first.changes)), (Invalidating::Done, expected()));
-    assert_eq!(follower.changes().await.len(), 5);
+    assert_eq!(follower.changes().await.len(), 6);
     let again = other.invalidate_once("r", &each_kind()).await.unwrap();
     assert_eq!((again.value, again.changes.len()), (Invalidating::Repeated, 0), "by another repository");
     assert!(again.commit.is_some_and(|commit| commit.id >= first.commit.unwrap().id));
@@ -118,7 +123,7 @@ pub(crate) async fn concurrent_invalidations_with_one_request_id_are_done_once(b
         let id = format!("r{round}");
         let calls = (0..8).map(|_| {
             let (repository, id) = (Arc::clone(&bench.repository), id.clone());
-            tokio::spawn(async move { repository.invalidate_once(&id, &[Invalidation::Tag(id.clone())]).await })
+            tokio::spawn(async move { repository.invalidate_once(&id, &[tag(&id)]).await })
         });
         let mut done = 0;
         for call in calls.collect::<Vec<_>>() {
@@ -138,7 +143,7 @@ pub(crate) async fn an_invalidation_ends_the_wait_for_a_change(bench: Bench) {
     let began = std::time::Instant::now();
     while follower.told().await.is_empty() {
         assert!(began.elapsed() < limit, "nobody was woken");
-        let wanted = [Invalidation::Tag("t".to_owned())];
+        let wanted = [tag("t")];
         let ((), done) = tokio::join!(bench.repository.changed(limit), other.invalidate(&wanted));
         done.unwrap();
     }
@@ -148,11 +153,11 @@ pub(crate) async fn an_invalidation_ends_the_wait_for_a_change(bench: Bench) {
 pub(crate) async fn invalidations_are_pruned_like_others(bench: Bench) {
     let mut sleeper = bench.follow().await;
     bench.repository.invalidate(&each_kind()).await.unwrap();
-    prune_all(&bench, 5).await;
+    prune_all(&bench, 6).await;
     // What was pruned is not missed silently.
     let (_, changes) = sleeper.window(100).await;
     assert!(changes.len() <= 1, "SQLite keeps the newest row: {changes:?}");
-    bench.repository.invalidate(&[Invalidation::Tag("later".to_owned())]).await.unwrap();
+    bench.repository.invalidate(&[tag("later")]).await.unwrap();
     assert_eq!(sleeper.told().await, ["tag later"]);
 }
 
@@ -169,7 +174,7 @@ pub(crate) async fn a_replay_tells_what_came_after_a_snapshot(bench: Bench) {
         let created =
             bench.repository.create(&format!("p{round}"), &named("x"), &WriteOptions::default()).await.unwrap();
         written.extend(created.changes);
-        let asked = bench.repository.invalidate(&[Invalidation::Tag(format!("t{round}"))]).await.unwrap();
+        let asked = bench.repository.invalidate(&[tag(&format!("t{round}"))]).await.unwrap();
         written.extend(asked.changes);
         let now = bench.repository.get(&[]).await.unwrap().point.snapshot;
         snapshots.push(now);
