@@ -234,7 +234,7 @@ impl<V: Value> Cache<V> {
                     Subject::Entry { .. } | Subject::Key(_) => self.knowledge().remember(change, incarnation),
                     // A rule is a counter, too.
                     Subject::Term(_) | Subject::Pattern(_) | Subject::All => {
-                        self.knowledge().learn(change, incarnation)
+                        self.knowledge().learn(change, incarnation);
                     }
                 }
             }

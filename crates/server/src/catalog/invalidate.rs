@@ -52,14 +52,17 @@ impl Catalog {
         }
     }
 
-    /// Has copies dropped once for each request id, however often and on whichever replica it is asked for within a day.
+    /// Has copies dropped once for each request id, however often and on whichever replica it is asked for within a day. Of
+    /// requests that were `signed` at one second, and so may be copies of each other, one counts.
     pub async fn invalidate_once(
         &self,
         request_id: String,
+        signed: u64,
         invalidations: Vec<Invalidation>,
     ) -> Result<Invalidating, StorageError> {
         let rows: Vec<_> = invalidations.into_iter().map(row).collect();
-        let write = |repository: Arc<Repository>| async move { repository.invalidate_once(&request_id, &rows).await };
+        let write =
+            |repository: Arc<Repository>| async move { repository.invalidate_once(&request_id, signed, &rows).await };
         Ok(self.write(write, |_| None).await?.value)
     }
 
@@ -143,9 +146,9 @@ mod tests {
             assert!(done.horizon > done.token.id && done.stamp().token == done.token);
         }
         catalog.product(parse_id("id", "a".to_owned()).unwrap(), Read::default()).await.unwrap();
-        for told in [Invalidating::Done, Invalidating::Repeated] {
+        for (signed, told) in [(7, Invalidating::Done), (8, Invalidating::Repeated), (8, Invalidating::Replayed)] {
             let asked = vec![Invalidation::Key("a".to_owned())];
-            assert_eq!(catalog.invalidate_once("r".to_owned(), asked).await.unwrap(), told);
+            assert_eq!(catalog.invalidate_once("r".to_owned(), signed, asked).await.unwrap(), told);
             assert!(cache.get("product:a").is_none());
         }
         assert!(

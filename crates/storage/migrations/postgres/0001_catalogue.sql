@@ -119,6 +119,8 @@ CREATE TABLE public.requests (
     id text COLLATE "C" PRIMARY KEY,
     fingerprint text NOT NULL,
     reply text,
+    -- When the newest call of this id was signed, in seconds since 1970, where calls are signed.
+    signed bigint,
     create_time timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX requests_by_time ON public.requests (create_time);

@@ -88,11 +88,13 @@ CREATE TABLE incarnation (
 ) STRICT;
 INSERT INTO incarnation DEFAULT VALUES;
 
--- Request ids and what their first calls returned; the time is in seconds since 1970.
+-- Request ids and what their first calls returned; times are in seconds since 1970.
 CREATE TABLE requests (
     id TEXT NOT NULL PRIMARY KEY,
     fingerprint TEXT NOT NULL,
     reply TEXT NOT NULL,
+    -- When the newest call of this id was signed, where calls are signed.
+    signed INTEGER,
     create_time INTEGER NOT NULL DEFAULT (CAST(strftime('%s', 'now') AS INTEGER))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX requests_by_time ON requests (create_time);

@@ -93,46 +93,73 @@ pub(crate) async fn a_refused_invalidation_leaves_nothing(bench: Bench) {
 pub(crate) async fn an_invalidation_with_a_request_id_is_done_once(bench: Bench) {
     let mut follower = bench.follow().await;
     let other = bench.another().await;
-    let first = bench.repository.invalidate_once("r", &each_kind()).await.unwrap();
+    let first = bench.repository.invalidate_once("r", 100, &each_kind()).await.unwrap();
     assert_eq!((first.value, subjects(&first.changes)), (Invalidating::Done, expected()));
     assert_eq!(follower.changes().await.len(), 6);
-    let again = other.invalidate_once("r", &each_kind()).await.unwrap();
-    assert_eq!((again.value, again.changes.len()), (Invalidating::Repeated, 0), "by another repository");
-    assert!(again.commit.is_some_and(|commit| commit.id >= first.commit.unwrap().id));
-    let reused = bench.repository.invalidate_once("r", &[Invalidation::All]).await.unwrap();
-    assert_eq!((reused.value, reused.changes.len()), (Invalidating::RequestIdReused, 0));
+    for (signed, expected) in [
+        (100, Invalidating::Replayed),
+        (99, Invalidating::Replayed),
+        (0, Invalidating::Replayed),
+        (101, Invalidating::Repeated),
+        (101, Invalidating::Replayed),
+        (u64::MAX, Invalidating::Repeated),
+        (u64::MAX, Invalidating::Replayed),
+    ] {
+        let again = other.invalidate_once("r", signed, &each_kind()).await.unwrap();
+        assert_eq!((again.value, again.changes.len()), (expected, 0), "by another repository, signed at {signed}");
+        assert!(again.commit.is_some_and(|commit| commit.id >= first.commit.unwrap().id));
+    }
+    for signed in [50, 150] {
+        let reused = bench.repository.invalidate_once("r", signed, &[Invalidation::All]).await.unwrap();
+        assert_eq!((reused.value, reused.changes.len()), (Invalidating::RequestIdReused, 0));
+    }
     assert_eq!(follower.told().await, [""; 0], "once");
     // Ids of other calls are other ids, or refused.
     let request = WriteOptions { request_id: Some("c".to_owned()), validate_only: false };
     bench.repository.create("a", &full(), &request).await.unwrap();
-    let reused = bench.repository.invalidate_once("c", &[Invalidation::All]).await.unwrap();
+    let reused = bench.repository.invalidate_once("c", 100, &[Invalidation::All]).await.unwrap();
     assert_eq!(reused.value, Invalidating::RequestIdReused);
+}
+
+pub(crate) async fn an_id_is_remembered_from_its_newest_call_on(bench: Bench) {
+    bench.repository.invalidate_once("r", 100, &[Invalidation::All]).await.unwrap();
+    let long_ago = if bench.is_postgres() { "now() - interval '25 hours'" } else { "0" };
+    bench.sql(&format!("UPDATE requests SET create_time = {long_ago}")).await;
+    let again = bench.repository.invalidate_once("r", 101, &[Invalidation::All]).await.unwrap();
+    assert_eq!(again.value, Invalidating::Repeated);
+    bench.repository.prune(std::time::Duration::from_hours(1)).await.unwrap();
+    let copied = bench.repository.invalidate_once("r", 101, &[Invalidation::All]).await.unwrap();
+    assert_eq!(copied.value, Invalidating::Replayed, "whoever has copied the newest call can do nothing with it");
 }
 
 pub(crate) async fn a_refused_invalidation_leaves_its_request_id(bench: Bench) {
     let refused = [Invalidation::All, Invalidation::Key(String::new())];
-    bench.repository.invalidate_once("r", &refused).await.unwrap_err();
+    bench.repository.invalidate_once("r", 100, &refused).await.unwrap_err();
     assert_eq!(bench.sql("SELECT count(*) FROM requests").await, "0");
-    let done = bench.repository.invalidate_once("r", &[Invalidation::All]).await.unwrap();
-    assert_eq!(done.value, Invalidating::Done);
+    let done = bench.repository.invalidate_once("r", 100, &[Invalidation::All]).await.unwrap();
+    assert_eq!(done.value, Invalidating::Done, "what failed can be repeated as it was");
 }
 
-pub(crate) async fn concurrent_invalidations_with_one_request_id_are_done_once(bench: Bench) {
+pub(crate) async fn of_concurrent_calls_signed_at_one_time_one_counts(bench: Bench) {
     let mut follower = bench.follow().await;
-    for round in 0..5 {
-        let id = format!("r{round}");
-        let calls = (0..8).map(|_| {
-            let (repository, id) = (Arc::clone(&bench.repository), id.clone());
-            tokio::spawn(async move { repository.invalidate_once(&id, &[tag(&id)]).await })
+    let other = Arc::new(bench.another().await);
+    for round in 0..10 {
+        let id = format!("r{}", round / 2);
+        let calls = (0..8).map(|number| {
+            let (id, repository) = (id.clone(), Arc::clone(if number % 2 == 0 { &bench.repository } else { &other }));
+            tokio::spawn(async move { repository.invalidate_once(&id, 100 + round % 2, &[tag(&id)]).await })
         });
-        let mut done = 0;
+        let mut counted = Vec::new();
         for call in calls.collect::<Vec<_>>() {
-            let committed = call.await.unwrap().unwrap();
-            assert_ne!(committed.value, Invalidating::RequestIdReused);
-            done += usize::from(committed.value == Invalidating::Done);
+            counted.push(call.await.unwrap().unwrap().value);
         }
-        assert_eq!(done, 1);
-        assert_eq!(follower.told().await, [format!("tag {id}")]);
+        counted.retain(|value| *value != Invalidating::Replayed);
+        let (expected, told) = match round % 2 {
+            0 => (Invalidating::Done, vec![format!("tag {id}")]),
+            _ => (Invalidating::Repeated, Vec::new()),
+        };
+        assert_eq!(counted, [expected], "one of eight");
+        assert_eq!(follower.told().await, told);
     }
 }
 
