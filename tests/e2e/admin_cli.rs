@@ -123,9 +123,13 @@ async fn every_kind_of_invalidation_drops_what_it_says() {
         })
         .await;
     };
-    for kind in
-        [&["keys", "pan", "lid"][..], &["tags", "copper"], &["pattern", "product:p?n"], &["all", "--wait", "0s"]]
-    {
+    for kind in [
+        &["keys", "pan", "lid"][..],
+        &["categories", "kitchen"],
+        &["tags", "copper"],
+        &["pattern", "product:p?n"],
+        &["all", "--wait", "0s"],
+    ] {
         warm().await;
         let dry = ok(&process, &[&["invalidate"], kind, &["--dry-run"]].concat()).await;
         assert!(dry.starts_with("would drop 1 copy in"), "{kind:?}: {dry}");

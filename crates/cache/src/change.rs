@@ -23,8 +23,8 @@ pub enum Subject {
     },
     /// The entry of a key alone.
     Key(String),
-    /// Every entry with a tag.
-    Tag(String),
+    /// Every entry that has a [`Term`](crate::Term), and every list.
+    Term(String),
     /// Every entry whose key matches a [`Glob`](crate::Glob); one that cannot be read counts as [`All`](Self::All).
     Pattern(String),
     /// Every entry.

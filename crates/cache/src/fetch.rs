@@ -136,7 +136,7 @@ impl<V: Value> Cache<V> {
         search: &Search<F>,
         frame: Frame,
     ) -> Option<Arc<Entry<V>>> {
-        let Frame { origin, list, tags, payload } = frame;
+        let Frame { origin, list, terms, payload } = frame;
         let term = search.terms[number].as_deref();
         if list != term.is_some() {
             self.counters().l2_damaged.one();
@@ -147,9 +147,9 @@ impl<V: Value> Cache<V> {
             None if payload.is_some() => Depends::Item(name),
             None => Depends::Absence(name),
         };
-        let known_tags = (payload.is_some() && !list).then_some(&tags[..]);
+        let known_terms = (payload.is_some() && !list).then_some(&terms[..]);
         // The proof first: what is compared later is then no older.
-        if !self.proven() || !self.knowledge().frame_stands(name, depends, &origin, known_tags) {
+        if !self.proven() || !self.knowledge().frame_stands(name, depends, &origin, known_terms) {
             self.counters().l2_invalid.one();
             return None;
         }
@@ -248,7 +248,7 @@ impl<V: Value> Cache<V> {
             frame: Frame {
                 origin: Origin { incarnation, horizon, version: facts.version },
                 list: policy != Policy::Item,
-                tags: facts.tags,
+                terms: facts.terms,
                 payload: value.map(Value::encode),
             },
             ttl: self.shared().jitter.shorten(kept.l2_ttl, kept.jitter),

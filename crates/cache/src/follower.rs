@@ -233,7 +233,9 @@ impl<V: Value> Cache<V> {
                 match change.subject {
                     Subject::Entry { .. } | Subject::Key(_) => self.knowledge().remember(change, incarnation),
                     // A rule is a counter, too.
-                    Subject::Tag(_) | Subject::Pattern(_) | Subject::All => self.knowledge().learn(change, incarnation),
+                    Subject::Term(_) | Subject::Pattern(_) | Subject::All => {
+                        self.knowledge().learn(change, incarnation);
+                    }
                 }
             }
             yield_now().await;

@@ -10,7 +10,7 @@
 //! | 8 | incarnation |
 //! | 8 | horizon |
 //! | 8 | version |
-//! | 2 | number of tags, each 2 bytes of length and the text |
+//! | 2 | number of terms, each 2 bytes of length and the text |
 //! | 4 | length of the payload before compression |
 //! | … | payload |
 //! | 8 | XXH3 of the key and of everything before |
@@ -34,15 +34,15 @@ const COMPRESSED: u8 = 4;
 const CHECKSUM: usize = 8;
 /// Level of zstd: the fastest of its usual ones.
 const LEVEL: i32 = 1;
-/// Tags and the bytes of each that a frame has room for; a copy with more of them is not stored.
-const MOST_TAGS: usize = u16::MAX as usize;
+/// Terms that a frame has room for; a copy with more of them is not stored, nor one with longer ones.
+const MOST_TERMS: usize = u16::MAX as usize;
 
 /// A stored copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) origin: Origin,
     pub(crate) list: bool,
-    pub(crate) tags: Vec<String>,
+    pub(crate) terms: Vec<String>,
     /// `None` stands for "not found".
     pub(crate) payload: Option<Bytes>,
 }
@@ -71,7 +71,7 @@ impl Frame {
     /// The bytes to store under a key; `None` for what is too large.
     pub(crate) fn encode(&self, key: &str, sizes: Sizes) -> Option<Vec<u8>> {
         let payload = self.payload.as_deref().unwrap_or_default();
-        if payload.len() > sizes.most || self.tags.len() > MOST_TAGS {
+        if payload.len() > sizes.most || self.terms.len() > MOST_TERMS {
             return None;
         }
         let compressed = (payload.len() >= sizes.compress_from)
@@ -83,18 +83,18 @@ impl Frame {
         {
             flags |= if set { flag } else { 0 };
         }
-        let tags: usize = self.tags.iter().map(|tag| 2 + tag.len()).sum();
+        let terms: usize = self.terms.iter().map(|term| 2 + term.len()).sum();
         let stored = compressed.as_deref().unwrap_or(payload);
-        let mut out = Vec::with_capacity(34 + tags + stored.len() + CHECKSUM);
+        let mut out = Vec::with_capacity(34 + terms + stored.len() + CHECKSUM);
         out.put_slice(&MAGIC);
         out.put_slice(&[FORMAT, flags]);
         out.put_u64_le(self.origin.incarnation.0);
         out.put_u64_le(self.origin.horizon);
         out.put_i64_le(self.origin.version);
-        out.put_u16_le(u16::try_from(self.tags.len()).ok()?);
-        for tag in &self.tags {
-            out.put_u16_le(u16::try_from(tag.len()).ok()?);
-            out.put_slice(tag.as_bytes());
+        out.put_u16_le(u16::try_from(self.terms.len()).ok()?);
+        for term in &self.terms {
+            out.put_u16_le(u16::try_from(term.len()).ok()?);
+            out.put_slice(term.as_bytes());
         }
         out.put_u32_le(u32::try_from(payload.len()).ok()?);
         out.put_slice(stored);
@@ -132,14 +132,14 @@ fn read(bytes: &mut Bytes, flags: u8, most: usize) -> Result<Frame, FrameError> 
         version: bytes.try_get_i64_le().map_err(short)?,
     };
     let count = bytes.try_get_u16_le().map_err(short)?;
-    let mut tags = Vec::with_capacity(usize::from(count).min(64));
+    let mut terms = Vec::with_capacity(usize::from(count).min(64));
     for _ in 0..count {
         let length = usize::from(bytes.try_get_u16_le().map_err(short)?);
         if bytes.len() < length {
             return Err(FrameError::Damaged);
         }
-        let tag = bytes.split_to(length);
-        tags.push(std::str::from_utf8(&tag).map_err(|_| FrameError::Damaged)?.to_owned());
+        let term = bytes.split_to(length);
+        terms.push(std::str::from_utf8(&term).map_err(|_| FrameError::Damaged)?.to_owned());
     }
     let raw = bytes.try_get_u32_le().map_err(short)? as usize;
     if raw > most {
@@ -154,7 +154,7 @@ fn read(bytes: &mut Bytes, flags: u8, most: usize) -> Result<Frame, FrameError> 
         return Err(FrameError::Damaged);
     }
     let payload = (flags & NOT_FOUND == 0).then_some(payload);
-    Ok(Frame { origin, list: flags & LIST != 0, tags, payload })
+    Ok(Frame { origin, list: flags & LIST != 0, terms, payload })
 }
 
 thread_local! {
@@ -200,7 +200,7 @@ mod tests {
         Frame {
             origin: Origin { incarnation: Incarnation(7), horizon: 8, version: -9 },
             list: false,
-            tags: vec!["summer".to_owned(), "größe".to_owned()],
+            terms: vec!["tag:summer".to_owned(), "category:größe".to_owned()],
             payload: payload.map(Bytes::copy_from_slice),
         }
     }

@@ -102,7 +102,7 @@ impl<V: Value> Cache<V> {
                 state: self.state_of(key, &frame),
                 exists: frame.payload.is_some(),
                 bytes: frame.payload.as_ref().map_or(0, bytes::Bytes::len),
-                facts: Facts { version: frame.origin.version, tags: frame.tags },
+                facts: Facts { version: frame.origin.version, terms: frame.terms },
                 age: None,
                 ttl,
                 horizon: Some(frame.origin.horizon),
@@ -123,8 +123,8 @@ impl<V: Value> Cache<V> {
             None if frame.payload.is_some() => Depends::Item(&key.name),
             None => Depends::Absence(&key.name),
         };
-        let tags = (frame.payload.is_some() && !frame.list).then_some(&frame.tags[..]);
-        if self.knowledge().frame_stands(&key.name, depends, &frame.origin, tags) {
+        let terms = (frame.payload.is_some() && !frame.list).then_some(&frame.terms[..]);
+        if self.knowledge().frame_stands(&key.name, depends, &frame.origin, terms) {
             CopyState::Valid
         } else if self.knowledge().remembers(&frame.origin) {
             CopyState::Invalidated

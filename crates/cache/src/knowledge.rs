@@ -19,10 +19,8 @@ use crate::{
     Change, Incarnation, Moment, Snapshot, Subject,
     memory::{Depends, Memory, Origin},
     rules::{Rule, Rules},
+    term::ANY,
 };
-
-/// The term of every list that depends on more than one category or tag.
-pub const ANY: &str = "any";
 
 /// What a replica has learned.
 #[derive(Debug)]
@@ -104,7 +102,7 @@ impl Knowledge {
                 }
             }
             Subject::Key(key) => self.age(key),
-            Subject::Tag(_) | Subject::Pattern(_) | Subject::All => {}
+            Subject::Term(_) | Subject::Pattern(_) | Subject::All => {}
         }
         if let Some(rule) = Rule::of(&change.subject) {
             self.rules.add(incarnation, change.id, rule);
@@ -138,16 +136,16 @@ impl Knowledge {
     }
 
     /// Whether nothing that touches a copy of somebody else's, under the name of its key, was learned since it was read.
-    /// Without its tags, every rule for a tag touches it.
+    /// Without its terms, every rule for a term touches it.
     pub(crate) fn frame_stands(
         &self,
         name: &str,
         depends: Depends<'_>,
         origin: &Origin,
-        tags: Option<&[String]>,
+        terms: Option<&[String]>,
     ) -> bool {
         let touches = |rule: &Rule| match rule {
-            Rule::Tag(tag) => tags.is_none_or(|tags| tags.iter().any(|t| **t == **tag)),
+            Rule::Term(term) => terms.is_none_or(|terms| terms.iter().any(|t| **t == **term)),
             Rule::Pattern(glob) => glob.matches(name),
             Rule::All => true,
         };

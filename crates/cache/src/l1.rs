@@ -30,8 +30,8 @@ pub trait Value: Send + Sync + 'static {
     /// The bytes it takes.
     fn bytes(&self) -> usize;
 
-    /// Whether dropping everything with this tag drops it. What cannot tell says yes.
-    fn tagged(&self, tag: &str) -> bool;
+    /// Whether dropping everything that has this term drops it. What cannot tell says yes.
+    fn has(&self, term: &str) -> bool;
 
     /// What other replicas judge it by.
     fn facts(&self) -> Facts;
@@ -51,8 +51,8 @@ pub trait Value: Send + Sync + 'static {
 pub struct Facts {
     /// The version of an item: for one key strictly rising while it exists. Of no meaning for a list.
     pub version: i64,
-    /// The tags of an item.
-    pub tags: Vec<String>,
+    /// The names of the terms that an item has.
+    pub terms: Vec<String>,
 }
 
 /// A copy in L1: a value, or the fact that there is none.
@@ -173,8 +173,8 @@ impl<V: Value> Entry<V> {
     /// Whether a rule drops it.
     pub(crate) fn touched_by(&self, rule: &Rule) -> bool {
         match rule {
-            // That there was nothing does not tell what tags there are now.
-            Rule::Tag(tag) => self.value.as_ref().is_none_or(|value| value.tagged(tag)),
+            // That there was nothing does not tell what terms there are now.
+            Rule::Term(term) => self.value.as_ref().is_none_or(|value| value.has(term)),
             Rule::Pattern(glob) => self.name.is_empty() || glob.matches(&self.name),
             Rule::All => true,
         }

@@ -38,7 +38,7 @@ impl<V: Value> Cache<V> {
             Subject::Entry { key, .. } | Subject::Key(key) => {
                 self.delete(key);
             }
-            Subject::Tag(_) | Subject::Pattern(_) => shared.counters.rules.one(),
+            Subject::Term(_) | Subject::Pattern(_) => shared.counters.rules.one(),
             Subject::All => {
                 shared.counters.rules.one();
                 shared.l1.clear();

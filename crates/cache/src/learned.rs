@@ -1,6 +1,6 @@
 //! Counts of what was learned, by who brought it and by what it touches.
 
-use crate::{Counter, Subject};
+use crate::{Counter, Subject, Term};
 
 /// Who brought a change first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Kinds {
     pub keys: u64,
     /// Invalidations of a tag.
     pub tags: u64,
+    /// Invalidations of a category.
+    pub categories: u64,
     /// Invalidations of a pattern.
     pub patterns: u64,
     /// Invalidations of everything.
@@ -52,6 +54,7 @@ struct KindCounters {
     entries: Counter,
     keys: Counter,
     tags: Counter,
+    categories: Counter,
     patterns: Counter,
     all: Counter,
 }
@@ -66,7 +69,10 @@ impl LearnedCounters {
         match subject {
             Subject::Entry { .. } => kinds.entries.one(),
             Subject::Key(_) => kinds.keys.one(),
-            Subject::Tag(_) => kinds.tags.one(),
+            Subject::Term(term) => match Term::parse(term) {
+                Some(Term::Category(_)) => kinds.categories.one(),
+                Some(Term::Tag(_)) | None => kinds.tags.one(),
+            },
             Subject::Pattern(_) => kinds.patterns.one(),
             Subject::All => kinds.all.one(),
         }
@@ -84,6 +90,7 @@ impl KindCounters {
             entries: self.entries.get(),
             keys: self.keys.get(),
             tags: self.tags.get(),
+            categories: self.categories.get(),
             patterns: self.patterns.get(),
             all: self.all.get(),
         }

@@ -194,7 +194,7 @@ mod tests {
             0
         }
 
-        fn tagged(&self, _: &str) -> bool {
+        fn has(&self, _: &str) -> bool {
             false
         }
 

@@ -11,7 +11,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use crate::{Change, Incarnation, Subject, knowledge::ANY};
+use crate::{Change, Incarnation, Subject, term::ANY};
 
 /// What is remembered.
 #[derive(Debug)]
@@ -185,7 +185,7 @@ impl Facts {
             }
             Subject::Key(key) => self.key(key, KeyFacts { version: i64::MIN, id, invalidation: id }, most),
             // Rules are remembered elsewhere.
-            Subject::Tag(_) | Subject::Pattern(_) | Subject::All => {}
+            Subject::Term(_) | Subject::Pattern(_) | Subject::All => {}
         }
     }
 

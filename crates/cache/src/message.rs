@@ -11,7 +11,7 @@ use crate::{Change, Incarnation, Subject};
 const FORMAT: u8 = 1;
 const ENTRY: u8 = 1;
 const KEY: u8 = 2;
-const TAG: u8 = 3;
+const TERM: u8 = 3;
 const ALL: u8 = 4;
 const PATTERN: u8 = 5;
 /// Bytes of changes after which another message is begun.
@@ -98,9 +98,9 @@ fn put_change(out: &mut Vec<u8>, change: &Change) {
             out.put_u8(KEY);
             put_text(out, key);
         }
-        Subject::Tag(tag) => {
-            out.put_u8(TAG);
-            put_text(out, tag);
+        Subject::Term(term) => {
+            out.put_u8(TERM);
+            put_text(out, term);
         }
         Subject::Pattern(pattern) => {
             out.put_u8(PATTERN);
@@ -125,7 +125,7 @@ fn get_change(bytes: &mut &[u8]) -> Result<Change, Unknown> {
             Subject::Entry { key: text, version, terms }
         }
         KEY => Subject::Key(text),
-        TAG => Subject::Tag(text),
+        TERM => Subject::Term(text),
         PATTERN => Subject::Pattern(text),
         ALL => Subject::All,
         _ => return Err(Unknown),
@@ -137,7 +137,7 @@ fn u64(bytes: &mut &[u8]) -> Result<u64, Unknown> {
     bytes.try_get_u64_le().map_err(|_| Unknown)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "texts are keys, terms and tags of at most some kilobytes")]
+#[expect(clippy::cast_possible_truncation, reason = "texts are keys, terms and patterns of at most some kilobytes")]
 fn put_text(out: &mut Vec<u8>, text: &str) {
     out.put_u32_le(text.len() as u32);
     out.put_slice(text.as_bytes());
@@ -159,7 +159,7 @@ mod tests {
         vec![
             Change { id: 1, subject: Subject::Entry { key: "product:a".to_owned(), version: -7, terms } },
             Change { id: 2, subject: Subject::Key("product:b".to_owned()) },
-            Change { id: 3, subject: Subject::Tag("t".to_owned()) },
+            Change { id: 3, subject: Subject::Term("tag:t".to_owned()) },
             Change { id: 4, subject: Subject::Pattern("product:*".to_owned()) },
             Change { id: u64::MAX, subject: Subject::All },
         ]

@@ -1,4 +1,4 @@
-//! Rules: changes that touch many entries at once, by a tag, a pattern or all of them.
+//! Rules: changes that touch many entries at once, by a category, a tag, a pattern or all of them.
 //!
 //! What is in L1 has seen them up to a number, what others made of what they read up to a change of the database.
 
@@ -14,14 +14,14 @@ use crate::{Glob, Incarnation, Subject, memory::Origin};
 
 /// Rules remembered one by one; when there are more, they become one that touches everything.
 const MAX_RULES: usize = 1_024;
-/// Of those, the patterns: each takes some 50 KiB, and more time to match than a tag.
+/// Of those, the patterns: each takes some 50 KiB, and more time to match than a term.
 const MAX_PATTERNS: usize = 256;
 
 /// Something that touches many entries at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
-    /// Every entry with this tag, and every list.
-    Tag(Box<str>),
+    /// Every entry that has this term, and every list.
+    Term(Box<str>),
     /// Every entry whose key matches.
     Pattern(Glob),
     /// Every entry.
@@ -34,7 +34,7 @@ impl Rule {
     pub(crate) fn of(subject: &Subject) -> Option<Self> {
         match subject {
             Subject::Entry { .. } | Subject::Key(_) => None,
-            Subject::Tag(tag) => Some(Self::Tag(tag.as_str().into())),
+            Subject::Term(term) => Some(Self::Term(term.as_str().into())),
             Subject::Pattern(pattern) => Some(Glob::parse(pattern).map_or(Self::All, Self::Pattern)),
             Subject::All => Some(Self::All),
         }
@@ -143,10 +143,10 @@ mod tests {
     #[test]
     fn rules_are_matched_from_where_an_entry_stands() {
         let rules = Rules::default();
-        rules.add(Incarnation(1), 0, Rule::Tag("old".into()));
+        rules.add(Incarnation(1), 0, Rule::Term("old".into()));
         let seen = rules.counter();
-        rules.add(Incarnation(1), 0, Rule::Tag("new".into()));
-        let tagged = |tag: &'static str| move |rule: &Rule| matches!(rule, Rule::Tag(t) if &**t == tag);
+        rules.add(Incarnation(1), 0, Rule::Term("new".into()));
+        let tagged = |tag: &'static str| move |rule: &Rule| matches!(rule, Rule::Term(t) if &**t == tag);
         assert_eq!(rules.touched(seen, tagged("old")), (false, 2));
         assert_eq!(rules.touched(seen, tagged("new")), (true, 2));
         assert_eq!(rules.touched(0, tagged("old")), (true, 2));
@@ -157,7 +157,7 @@ mod tests {
         let rules = Rules::default();
         let seen = rules.counter();
         for n in 0..=MAX_RULES {
-            rules.add(Incarnation(1), 0, Rule::Tag(n.to_string().into()));
+            rules.add(Incarnation(1), 0, Rule::Term(n.to_string().into()));
         }
         assert!(rules.touched(seen, |_| false).0, "what is older than the memory is touched");
         let seen = rules.counter();
@@ -167,15 +167,15 @@ mod tests {
     #[test]
     fn what_may_have_changed_touches_no_copy_of_others() {
         let rules = Rules::default();
-        rules.add(Incarnation(1), 20, Rule::Tag("t".into()));
+        rules.add(Incarnation(1), 20, Rule::Term("t".into()));
         let seen = rules.counter();
         rules.touch_all();
         assert!(rules.touched(seen, |_| false).0 && !rules.touched(rules.counter(), |_| true).0);
         let origin = |horizon| Origin { incarnation: Incarnation(1), horizon, version: 0 };
         assert!(rules.touched_since(&origin(20), |_| true) && !rules.touched_since(&origin(20), |_| false));
         let seen = rules.counter();
-        rules.add(Incarnation(1), 30, Rule::Tag("u".into()));
-        let tagged = |rule: &Rule| *rule == Rule::Tag("u".into());
+        rules.add(Incarnation(1), 30, Rule::Term("u".into()));
+        let tagged = |rule: &Rule| *rule == Rule::Term("u".into());
         assert!(rules.touched(seen, tagged).0 && !rules.touched(seen, |rule| !tagged(rule)).0);
     }
 
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn all_touches_what_was_there_and_nothing_later() {
         let rules = Rules::default();
-        rules.add(Incarnation(1), 0, Rule::Tag("t".into()));
+        rules.add(Incarnation(1), 0, Rule::Term("t".into()));
         let seen = rules.counter();
         rules.add(Incarnation(1), 0, Rule::All);
         assert!(rules.touched(seen, |_| false).0);
@@ -204,9 +204,9 @@ mod tests {
     #[test]
     fn a_rule_touches_what_was_read_before_its_change() {
         let rules = Rules::default();
-        rules.add(Incarnation(1), 20, Rule::Tag("t".into()));
+        rules.add(Incarnation(1), 20, Rule::Term("t".into()));
         let origin = |horizon| Origin { incarnation: Incarnation(1), horizon, version: 0 };
-        let tagged = |rule: &Rule| *rule == Rule::Tag("t".into());
+        let tagged = |rule: &Rule| *rule == Rule::Term("t".into());
         assert!(rules.touched_since(&origin(20), tagged));
         assert!(!rules.touched_since(&origin(21), tagged), "who sees every change below 21 saw it");
         assert!(!rules.touched_since(&origin(20), |_| false));

@@ -56,7 +56,7 @@ fn hash(change: &Change, incarnation: Incarnation) -> u128 {
     let (kind, text, version) = match &change.subject {
         Subject::Entry { key, version, .. } => (0, key.as_str(), *version),
         Subject::Key(key) => (1, key.as_str(), 0),
-        Subject::Tag(tag) => (2, tag.as_str(), 0),
+        Subject::Term(term) => (2, term.as_str(), 0),
         Subject::All => (3, "", 0),
         Subject::Pattern(pattern) => (4, pattern.as_str(), 0),
     };
@@ -82,7 +82,7 @@ mod tests {
         for (id, version, life) in [(2, 1, 1), (1, 2, 1), (1, 1, 2)] {
             assert!(!seen.contains(&put(id, version), Incarnation(life)), "{id} {version} {life}");
         }
-        let others = [Subject::Key, Subject::Tag, Subject::Pattern].map(|kind| kind("a".to_owned()));
+        let others = [Subject::Key, Subject::Term, Subject::Pattern].map(|kind| kind("a".to_owned()));
         for subject in others.into_iter().chain([Subject::All]) {
             let change = Change { id: 1, subject };
             assert!(!seen.contains(&change, Incarnation(1)), "{change:?}");

@@ -113,9 +113,10 @@ impl ProductRepository for Repository {
     async fn invalidate_once(
         &self,
         request_id: &str,
+        signed: u64,
         invalidations: &[Invalidation],
     ) -> Result<Committed<Invalidating>, StorageError> {
-        each!(self, inner => inner.invalidate_once(request_id, invalidations).await)
+        each!(self, inner => inner.invalidate_once(request_id, signed, invalidations).await)
     }
 
     async fn is_empty(&self) -> Result<bool, StorageError> {

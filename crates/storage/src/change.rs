@@ -32,15 +32,15 @@ pub enum Subject {
     },
     /// Copies of one key are to be dropped.
     Key(String),
-    /// Copies of everything with a tag are to be dropped.
-    Tag(String),
+    /// Copies of everything in a category or with a tag are to be dropped.
+    Term(Term),
     /// Copies of every key that matches a glob are to be dropped.
     Pattern(String),
     /// Every copy is to be dropped.
     All,
 }
 
-/// What a list can depend on.
+/// What products have in common, and a list can depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Term {
     /// A category.
@@ -141,7 +141,7 @@ impl PassChanges {
 pub(crate) fn in_order(mut changes: Vec<Change>) -> Vec<Change> {
     changes.sort_by_key(|change| match change.subject {
         Subject::Put { version, .. } | Subject::Delete { version, .. } => Some(version),
-        Subject::Key(_) | Subject::Tag(_) | Subject::Pattern(_) | Subject::All => None,
+        Subject::Key(_) | Subject::Term(_) | Subject::Pattern(_) | Subject::All => None,
     });
     changes
 }

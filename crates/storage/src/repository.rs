@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use crate::{
     Change, Filter, Incarnation, ListPage, ListQuery, Pass, Product, ProductData, ProductMask, ReadPoint, SearchPage,
-    SearchQuery, Snapshot, StorageError,
+    SearchQuery, Snapshot, StorageError, Term,
 };
 
 /// Something read, and under what.
@@ -120,8 +120,8 @@ pub enum Imported {
 pub enum Invalidation {
     /// The copy of one key: the id of a product, or the name of a copy.
     Key(String),
-    /// The copies of everything with a tag.
-    Tag(String),
+    /// The copies of everything in a category or with a tag.
+    Term(Term),
     /// The copies of every key that matches a glob, which is not read here.
     Pattern(String),
     /// Every copy.
@@ -133,8 +133,10 @@ pub enum Invalidation {
 pub enum Invalidating {
     /// It was done.
     Done,
-    /// It had been done before; nothing was written.
+    /// It had been done before, and was signed anew since; nothing was written.
     Repeated,
+    /// It had been done before, and this was signed no later than what came then; nothing was written.
+    Replayed,
     /// The request id was used before, for a call that asked for something else; nothing was written.
     RequestIdReused,
 }
@@ -144,7 +146,8 @@ impl Invalidation {
     pub(crate) fn row(&self) -> (&'static str, &str) {
         match self {
             Self::Key(key) => ("key", key),
-            Self::Tag(tag) => ("tag", tag),
+            Self::Term(Term::Category(category)) => ("category", category),
+            Self::Term(Term::Tag(tag)) => ("tag", tag),
             Self::Pattern(pattern) => ("pattern", pattern),
             Self::All => ("all", ""),
         }
@@ -229,11 +232,14 @@ pub trait ProductRepository: Send + Sync + 'static {
         invalidations: &[Invalidation],
     ) -> impl Future<Output = Result<Committed<()>, StorageError>> + Send;
 
-    /// Like [`invalidate`](Self::invalidate), once: within a day, a call with the same request id changes nothing. The id is
-    /// remembered in the transaction of the rows, so that neither is there without the other.
+    /// Like [`invalidate`](Self::invalidate), once: within a day of the last call with the same request id that was not a replay,
+    /// another one changes nothing. The id is remembered in the transaction of the rows, so that neither is there without the
+    /// other, and with it when the newest call was `signed`, in seconds since 1970: of several calls that were signed at the same
+    /// time, one counts.
     fn invalidate_once(
         &self,
         request_id: &str,
+        signed: u64,
         invalidations: &[Invalidation],
     ) -> impl Future<Output = Result<Committed<Invalidating>, StorageError>> + Send;
 

@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Invalidation(Invalidation),
     /// Measures how long patterns take that were made to take long
     Patterns,
+    /// Measures how warm a new replica begins, beside those that have been read for a while
+    Warm(Warm),
     /// Replays key traces through the server and prints which share each tier answered
     Replay(Replay),
     /// Replays key traces through moka's eviction policies and prints the hit ratios.
@@ -149,6 +151,23 @@ pub(crate) struct Invalidation {
     pub(crate) many: u32,
 }
 
+/// How to measure a new replica.
+#[derive(Debug, Args)]
+pub(crate) struct Warm {
+    /// The server's binary [default: `larder` beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) larder: Option<PathBuf>,
+    /// Products in the catalogue
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(200..1_000_000))]
+    pub(crate) products: u32,
+    /// Reads of each replica per second
+    #[arg(long, default_value_t = 1_000.0, value_parser = rate)]
+    pub(crate) rate: f64,
+    /// Seconds for which the others are read before
+    #[arg(long, default_value_t = 60.0, value_parser = seconds)]
+    pub(crate) seconds: f64,
+}
+
 /// What to replay.
 #[derive(Debug, Args)]
 pub(crate) struct HitRatio {
@@ -169,6 +188,11 @@ pub(crate) struct Bare {
     /// Where to write the address
     #[arg(long)]
     pub(crate) addresses_file: PathBuf,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (10.0..=100_000.0).contains(&rate) { Ok(rate) } else { Err("not between 10 and 100000".to_owned()) }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

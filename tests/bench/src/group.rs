@@ -1,14 +1,15 @@
 //! What it costs to invalidate many copies at once, by how many there are: `larder-bench invalidation`.
 //!
-//! Two servers differ in the number of products that they hold copies of, in L1 and in a Redis of their own. Tags, patterns and
-//! everything are invalidated through `CacheAdmin` again and again; the time of a call and the Redis commands that it takes are
-//! compared.
+//! Two servers differ in the number of products that they hold copies of, in L1 and in a Redis of their own. Categories, tags,
+//! patterns and everything are invalidated through `CacheAdmin` again and again; the time of a call and the Redis commands that
+//! it takes are compared.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use larder_proto::admin::{
-    InvalidateAllRequest, InvalidatePatternRequest, InvalidateTagsRequest, cache_admin_client::CacheAdminClient,
+    InvalidateAllRequest, InvalidateCategoriesRequest, InvalidatePatternRequest, InvalidateTagsRequest,
+    cache_admin_client::CacheAdminClient,
 };
 use larder_test_servers::{Redis, RedisOptions};
 use tonic::transport::{Channel, Endpoint};
@@ -19,6 +20,7 @@ use crate::{
     l2::read_all,
     load::Calls,
     machine::Machine,
+    products::CATEGORIES,
     render::{Form, table},
     run::progress,
     scenario::{GET, database_requests},
@@ -28,7 +30,7 @@ use crate::{
 
 /// Calls of each kind, in turn at both servers.
 const CALLS: usize = 100;
-const KINDS: [&str; 3] = ["a tag", "a pattern", "everything"];
+const KINDS: [&str; 4] = ["a category", "a tag", "a pattern", "everything"];
 
 /// A server with copies of so many products.
 struct Side {
@@ -96,6 +98,10 @@ impl Side {
     async fn invalidate(&mut self, kind: &str, number: usize) -> anyhow::Result<()> {
         let (wait, dry_run) = (Some(prost_types::Duration::default()), false);
         match kind {
+            "a category" => {
+                let categories = vec![CATEGORIES[number % CATEGORIES.len()].to_owned()];
+                self.admin.invalidate_categories(InvalidateCategoriesRequest { categories, dry_run, wait }).await?;
+            }
             "a tag" => {
                 let tags = vec![format!("shelf-{number}")];
                 self.admin.invalidate_tags(InvalidateTagsRequest { tags, dry_run, wait }).await?;

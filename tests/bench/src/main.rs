@@ -28,6 +28,7 @@ mod server;
 mod smoke;
 mod stats;
 mod stream;
+mod warm;
 mod write_calls;
 
 use std::{fs, process::ExitCode};
@@ -68,6 +69,10 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Some(Command::Replay(wanted)) => {
             print(&until_stopped(replay::run(&wanted))?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Warm(wanted)) => {
+            print(&until_stopped(warm::run(&wanted))?);
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Bare(bare)) => serve_bare(&bare),

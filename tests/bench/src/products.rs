@@ -14,7 +14,7 @@ const WORDS: [&str; 24] = [
     "oak", "linen", "brass", "glass", "wool", "steel", "slate", "cedar", "cotton", "copper", "felt", "stone", "round",
     "small", "tall", "quiet", "sturdy", "folding", "painted", "woven", "polished", "plain", "heavy", "light",
 ];
-const CATEGORIES: [&str; 6] = ["kitchen", "garden", "office", "bath", "travel", "lighting"];
+pub(crate) const CATEGORIES: [&str; 6] = ["kitchen", "garden", "office", "bath", "travel", "lighting"];
 
 /// The id of the product at a place.
 pub(crate) fn id(index: usize) -> String {

@@ -58,17 +58,21 @@ async fn while_redis_is_away_the_change_log_tells_everybody() {
 }
 
 #[tokio::test]
-async fn a_tag_drops_lists_and_leaves_other_products() {
+async fn a_term_drops_lists_and_leaves_other_products() {
     let database = Database::sqlite();
-    let mut cluster = Cluster::apart(&database).await;
+    let cluster = Cluster::apart(&database).await;
     stock(&cluster.replicas[0]).await;
     let replica = &cluster.replicas[0];
-    warm(replica, "other").await;
-    list(replica, "iron").await;
-    assert_eq!(list(replica, "iron").await, CacheTier::L1);
-    Kind::Tags.invalidate(&mut cluster.admins[0], false).await;
-    assert!(in_memory(replica, "other").await);
-    assert_eq!(list(replica, "iron").await, CacheTier::Database, "a list does not know the tags of its products");
+    let mut admin = cluster.admins[0].clone();
+    for kind in [Kind::Categories, Kind::Tags] {
+        warm(replica, "other").await;
+        list(replica, "pans").await;
+        assert_eq!(list(replica, "pans").await, CacheTier::L1);
+        kind.invalidate(&mut admin, false).await;
+        assert!(in_memory(replica, "other").await, "{kind:?}");
+        let tier = list(replica, "pans").await;
+        assert_eq!(tier, CacheTier::Database, "{kind:?}: a list does not know the terms of its products");
+    }
     cluster.stop().await;
 }
 
@@ -78,7 +82,7 @@ async fn a_dry_run_tells_and_drops_nothing() {
     let mut cluster = Cluster::apart(&database).await;
     stock(&cluster.replicas[0]).await;
     warm_all(&cluster).await;
-    for (kind, count) in Kind::EVERY.into_iter().zip([1, 1, 1, 2]) {
+    for (kind, count) in Kind::EVERY.into_iter().zip([1, 1, 1, 1, 2]) {
         let told = kind.invalidate(&mut cluster.admins[0], true).await;
         assert_eq!((told.count, told.confirmed, told.token.as_str()), (count, 0, ""), "{kind:?}");
         assert!(told.sample.contains(&"product:touched".to_owned()), "{kind:?}: {:?}", told.sample);

@@ -7,8 +7,8 @@ mod warming;
 
 use larder_proto::{
     admin::{
-        InvalidateAllRequest, InvalidateKeysRequest, InvalidatePatternRequest, InvalidateTagsRequest, Invalidation,
-        cache_admin_client::CacheAdminClient,
+        InvalidateAllRequest, InvalidateCategoriesRequest, InvalidateKeysRequest, InvalidatePatternRequest,
+        InvalidateTagsRequest, Invalidation, cache_admin_client::CacheAdminClient,
     },
     catalog::{CacheTier, GetProductRequest, ListProductsRequest, Product, ProductFilter, ReadOptions},
 };
@@ -85,13 +85,14 @@ async fn replica(database: &Database, redis: Option<&str>) -> Server {
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Keys,
+    Categories,
     Tags,
     Pattern,
     All,
 }
 
 impl Kind {
-    const EVERY: [Self; 4] = [Self::Keys, Self::Tags, Self::Pattern, Self::All];
+    const EVERY: [Self; 5] = [Self::Keys, Self::Categories, Self::Tags, Self::Pattern, Self::All];
 
     /// Asks for one that touches the product `touched` of the fixtures, and says what became of it.
     async fn invalidate(self, admin: &mut Admin, dry_run: bool) -> Invalidation {
@@ -100,6 +101,11 @@ impl Kind {
                 let keys = vec!["touched".to_owned()];
                 let asked = admin.invalidate_keys(InvalidateKeysRequest { keys, dry_run, wait: None }).await;
                 asked.map(|reply| reply.into_inner().invalidation)
+            }
+            Self::Categories => {
+                let categories = vec!["pans".to_owned()];
+                let request = InvalidateCategoriesRequest { categories, dry_run, wait: None };
+                admin.invalidate_categories(request).await.map(|reply| reply.into_inner().invalidation)
             }
             Self::Tags => {
                 let tags = vec!["copper".to_owned()];
@@ -119,16 +125,20 @@ impl Kind {
         invalidation.expect("an invalidation").expect("what became of it")
     }
 
-    /// Whether it leaves the copy of the product `other`, which has another tag.
+    /// Whether it leaves the copy of the product `other`, which has another category and another tag.
     fn leaves_other(self) -> bool {
         !matches!(self, Self::All)
     }
 }
 
-/// Two products, of which one has a tag.
+/// Two products with a category and a tag each. What is a category of one is a tag of the other.
 async fn stock(server: &Server) {
-    let tagged = |id: &str, tag: &str| Product { tags: vec![tag.to_owned()], ..crate::harness::product(id) };
-    server.import([tagged("touched", "copper"), tagged("other", "iron")]).await;
+    let of = |id: &str, category: &str, tag: &str| Product {
+        categories: vec![category.to_owned()],
+        tags: vec![tag.to_owned()],
+        ..crate::harness::product(id)
+    };
+    server.import([of("touched", "pans", "copper"), of("other", "copper", "pans")]).await;
 }
 
 /// Reads a product until memory answers, so that it has a copy.

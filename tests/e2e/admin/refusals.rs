@@ -1,8 +1,9 @@
 //! Requests that break rules, and a database that is away.
 
 use larder_proto::admin::{
-    GetStatsRequest, InspectEntryRequest, InvalidateAllRequest, InvalidateKeysRequest, InvalidatePatternRequest,
-    InvalidateTagsRequest, ListHotKeysRequest, WarmCacheRequest, WarmIds, WatchStatsRequest, warm_cache_request::What,
+    GetStatsRequest, InspectEntryRequest, InvalidateAllRequest, InvalidateCategoriesRequest, InvalidateKeysRequest,
+    InvalidatePatternRequest, InvalidateTagsRequest, ListHotKeysRequest, WarmCacheRequest, WarmIds, WatchStatsRequest,
+    warm_cache_request::What,
 };
 use tonic::Code;
 
@@ -39,6 +40,10 @@ async fn each_broken_rule_is_named_with_its_field() {
         invalidate_keys(InvalidateKeysRequest { keys, wait: Some(seconds(99)), ..Default::default() }),
         &["keys[1]", "keys[2]", "wait"]
     );
+    let categories = vec![String::new(), "x".repeat(129), "a\0".to_owned()];
+    let fields = &["categories[0]", "categories[1]", "categories[2]"];
+    refused!(invalidate_categories(InvalidateCategoriesRequest { categories, ..Default::default() }), fields);
+    refused!(invalidate_categories(InvalidateCategoriesRequest::default()), &["categories"]);
     let tags = vec![String::new(), "x".repeat(200), "a\0".to_owned()];
     refused!(invalidate_tags(InvalidateTagsRequest { tags, ..Default::default() }), &["tags[0]", "tags[1]", "tags[2]"]);
     for pattern in ["", "[a", "{a,{b}}", "\\", &"*a".repeat(200)] {

@@ -22,6 +22,7 @@ async fn statistics_count_what_happened(database: &Database) {
     server.get("touched").await;
     server.client().get_product(GetProductRequest { id: "none".to_owned(), read: None }).await.expect_err("no product");
     Kind::Tags.invalidate(&mut admin, false).await;
+    Kind::Categories.invalidate(&mut admin, false).await;
     server.get("touched").await;
     let after = own(&mut admin).await;
     let (l1, l1_before) = (of(&after, CacheTier::L1), of(&before, CacheTier::L1));
@@ -40,8 +41,8 @@ async fn statistics_count_what_happened(database: &Database) {
     };
     assert!(nanos(latency.p50) > 0 && nanos(latency.p50) <= nanos(latency.p99), "{latency:?}");
     let (told, told_before) = (after.invalidations.expect("counts"), before.invalidations.expect("counts"));
-    assert_eq!(told.tags - told_before.tags, 1);
-    assert_eq!(told.from_own_writes - told_before.from_own_writes, 1);
+    assert_eq!((told.tags - told_before.tags, told.categories - told_before.categories), (1, 1));
+    assert_eq!(told.from_own_writes - told_before.from_own_writes, 2);
     assert!(after.bus.is_none() && after.redis.is_none(), "there is no Redis");
     server.stop().await;
 }
@@ -89,6 +90,7 @@ async fn an_entry_is_explained_on_every_tier(database: &Database) {
             (entry.kind(), &entry.etag, entry.tags.as_slice()),
             (EntryKind::Product, &etag, &["copper".to_owned()][..])
         );
+        assert_eq!(entry.categories, ["pans"]);
         assert!(entry.bytes > 100, "{entry:?}");
     }
     assert!(tiers[0].ttl.is_some() && tiers[0].age.is_some() && tiers[1].ttl.is_some() && tiers[1].horizon > 0);

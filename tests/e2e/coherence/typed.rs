@@ -182,6 +182,7 @@ async fn invalidations_typed_by_hand_drop_copies(database: &Database) {
         ("('key', 'a')", [true, false, false], true),
         ("('key', 'product:a')", [true, false, false], true),
         ("('tag', 'copper')", [true, false, true], true),
+        ("('category', 'pots')", [false, false, true], true),
         ("('pattern', 'product:a*')", [true, false, false], true),
         ("('all', '')", [true, true, true], false),
     ];

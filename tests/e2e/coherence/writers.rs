@@ -165,7 +165,7 @@ impl Writer {
         let (kind, key) = match self.rng.random_range(0..5) {
             0 => ("key", id(self.rng.random_range(0..KEYS))),
             1 => ("tag", tag(0)),
-            2 => ("tag", category(0)),
+            2 => ("category", category(0)),
             3 => ("pattern", "product:p0*".to_owned()),
             _ => ("all", String::new()),
         };

@@ -50,6 +50,7 @@ async fn each_type_of_event_has_its_effect(database: &Database) {
         r#"{"type":"product.changed","timestamp":"2026-01-01T00:00:00Z","data":{"ids":["z","a"],"more":{}}}"#,
         r#"{"type":"product.deleted","data":{"ids":["a"]}}"#,
         r#"{"type":"tag.invalidated","data":{"tags":["copper"]}}"#,
+        r#"{"type":"category.invalidated","data":{"categories":["kitchen"]}}"#,
         r#"{"type":"key.invalidated","data":{"keys":["product:a"]}}"#,
         r#"{"type":"pattern.invalidated","data":{"pattern":"product:[a-c]"}}"#,
         r#"{"type":"all.invalidated"}"#,
@@ -106,6 +107,12 @@ async fn what_is_not_genuine_or_not_right_is_refused_and_has_no_effect() {
         ("too many ids", event(&many), 400, "INVALID_EVENT"),
         ("an id that is none", event(&changed(&["a", "a b"])), 400, "INVALID_EVENT"),
         ("a tag that is none", event(r#"{"type":"tag.invalidated","data":{"tags":[""]}}"#), 400, "INVALID_EVENT"),
+        (
+            "a category that is none",
+            event(r#"{"type":"category.invalidated","data":{"categories":[""]}}"#),
+            400,
+            "INVALID_EVENT",
+        ),
         ("a key that is none", event(r#"{"type":"key.invalidated","data":{"keys":["x:y"]}}"#), 400, "INVALID_EVENT"),
         (
             "a pattern that is none",

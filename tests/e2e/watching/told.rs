@@ -75,7 +75,11 @@ async fn what_is_typed_by_hand_is_told(database: &Database) {
     database.shell("INSERT INTO products (id, name) VALUES ('a', 'Typed')").await;
     assert_eq!(watching.short().await, told(Kind::Put, "a", "Typed"));
     // Requested invalidations change no product.
-    database.shell("INSERT INTO changes (kind, key) VALUES ('key', 'a'), ('tag', 't'), ('pattern', 'a*')").await;
+    database
+        .shell(
+            "INSERT INTO changes (kind, key) VALUES ('key', 'a'), ('category', 'c'), ('tag', 't'), ('pattern', 'a*')",
+        )
+        .await;
     database
         .shell("UPDATE products SET name = 'Again' WHERE id = 'a'; UPDATE products SET name = 'Lost' WHERE id = 'b'")
         .await;

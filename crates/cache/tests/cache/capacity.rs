@@ -127,7 +127,7 @@ async fn counts_add_up() {
     bench.read_with(list("category:x"), ReadOptions::default()).await.unwrap();
     reads += 2;
     bench.learn(entry("item:0001", &["category:x"]));
-    bench.learn(Subject::Tag("t".into()));
+    bench.learn(Subject::Term("tag:t".into()));
     bench.read_with(list("category:x"), ReadOptions::default()).await.unwrap();
     reads += 1;
     let stats = bench.stats();

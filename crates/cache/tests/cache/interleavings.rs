@@ -131,8 +131,8 @@ fn run(seed: u64) -> Result<Totals, String> {
             broken: Mutex::default(),
             over: AtomicBool::new(false),
         });
-        game.bench.db.tag("item:a", &["even"]);
-        game.bench.db.tag("item:c", &["even"]);
+        game.bench.db.have("item:a", &["tag:even"]);
+        game.bench.db.have("item:c", &["tag:even"]);
         let mut random = SmallRng::seed_from_u64(seed);
         let mut players = Vec::new();
         for _ in 0..2 {
@@ -198,7 +198,7 @@ async fn writer(game: Arc<Game>, mut random: SmallRng) {
                 Subject::Pattern(["item:[ac]", "item:[!a]", "item:*", "["].choose(&mut random).unwrap().to_string()),
                 true,
             ),
-            0 => (Subject::Tag("even".into()), true),
+            0 => (Subject::Term("tag:even".into()), true),
             1 => (Subject::All, true),
             2 if db.history(item).last().is_some_and(|point| point.exists) => (Subject::Key(item.into()), true),
             3 => (entry(item, &[term]), false),
@@ -378,7 +378,7 @@ fn the_checker_tells_right_from_wrong() {
 async fn a_learned_change_is_seen_by_every_read_that_begins_later() {
     const WRITES: u64 = 30_000;
     let bench = Arc::new(Bench::new().await);
-    bench.db.tag("item:a", &["t"]);
+    bench.db.have("item:a", &["tag:t"]);
     bench.db.put("item:a", &["category:x"]);
     bench.pass().await;
     let learned = Arc::new(AtomicU64::new(1));
@@ -420,7 +420,7 @@ async fn a_learned_change_is_seen_by_every_read_that_begins_later() {
 async fn a_learned_rule_is_seen_by_every_read_that_begins_later() {
     const WRITES: u64 = 20_000;
     let bench = Arc::new(Bench::new().await);
-    bench.db.tag("item:a", &["t"]);
+    bench.db.have("item:a", &["tag:t"]);
     bench.db.put("item:a", &[]);
     bench.pass().await;
     let learned = Arc::new(AtomicU64::new(1));
@@ -442,12 +442,12 @@ async fn a_learned_rule_is_seen_by_every_read_that_begins_later() {
             let subject = match n % 16 {
                 0 => Subject::All,
                 1 => Subject::Pattern("item:?".into()),
-                _ => Subject::Tag("t".into()),
+                _ => Subject::Term("tag:t".into()),
             };
             let id = writer.db.begin();
             let seq = writer.db.commit(id, subject.clone(), true);
             writer.learn(subject);
-            writer.learn(Subject::Tag("other".into()));
+            writer.learn(Subject::Term("tag:other".into()));
             seen.store(seq, Ordering::SeqCst);
         }
     });

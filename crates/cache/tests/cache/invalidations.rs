@@ -12,11 +12,12 @@ use crate::{
 };
 
 /// Each kind of invalidation that touches `item:a`, and whether it touches `item:b` and `item:absent`, too.
-fn subjects() -> [(Subject, bool, bool); 6] {
+fn subjects() -> [(Subject, bool, bool); 7] {
     [
         (Subject::Key("item:a".into()), false, false),
-        // Of what is absent nobody knows the tags.
-        (Subject::Tag("t".into()), false, true),
+        // Of what is absent nobody knows the terms.
+        (Subject::Term("tag:t".into()), false, true),
+        (Subject::Term("category:c".into()), false, true),
         (Subject::Pattern("item:?".into()), true, false),
         (Subject::Pattern("*:[!b]*".into()), false, true),
         (Subject::Pattern("{".into()), true, true),
@@ -25,13 +26,13 @@ fn subjects() -> [(Subject, bool, bool); 6] {
 }
 
 fn count(kinds: Kinds) -> u64 {
-    kinds.keys + kinds.tags + kinds.patterns + kinds.all
+    kinds.keys + kinds.tags + kinds.categories + kinds.patterns + kinds.all
 }
 
 /// Both items are there, and every replica has copies of them and of one that is absent.
 async fn warm(cluster: &Cluster) {
-    cluster.db.tag("item:a", &["t"]);
-    cluster.db.tag("item:b", &["u"]);
+    cluster.db.have("item:a", &["tag:t", "category:c"]);
+    cluster.db.have("item:b", &["tag:c", "category:t"]);
     cluster.db.put("item:a", &[]);
     cluster.db.put("item:b", &[]);
     for replica in 0..cluster.replicas.len() {
@@ -129,7 +130,7 @@ async fn a_replica_without_redis_learns_each_kind_from_the_log() {
 async fn a_load_that_began_before_the_invalidation_is_not_kept() {
     for (subject, ..) in subjects() {
         let cluster = Cluster::new(2).await;
-        cluster.db.tag("item:a", &["t"]);
+        cluster.db.have("item:a", &["tag:t", "category:c"]);
         cluster.db.put("item:a", &[]);
         cluster.replicas[1].reach(Freshness::FullyConsistent).await.unwrap();
         cluster.db.hold(At::Loaded);

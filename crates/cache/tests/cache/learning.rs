@@ -12,7 +12,7 @@ fn subjects() -> [Subject; 6] {
     [
         entry("item:a", &[]),
         Subject::Key("item:a".into()),
-        Subject::Tag("t".into()),
+        Subject::Term("tag:t".into()),
         Subject::Pattern("item:[ax]".into()),
         Subject::Pattern("one that [cannot be read".into()),
         Subject::All,
@@ -21,7 +21,7 @@ fn subjects() -> [Subject; 6] {
 
 async fn bench() -> Arc<Bench> {
     let bench = Bench::new().await;
-    bench.db.tag("item:a", &["t"]);
+    bench.db.have("item:a", &["tag:t"]);
     bench.db.put("item:a", &[]);
     bench.db.put("item:b", &[]);
     bench.pass().await;
@@ -153,14 +153,16 @@ async fn a_key_alone_touches_no_list() {
 }
 
 #[tokio::test]
-async fn a_tag_drops_what_has_it_and_nothing_else() {
+async fn a_term_drops_what_has_it_and_nothing_else() {
     let bench = bench().await;
     bench.seq("item:a").await;
     bench.seq("item:b").await;
-    bench.learn(Subject::Tag("t".into()));
+    bench.learn(Subject::Term("category:t".into()));
+    assert!(bench.cache.get("item:a").is_some(), "a category of the same name is another term");
+    bench.learn(Subject::Term("tag:t".into()));
     assert!(bench.cache.get("item:a").is_none());
     assert!(bench.cache.get("item:b").is_some());
-    bench.learn(Subject::Tag("other".into()));
+    bench.learn(Subject::Term("tag:other".into()));
     assert!(bench.cache.get("item:b").is_some());
     assert!(bench.cache.get("item:a").is_none(), "a later rule that spares it does not bring it back");
     assert_eq!(bench.seq("item:a").await, Some(1));
@@ -168,12 +170,12 @@ async fn a_tag_drops_what_has_it_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_tag_learned_during_a_load_spares_what_does_not_have_it() {
+async fn a_term_learned_during_a_load_spares_what_does_not_have_it() {
     let bench = bench().await;
     bench.db.hold(At::Loaded);
     let reader = read(&bench, Key::item("item:b"));
     bench.db.reached(At::Loaded, 1).await;
-    bench.learn(Subject::Tag("t".into()));
+    bench.learn(Subject::Term("tag:t".into()));
     bench.db.release(At::Loaded);
     reader.await.unwrap();
     assert!(bench.cache.get("item:b").is_some());
@@ -227,7 +229,11 @@ async fn what_a_change_would_drop_is_told_beforehand() {
     assert_eq!(told(Subject::All).len(), 4);
     assert_eq!(told(Subject::Key("item:b".into())), ["item:b"]);
     assert_eq!(told(Subject::Key("item:none".into())), [""; 0]);
-    assert_eq!(told(Subject::Tag("t".into())), ["item:a", "item:absent"], "of what is absent nobody knows the tags");
+    assert_eq!(
+        told(Subject::Term("tag:t".into())),
+        ["item:a", "item:absent"],
+        "of what is absent nobody knows the terms"
+    );
     let few = bench.cache.matching(&Subject::All, 2);
     assert_eq!((few.count, few.sample.len()), (4, 2));
     assert!(bench.cache.get("item:a").is_some(), "nothing was dropped");
@@ -247,7 +253,7 @@ async fn a_rule_that_the_log_tells_again_drops_nothing_a_second_time() {
         assert!(bench.cache.get("item:a").is_some(), "{subject:?}");
         let stats = bench.stats();
         let learned = [stats.learned.own, stats.learned.log]
-            .map(|kinds| kinds.entries + kinds.keys + kinds.tags + kinds.patterns + kinds.all);
+            .map(|kinds| kinds.entries + kinds.keys + kinds.tags + kinds.categories + kinds.patterns + kinds.all);
         // The database wrote two items before that, of which only the log told.
         assert_eq!((learned, stats.log_known), ([1, 2], 1), "{subject:?}");
     }
@@ -259,16 +265,16 @@ async fn more_rules_than_are_remembered_drop_everything_older() {
     bench.seq("item:a").await;
     bench.seq("item:b").await;
     for n in 0..1_000 {
-        bench.learn(Subject::Tag(format!("other:{n}")));
+        bench.learn(Subject::Term(format!("tag:other:{n}")));
     }
     assert!(bench.cache.get("item:b").is_some());
     for n in 0..2_000 {
-        bench.learn(Subject::Tag(format!("more:{n}")));
+        bench.learn(Subject::Term(format!("tag:more:{n}")));
     }
     assert!(bench.cache.get("item:a").is_none());
     assert!(bench.cache.get("item:b").is_none(), "it was last matched before what was forgotten");
     bench.seq("item:b").await;
-    bench.learn(Subject::Tag("other".into()));
+    bench.learn(Subject::Term("tag:other".into()));
     assert!(bench.cache.get("item:b").is_some());
 }
 

@@ -90,11 +90,11 @@ async fn a_flood_of_absent_keys_evicts_nothing_that_exists() {
     assert!((0..100).all(|n| bench.cache.get(&format!("item:{n}")).is_some()));
 }
 
-/// What exists by now may have any tag, and the copy cannot tell.
+/// What exists by now may have any term, and the copy cannot tell.
 #[tokio::test]
 async fn every_rule_drops_an_absence() {
     let bench = Bench::new().await;
-    for subject in [Subject::Tag("t".into()), Subject::All] {
+    for subject in [Subject::Term("tag:t".into()), Subject::All] {
         bench.read("item:a").await.unwrap();
         assert!(bench.cache.get("item:a").is_some());
         bench.learn(subject);

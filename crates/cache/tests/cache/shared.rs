@@ -113,7 +113,7 @@ impl Cluster {
     pub(crate) async fn wrote(&self, replica: usize, id: u64, subject: &Subject, exists: bool, commit: u64) {
         let items = match subject {
             Subject::Entry { key, .. } if exists => {
-                vec![(key.as_str().into(), Item { seq: commit, tags: Vec::new(), bytes: 100 })]
+                vec![(key.as_str().into(), Item { seq: commit, terms: Vec::new(), bytes: 100 })]
             }
             _ => Vec::new(),
         };

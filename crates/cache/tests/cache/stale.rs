@@ -81,9 +81,9 @@ async fn a_limit_of_zero_means_errors() {
 
 #[tokio::test]
 async fn what_was_invalidated_is_never_served() {
-    for subject in [entry("item:a", &[]), Subject::Key("item:a".into()), Subject::Tag("t".into()), Subject::All] {
+    for subject in [entry("item:a", &[]), Subject::Key("item:a".into()), Subject::Term("tag:t".into()), Subject::All] {
         let bench = Bench::with(config()).await;
-        bench.db.tag("item:a", &["t"]);
+        bench.db.have("item:a", &["tag:t"]);
         bench.db.put("item:a", &[]);
         bench.read("item:a").await.unwrap();
         bench.db.fail_loads.store(true, Ordering::SeqCst);

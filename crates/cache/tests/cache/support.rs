@@ -26,7 +26,7 @@ use tokio::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) seq: u64,
-    pub(crate) tags: Vec<String>,
+    pub(crate) terms: Vec<String>,
     pub(crate) bytes: usize,
 }
 
@@ -35,16 +35,16 @@ impl Value for Item {
         self.bytes
     }
 
-    fn tagged(&self, tag: &str) -> bool {
-        self.tags.iter().any(|t| t == tag)
+    fn has(&self, term: &str) -> bool {
+        self.terms.iter().any(|t| t == term)
     }
 
     fn facts(&self) -> Facts {
-        Facts { version: i64::try_from(self.seq).unwrap(), tags: self.tags.clone() }
+        Facts { version: i64::try_from(self.seq).unwrap(), terms: self.terms.clone() }
     }
 
     fn encode(&self) -> Bytes {
-        let lines = [self.seq.to_string(), self.bytes.to_string()].into_iter().chain(self.tags.iter().cloned());
+        let lines = [self.seq.to_string(), self.bytes.to_string()].into_iter().chain(self.terms.iter().cloned());
         lines.collect::<Vec<_>>().join("\n").into()
     }
 
@@ -52,7 +52,7 @@ impl Value for Item {
         let text = std::str::from_utf8(&bytes).ok()?;
         let mut lines = text.split('\n');
         let (seq, bytes) = (lines.next()?.parse().ok()?, lines.next()?.parse().ok()?);
-        Some(Self { seq, bytes, tags: lines.map(str::to_owned).collect() })
+        Some(Self { seq, bytes, terms: lines.map(str::to_owned).collect() })
     }
 }
 
@@ -103,7 +103,7 @@ struct State {
     open: BTreeSet<u64>,
     log: Vec<Row>,
     history: HashMap<String, Vec<Point>>,
-    tags: HashMap<String, Vec<String>>,
+    terms: HashMap<String, Vec<String>>,
     bytes: usize,
     incarnation: u64,
     /// What loads say that they read, when it is not the truth.
@@ -208,8 +208,9 @@ impl Database {
         Token { incarnation: Incarnation(self.state().incarnation), id }
     }
 
-    pub(crate) fn tag(&self, key: &str, tags: &[&str]) {
-        self.state().tags.insert(key.to_owned(), tags.iter().map(|&tag| tag.to_owned()).collect());
+    /// What an item has from now on.
+    pub(crate) fn have(&self, key: &str, terms: &[&str]) {
+        self.state().terms.insert(key.to_owned(), terms.iter().map(|&term| term.to_owned()).collect());
     }
 
     /// How large items are from now on.
@@ -322,15 +323,15 @@ impl State {
     fn read(&self, name: &str) -> Option<Item> {
         let exists = !name.starts_with("item:");
         let point = self.history.get(name).and_then(|history| history.last());
-        let tags = self.tags.get(name).cloned().unwrap_or_default();
+        let terms = self.terms.get(name).cloned().unwrap_or_default();
         point.map_or(exists, |point| point.exists).then(|| Item {
             seq: point.map_or(0, |point| point.seq),
-            tags,
+            terms,
             bytes: self.bytes,
         })
     }
 
-    /// What a subject touches: an entry itself and its lists; a tag or everything the items that exist.
+    /// What a subject touches: an entry itself and its lists; a term or everything the items that exist.
     fn touched(&self, subject: &Subject) -> Vec<String> {
         let items = || self.history.keys().filter(|name| self.read(name).is_some() && name.starts_with("item:"));
         match subject {
@@ -338,8 +339,8 @@ impl State {
                 [key.as_str(), ANY].into_iter().map(str::to_owned).chain(terms.iter().cloned()).collect()
             }
             Subject::Key(key) => vec![key.clone()],
-            Subject::Tag(tag) => {
-                items().filter(|&name| self.tags.get(name).is_some_and(|t| t.contains(tag))).cloned().collect()
+            Subject::Term(term) => {
+                items().filter(|&name| self.terms.get(name).is_some_and(|t| t.contains(term))).cloned().collect()
             }
             Subject::Pattern(pattern) => match Glob::parse(pattern) {
                 Ok(glob) => items().filter(|name| glob.matches(name)).cloned().collect(),

@@ -1,7 +1,7 @@
 //! What the catalogue keeps copies of.
 
 use bytes::Bytes;
-use larder_cache::{Facts, Value};
+use larder_cache::{Facts, Term, Value};
 use larder_proto::catalog;
 use prost::Message as _;
 
@@ -45,25 +45,20 @@ impl Value for Copy {
         }
     }
 
-    /// Looks into the encoded product: that costs more than a list of tags beside it would, but only when a tag has been
-    /// invalidated, and saves that memory on every copy. A page does not know the tags of its products.
-    fn tagged(&self, tag: &str) -> bool {
-        match self {
-            Self::Product(bytes) => {
-                catalog::Product::decode(bytes.clone()).map_or(true, |product| product.tags.iter().any(|t| t == tag))
-            }
-            Self::Page(_) => true,
-        }
+    /// Looks into the encoded product: that costs more than a list of terms beside it would, but only when one has been
+    /// invalidated, and saves that memory on every copy. A page does not know the terms of its products.
+    fn has(&self, term: &str) -> bool {
+        let (Self::Product(bytes), Some(term)) = (self, Term::parse(term)) else { return true };
+        catalog::Product::decode(bytes.clone()).map_or(true, |product| terms(&product).any(|has| has == term))
     }
 
-    /// A product says of itself what its version and its tags are.
+    /// A product says of itself what its version, its categories and its tags are.
     fn facts(&self) -> Facts {
-        match self {
-            Self::Product(bytes) => catalog::Product::decode(bytes.clone()).map_or_else(
-                |_| Facts::default(),
-                |product| Facts { version: parse_etag(&product.etag).unwrap_or(0), tags: product.tags },
-            ),
-            Self::Page(_) => Facts::default(),
+        let Self::Product(bytes) = self else { return Facts::default() };
+        let Ok(product) = catalog::Product::decode(bytes.clone()) else { return Facts::default() };
+        Facts {
+            version: parse_etag(&product.etag).unwrap_or(0),
+            terms: terms(&product).map(|term| term.to_string()).collect(),
         }
     }
 
@@ -89,6 +84,11 @@ impl Value for Copy {
     }
 }
 
+fn terms(product: &catalog::Product) -> impl Iterator<Item = Term<'_>> {
+    let categories = product.categories.iter().map(|category| Term::Category(category));
+    categories.chain(product.tags.iter().map(|tag| Term::Tag(tag)))
+}
+
 /// A page as other replicas read it.
 #[derive(Clone, PartialEq, prost::Message)]
 struct StoredPage {
@@ -111,9 +111,16 @@ mod tests {
         let Some(Copy::Page(page)) = Copy::decode(stored, true) else { panic!("no page") };
         assert_eq!((page.ids.len(), page.next.as_deref(), page.total), (2, Some("next"), Some(7)));
 
-        let product = catalog::Product { etag: "1f".to_owned(), tags: vec!["t".to_owned()], ..Default::default() };
+        let product = catalog::Product {
+            etag: "1f".to_owned(),
+            categories: vec!["c".to_owned()],
+            tags: vec!["t".to_owned()],
+            ..Default::default()
+        };
         let copy = Copy::Product(product.encode_to_vec().into());
-        assert_eq!(copy.facts(), Facts { version: 0x1f, tags: vec!["t".to_owned()] });
+        assert_eq!(copy.facts(), Facts { version: 0x1f, terms: vec!["category:c".to_owned(), "tag:t".to_owned()] });
+        let has = ["category:c", "tag:t", "category:t", "tag:c", "any"].map(|term| copy.has(term));
+        assert_eq!(has, [true, true, false, false, true], "of what it cannot read it says yes");
         assert!(matches!(Copy::decode(copy.encode(), false), Some(Copy::Product(bytes)) if bytes == copy.encode()));
     }
 }

@@ -9,7 +9,6 @@ use super::{
     product_name,
     watch::{Hub, Step},
 };
-use crate::contract::{category_term, tag_term};
 
 /// The change log of a repository, as the cache follows it. Those who watch products are told of what it reads.
 pub struct Log {
@@ -71,18 +70,22 @@ pub(super) fn key_name(key: String) -> String {
     if key.contains(':') { key } else { product_name(&key) }
 }
 
+/// The name of a category or a tag among the terms.
+pub(super) fn term_name(term: &storage::Term) -> String {
+    match term {
+        storage::Term::Category(category) => cache::Term::Category(category).to_string(),
+        storage::Term::Tag(tag) => cache::Term::Tag(tag).to_string(),
+    }
+}
+
 /// A change of the database in the words of the cache.
 pub(super) fn change(change: storage::Change) -> cache::Change {
     let subject = match change.subject {
         storage::Subject::Put { key, version, terms } | storage::Subject::Delete { key, version, terms } => {
-            let term = |term| match term {
-                storage::Term::Category(category) => category_term(&category),
-                storage::Term::Tag(tag) => tag_term(&tag),
-            };
-            cache::Subject::Entry { key: product_name(&key), version, terms: terms.into_iter().map(term).collect() }
+            cache::Subject::Entry { key: product_name(&key), version, terms: terms.iter().map(term_name).collect() }
         }
         storage::Subject::Key(key) => cache::Subject::Key(key_name(key)),
-        storage::Subject::Tag(tag) => cache::Subject::Tag(tag),
+        storage::Subject::Term(term) => cache::Subject::Term(term_name(&term)),
         storage::Subject::Pattern(pattern) => cache::Subject::Pattern(pattern),
         storage::Subject::All => cache::Subject::All,
     };

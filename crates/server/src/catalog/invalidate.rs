@@ -4,9 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use larder_cache::{Confirmed, Glob, Matching, Subject, Token};
-use larder_storage::{self as storage, Invalidating, ProductRepository as _, Repository, StorageError};
+use larder_storage::{self as storage, Invalidating, ProductRepository as _, Repository, StorageError, Term};
 
-use super::{Catalog, follow::key_name};
+use super::{
+    Catalog,
+    follow::{key_name, term_name},
+};
 use crate::contract::Stamp;
 
 /// What is to be dropped of the copies on every tier.
@@ -14,8 +17,8 @@ use crate::contract::Stamp;
 pub enum Invalidation {
     /// The copy of one key, by its name or by the id of a product; not empty and without a NUL.
     Key(String),
-    /// The copies of everything with a tag; not empty and without a NUL.
-    Tag(String),
+    /// The copies of everything in a category or with a tag, which is not empty and without a NUL.
+    Term(Term),
     /// The copies of every key whose name matches.
     Pattern(Glob),
     /// Every copy.
@@ -49,14 +52,17 @@ impl Catalog {
         }
     }
 
-    /// Has copies dropped once for each request id, however often and on whichever replica it is asked for within a day.
+    /// Has copies dropped once for each request id, however often and on whichever replica it is asked for within a day. Of
+    /// requests that were `signed` at one second, and so may be copies of each other, one counts.
     pub async fn invalidate_once(
         &self,
         request_id: String,
+        signed: u64,
         invalidations: Vec<Invalidation>,
     ) -> Result<Invalidating, StorageError> {
         let rows: Vec<_> = invalidations.into_iter().map(row).collect();
-        let write = |repository: Arc<Repository>| async move { repository.invalidate_once(&request_id, &rows).await };
+        let write =
+            |repository: Arc<Repository>| async move { repository.invalidate_once(&request_id, signed, &rows).await };
         Ok(self.write(write, |_| None).await?.value)
     }
 
@@ -78,7 +84,7 @@ impl Catalog {
 fn row(invalidation: Invalidation) -> storage::Invalidation {
     match invalidation {
         Invalidation::Key(key) => storage::Invalidation::Key(key),
-        Invalidation::Tag(tag) => storage::Invalidation::Tag(tag),
+        Invalidation::Term(term) => storage::Invalidation::Term(term),
         Invalidation::Pattern(glob) => storage::Invalidation::Pattern(glob.as_str().to_owned()),
         Invalidation::All => storage::Invalidation::All,
     }
@@ -88,7 +94,7 @@ fn row(invalidation: Invalidation) -> storage::Invalidation {
 fn subject(invalidation: Invalidation) -> Subject {
     match invalidation {
         Invalidation::Key(key) => Subject::Key(key_name(key)),
-        Invalidation::Tag(tag) => Subject::Tag(tag),
+        Invalidation::Term(term) => Subject::Term(term_name(&term)),
         Invalidation::Pattern(glob) => Subject::Pattern(glob.as_str().to_owned()),
         Invalidation::All => Subject::All,
     }
@@ -112,15 +118,17 @@ mod tests {
         let catalog = Catalog::new(cache.clone(), repository, Handle::current());
         let follower = tokio::spawn(cache.clone().follow(Arc::new(catalog.log())));
         cache.first_pass().await.unwrap();
-        for (id, tag) in [("a", "summer"), ("b", "winter")] {
-            let data = ProductData { name: id.to_owned(), tags: vec![tag.to_owned()], ..ProductData::default() };
+        for (id, category, tag) in [("a", "hats", "summer"), ("b", "summer", "winter")] {
+            let [name, category, tag] = [id, category, tag].map(str::to_owned);
+            let data = ProductData { name, categories: vec![category], tags: vec![tag], ..ProductData::default() };
             catalog.create(id.to_owned(), data, WriteOptions::default()).await.unwrap();
         }
         let glob = |text| Invalidation::Pattern(Glob::parse(text).unwrap());
-        let cases: [(Invalidation, &[&str]); 6] = [
+        let cases: [(Invalidation, &[&str]); 7] = [
             (Invalidation::Key("a".to_owned()), &["product:a"]),
             (Invalidation::Key("product:b".to_owned()), &["product:b"]),
-            (Invalidation::Tag("summer".to_owned()), &["product:a"]),
+            (Invalidation::Term(Term::Tag("summer".to_owned())), &["product:a"]),
+            (Invalidation::Term(Term::Category("summer".to_owned())), &["product:b"]),
             (glob("product:[b-z]"), &["product:b"]),
             (glob("list:*"), &[]),
             (Invalidation::All, &["product:a", "product:b"]),
@@ -138,9 +146,9 @@ mod tests {
             assert!(done.horizon > done.token.id && done.stamp().token == done.token);
         }
         catalog.product(parse_id("id", "a".to_owned()).unwrap(), Read::default()).await.unwrap();
-        for told in [Invalidating::Done, Invalidating::Repeated] {
+        for (signed, told) in [(7, Invalidating::Done), (8, Invalidating::Repeated), (8, Invalidating::Replayed)] {
             let asked = vec![Invalidation::Key("a".to_owned())];
-            assert_eq!(catalog.invalidate_once("r".to_owned(), asked).await.unwrap(), told);
+            assert_eq!(catalog.invalidate_once("r".to_owned(), signed, asked).await.unwrap(), told);
             assert!(cache.get("product:a").is_none());
         }
         assert!(

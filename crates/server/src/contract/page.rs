@@ -1,6 +1,6 @@
 //! Pages of lists and searches.
 
-use larder_cache::ANY;
+use larder_cache::{ANY, Term};
 use larder_proto::serving;
 use larder_storage::{Filter, ListPosition, ListQuery, Order, OrderField, SearchQuery, SearchRank, SortValue, words};
 use xxhash_rust::xxh3::xxh3_64;
@@ -213,20 +213,10 @@ fn page_size(size: i32) -> Result<u32, Violations> {
 /// changes a product inside it, touches the category's term.
 pub(super) fn term(filter: &Filter) -> String {
     match filter {
-        Filter { category: Some(category), .. } => category_term(category),
-        Filter { tag: Some(tag), .. } => tag_term(tag),
+        Filter { category: Some(category), .. } => Term::Category(category).to_string(),
+        Filter { tag: Some(tag), .. } => Term::Tag(tag).to_string(),
         _ => ANY.to_owned(),
     }
-}
-
-/// The term of a category.
-pub(crate) fn category_term(category: &str) -> String {
-    format!("category:{category}")
-}
-
-/// The term of a tag.
-pub(crate) fn tag_term(tag: &str) -> String {
-    format!("tag:{tag}")
 }
 
 fn order_name(order: Order) -> &'static str {

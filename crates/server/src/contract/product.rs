@@ -221,13 +221,13 @@ fn check_terms(violations: &mut Violations, field: &str, terms: &[String]) {
     }
 }
 
-/// Checks a tag that stands alone.
-pub fn parse_tag(field: &str, tag: &str) -> Result<(), Violations> {
+/// Checks a category or a tag that stands alone.
+pub fn parse_term(field: &str, term: &str) -> Result<(), Violations> {
     let mut violations = Violations::default();
-    if tag.is_empty() {
+    if term.is_empty() {
         violations.add(field, "must not be empty");
     }
-    check_text(&mut violations, field.into(), tag, MAX_TERM);
+    check_text(&mut violations, field.into(), term, MAX_TERM);
     violations.or(())
 }
 

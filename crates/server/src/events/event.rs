@@ -1,11 +1,12 @@
 //! What an event says, in the one form that both doors know.
 
 use larder_cache::{Glob, Key};
+use larder_storage::Term;
 use serde_json::{Map, Value};
 
 use crate::{
     catalog::{Invalidation, product_name},
-    contract::{Violations, parse_id, parse_key, parse_tag},
+    contract::{Violations, parse_id, parse_key, parse_term},
 };
 
 /// An event, understood.
@@ -21,8 +22,8 @@ pub struct Event {
 pub(super) const LONGEST: usize = 256 << 10;
 /// What one event may name.
 pub(super) const MOST_ENTRIES: usize = 1_000;
-const TYPES: &str = "must be product.created, product.changed, product.deleted, tag.invalidated, key.invalidated, \
-                     pattern.invalidated or all.invalidated";
+const TYPES: &str = "must be product.created, product.changed, product.deleted, key.invalidated, category.invalidated, \
+                     tag.invalidated, pattern.invalidated or all.invalidated";
 
 /// Reads an event from JSON. Fields that are not known are ignored; a type that is not is refused.
 ///
@@ -49,8 +50,9 @@ pub fn parse_event(json: &[u8]) -> Result<Event, Violations> {
         "product.created" => ("product.created", products()?),
         "product.changed" => ("product.changed", products()?),
         "product.deleted" => ("product.deleted", products()?),
-        "tag.invalidated" => ("tag.invalidated", each(&event, "tags", tag)?),
         "key.invalidated" => ("key.invalidated", each(&event, "keys", key)?),
+        "category.invalidated" => ("category.invalidated", each(&event, "categories", term(Term::Category))?),
+        "tag.invalidated" => ("tag.invalidated", each(&event, "tags", term(Term::Tag))?),
         "pattern.invalidated" => ("pattern.invalidated", vec![pattern(&event)?]),
         "all.invalidated" => ("all.invalidated", vec![Invalidation::All]),
         _ => return Err(Violations::one("type", TYPES)),
@@ -66,8 +68,8 @@ fn key(field: &str, text: &str) -> Result<Invalidation, Violations> {
     Ok(Invalidation::Key(name.into()))
 }
 
-fn tag(field: &str, text: &str) -> Result<Invalidation, Violations> {
-    parse_tag(field, text).map(|()| Invalidation::Tag(text.to_owned()))
+fn term(of: fn(String) -> Term) -> impl Fn(&str, &str) -> Result<Invalidation, Violations> {
+    move |field, text| parse_term(field, text).map(|()| Invalidation::Term(of(text.to_owned())))
 }
 
 fn pattern(event: &Map<String, Value>) -> Result<Invalidation, Violations> {
@@ -133,7 +135,9 @@ mod tests {
             assert_eq!(parse_event(json.as_bytes()).map(|event| event.kind), Ok(kind));
         }
         let json = r#"{"type":"tag.invalidated","data":{"tags":["K\u00e4se, frisch"]}}"#;
-        assert_eq!(drops(json), [Invalidation::Tag("Käse, frisch".to_owned())]);
+        assert_eq!(drops(json), [Invalidation::Term(Term::Tag("Käse, frisch".to_owned()))]);
+        let json = r#"{"type":"category.invalidated","data":{"categories":["tea"]}}"#;
+        assert_eq!(drops(json), [Invalidation::Term(Term::Category("tea".to_owned()))]);
         let json = r#"{"type":"key.invalidated","data":{"keys":["a","product:b","list:x"]}}"#;
         assert_eq!(drops(json), keys(&["product:a", "product:b", "list:x"]));
         let json = r#"{"type":"pattern.invalidated","data":{"pattern":"list:*"}}"#;
@@ -174,6 +178,8 @@ mod tests {
             (r#"{"type":"product.changed","data":{"ids":["a b","","c"]}}"#, "; data.ids[1]: is required"),
             (r#"{"type":"tag.invalidated","data":{"tags":[""]}}"#, "data.tags[0]: must not be empty"),
             (r#"{"type":"tag.invalidated","data":{"tags":["a\u0000"]}}"#, "data.tags[0]: "),
+            (r#"{"type":"category.invalidated","data":{"tags":["a"]}}"#, "data.categories: is required"),
+            (r#"{"type":"category.invalidated","data":{"categories":["a",""]}}"#, "data.categories[1]: must not be "),
             (r#"{"type":"key.invalidated","data":{"keys":["other:a"]}}"#, "data.keys[0]: must be product:ID"),
             (r#"{"type":"key.invalidated","data":{"keys":["list:\u0000"]}}"#, "data.keys[0]: must not hold a NUL"),
             (r#"{"type":"pattern.invalidated","data":{}}"#, "data.pattern: is required"),

@@ -87,8 +87,8 @@ CREATE TABLE public.changes (
     -- The transaction that wrote the row; the trigger below sees to it.
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     kind text NOT NULL
-        CONSTRAINT changes_kind CHECK (kind IN ('put', 'delete', 'key', 'tag', 'pattern', 'all')),
-    -- The product's id; for a tag or a pattern, that.
+        CONSTRAINT changes_kind CHECK (kind IN ('put', 'delete', 'key', 'category', 'tag', 'pattern', 'all')),
+    -- The product's id; for a category, a tag or a pattern, that.
     key text COLLATE "C" NOT NULL DEFAULT '',
     version bigint,
     -- Categories and tags of the old and the new row.
@@ -119,6 +119,8 @@ CREATE TABLE public.requests (
     id text COLLATE "C" PRIMARY KEY,
     fingerprint text NOT NULL,
     reply text,
+    -- When the newest call of this id was signed, in seconds since 1970, where calls are signed.
+    signed bigint,
     create_time timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX requests_by_time ON public.requests (create_time);

@@ -64,8 +64,8 @@ CREATE TABLE changes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     -- Tells this row from one of the same number in a copy of the file that went its own way.
     salt INTEGER NOT NULL DEFAULT (random()),
-    kind TEXT NOT NULL CHECK (kind IN ('put', 'delete', 'key', 'tag', 'pattern', 'all')),
-    -- The product's id; for a tag or a pattern, that.
+    kind TEXT NOT NULL CHECK (kind IN ('put', 'delete', 'key', 'category', 'tag', 'pattern', 'all')),
+    -- The product's id; for a category, a tag or a pattern, that.
     key TEXT NOT NULL DEFAULT '',
     -- Categories and tags of the old and the new row.
     categories TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(categories) AND json_type(categories) = 'array'),
@@ -88,11 +88,13 @@ CREATE TABLE incarnation (
 ) STRICT;
 INSERT INTO incarnation DEFAULT VALUES;
 
--- Request ids and what their first calls returned; the time is in seconds since 1970.
+-- Request ids and what their first calls returned; times are in seconds since 1970.
 CREATE TABLE requests (
     id TEXT NOT NULL PRIMARY KEY,
     fingerprint TEXT NOT NULL,
     reply TEXT NOT NULL,
+    -- When the newest call of this id was signed, where calls are signed.
+    signed INTEGER,
     create_time INTEGER NOT NULL DEFAULT (CAST(strftime('%s', 'now') AS INTEGER))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX requests_by_time ON requests (create_time);

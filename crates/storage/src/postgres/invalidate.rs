@@ -15,6 +15,10 @@ use crate::{
 const INVALIDATE: &str = "\
     INSERT INTO public.changes (kind, key) \
     SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))";
+/// Remembers the id for a day from now. Of two at once the second sees what the first has written.
+const RAISE: &str = "\
+    UPDATE public.requests SET signed = $2, create_time = pg_catalog.now() \
+    WHERE id = $1 AND (signed < $2 OR signed IS NULL)";
 
 impl PostgresRepository {
     pub(super) async fn try_invalidate(&self, invalidations: &[Invalidation]) -> Result<Committed<()>, StorageError> {
@@ -26,20 +30,30 @@ impl PostgresRepository {
     pub(super) async fn try_invalidate_once(
         &self,
         request: &str,
+        signed: u64,
         invalidations: &[Invalidation],
     ) -> Result<Committed<Invalidating>, StorageError> {
         let mut tx = self.begin().await?;
         let fingerprint = || invalidation_fingerprint(invalidations);
         let value = match claim(&mut tx, Some(request), fingerprint).await? {
             Remembered::Nothing => {
+                raise(&mut tx, request, signed).await?;
                 insert(&mut tx, invalidations).await?;
                 Invalidating::Done
             }
-            Remembered::Reply(_) => Invalidating::Repeated,
+            Remembered::Reply(_) if raise(&mut tx, request, signed).await? => Invalidating::Repeated,
+            Remembered::Reply(_) => Invalidating::Replayed,
             Remembered::OtherCall => Invalidating::RequestIdReused,
         };
         finish(tx, value, false).await
     }
+}
+
+/// Remembers when a call was signed; false when one that was signed no earlier has come before.
+async fn raise(tx: &mut PgConnection, request: &str, signed: u64) -> Result<bool, StorageError> {
+    let signed = i64::try_from(signed).unwrap_or(i64::MAX);
+    let done = sqlx::query(RAISE).bind(request).bind(signed).execute(tx).await.map_err(driver::sort)?;
+    Ok(done.rows_affected() > 0)
 }
 
 async fn insert(tx: &mut PgConnection, invalidations: &[Invalidation]) -> Result<(), StorageError> {

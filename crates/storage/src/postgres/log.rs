@@ -224,7 +224,8 @@ fn read(row: &PgRow, first: usize) -> Result<Option<Change>, sqlx::Error> {
         "put" => Subject::Put { key, version: row.try_get(first + 3)?, terms: terms(row, first + 4)? },
         "delete" => Subject::Delete { key, version: row.try_get(first + 3)?, terms: terms(row, first + 4)? },
         "key" => Subject::Key(key),
-        "tag" => Subject::Tag(key),
+        "category" => Subject::Term(Term::Category(key)),
+        "tag" => Subject::Term(Term::Tag(key)),
         "pattern" => Subject::Pattern(key),
         // Whatever a later release may log touches no more than everything.
         _ => Subject::All,

@@ -136,11 +136,12 @@ impl ProductRepository for PostgresRepository {
     async fn invalidate_once(
         &self,
         request_id: &str,
+        signed: u64,
         invalidations: &[Invalidation],
     ) -> Result<Committed<Invalidating>, StorageError> {
         let mut retry = Retry::default();
         loop {
-            match self.try_invalidate_once(request_id, invalidations).await {
+            match self.try_invalidate_once(request_id, signed, invalidations).await {
                 Err(error) => retry.after(error).await?,
                 done => return done,
             }

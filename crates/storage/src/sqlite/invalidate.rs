@@ -12,6 +12,10 @@ use crate::{
 };
 
 const INVALIDATE: &str = "INSERT INTO changes (kind, key) SELECT value ->> 0, value ->> 1 FROM json_each(?1)";
+/// Remembers the id for a day from now.
+const RAISE: &str = "\
+    UPDATE requests SET signed = ?2, create_time = CAST(strftime('%s', 'now') AS INTEGER) \
+    WHERE id = ?1 AND (signed < ?2 OR signed IS NULL)";
 
 impl SqliteRepository {
     pub(super) async fn try_invalidate(&self, invalidations: &[Invalidation]) -> Result<Committed<()>, StorageError> {
@@ -23,6 +27,7 @@ impl SqliteRepository {
     pub(super) async fn try_invalidate_once(
         &self,
         request: &str,
+        signed: u64,
         invalidations: &[Invalidation],
     ) -> Result<Committed<Invalidating>, StorageError> {
         let mut writing = self.begin().await?;
@@ -32,13 +37,22 @@ impl SqliteRepository {
             Remembered::Nothing => {
                 insert(tx, invalidations).await?;
                 remember(tx, Some(request), &fingerprint, "").await?;
+                raise(tx, request, signed).await?;
                 Invalidating::Done
             }
-            Remembered::Reply(_) => Invalidating::Repeated,
+            Remembered::Reply(_) if raise(tx, request, signed).await? => Invalidating::Repeated,
+            Remembered::Reply(_) => Invalidating::Replayed,
             Remembered::OtherCall => Invalidating::RequestIdReused,
         };
         writing.finish(value, false).await
     }
+}
+
+/// Remembers when a call was signed; false when one that was signed no earlier has come before.
+async fn raise(tx: &mut SqliteConnection, request: &str, signed: u64) -> Result<bool, StorageError> {
+    let signed = i64::try_from(signed).unwrap_or(i64::MAX);
+    let done = sqlx::query(RAISE).bind(request).bind(signed).execute(tx).await.map_err(driver::sort)?;
+    Ok(done.rows_affected() > 0)
 }
 
 async fn insert(tx: &mut SqliteConnection, invalidations: &[Invalidation]) -> Result<(), StorageError> {

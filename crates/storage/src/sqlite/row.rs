@@ -2,7 +2,7 @@
 
 use sqlx::{Row, sqlite::SqliteRow};
 
-use crate::{Change, Money, Product, ProductData, StorageError, Subject, change, driver, request::from_micros};
+use crate::{Change, Money, Product, ProductData, StorageError, Subject, Term, change, driver, request::from_micros};
 
 /// The columns of a product `p`, in the order that [`product`] reads them.
 pub(super) const COLUMNS: &str = "p.id, p.name, p.description, p.price_currency, p.price_units, p.price_nanos, \
@@ -52,7 +52,8 @@ fn read_change(row: &SqliteRow) -> Result<Change, sqlx::Error> {
         "put" => Subject::Put { key, version, terms: change::terms(json(row, 3)?, json(row, 4)?) },
         "delete" => Subject::Delete { key, version, terms: change::terms(json(row, 3)?, json(row, 4)?) },
         "key" => Subject::Key(key),
-        "tag" => Subject::Tag(key),
+        "category" => Subject::Term(Term::Category(key)),
+        "tag" => Subject::Term(Term::Tag(key)),
         "pattern" => Subject::Pattern(key),
         // Whatever a later release may log touches no more than everything.
         _ => Subject::All,

@@ -209,6 +209,7 @@ pub(crate) async fn the_schema_refuses_what_a_product_cannot_be(bench: Bench) {
         "INSERT INTO products (id, name, categories) VALUES ('a', 'x', '{\"k\": 1')",
         "INSERT INTO changes (kind, key) VALUES ('nonsense', 'x')",
         "INSERT INTO changes (kind) VALUES ('tag')",
+        "INSERT INTO changes (kind) VALUES ('category')",
     ];
     for statement in statements {
         assert!(bench.try_sql(statement).await.is_err(), "{statement}");

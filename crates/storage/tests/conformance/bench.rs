@@ -9,7 +9,7 @@ use std::{
 
 use larder_storage::{
     Change, Incarnation, PassChanges, Product, ProductData, ProductRepository, Repository, Snapshot, StorageConfig,
-    Subject, WriteOptions,
+    Subject, Term, WriteOptions,
 };
 use larder_test_servers::{Postgres, TempDir};
 
@@ -150,7 +150,8 @@ pub(crate) fn tell(subject: &Subject) -> String {
         Subject::Put { key, .. } => format!("put {key}"),
         Subject::Delete { key, .. } => format!("delete {key}"),
         Subject::Key(key) => format!("key {key}"),
-        Subject::Tag(tag) => format!("tag {tag}"),
+        Subject::Term(Term::Category(category)) => format!("category {category}"),
+        Subject::Term(Term::Tag(tag)) => format!("tag {tag}"),
         Subject::Pattern(pattern) => format!("pattern {pattern}"),
         Subject::All => "all".to_owned(),
     }

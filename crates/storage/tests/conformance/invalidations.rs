@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use larder_storage::{
-    Change, Incarnation, Invalidating, Invalidation, Pass, PassChanges, ProductRepository, Snapshot, Subject,
+    Change, Incarnation, Invalidating, Invalidation, Pass, PassChanges, ProductRepository, Snapshot, Subject, Term,
     WriteOptions,
 };
 
@@ -13,20 +13,25 @@ use crate::{
     log::prune_all,
 };
 
-fn each_kind() -> [Invalidation; 5] {
+fn each_kind() -> [Invalidation; 6] {
     [
         Invalidation::Key("a".to_owned()),
         Invalidation::Key("list:*?[\\]{}'\"\n\u{1F600}".to_owned()),
-        Invalidation::Tag("Käse, \"frisch\"".to_owned()),
+        Invalidation::Term(Term::Category("Käse, \"frisch\"".to_owned())),
+        tag("Käse, \"frisch\""),
         Invalidation::Pattern("product:*".to_owned()),
         Invalidation::All,
     ]
 }
 
+fn tag(tag: &str) -> Invalidation {
+    Invalidation::Term(Term::Tag(tag.to_owned()))
+}
+
 fn expected() -> Vec<Subject> {
     let subject = |invalidation| match invalidation {
         Invalidation::Key(key) => Subject::Key(key),
-        Invalidation::Tag(tag) => Subject::Tag(tag),
+        Invalidation::Term(term) => Subject::Term(term),
         Invalidation::Pattern(pattern) => Subject::Pattern(pattern),
         Invalidation::All => Subject::All,
     };
@@ -77,7 +82,7 @@ pub(crate) async fn a_thousand_keys_at_once(bench: Bench) {
 
 pub(crate) async fn a_refused_invalidation_leaves_nothing(bench: Bench) {
     let mut follower = bench.follow().await;
-    for refused in [Invalidation::Key(String::new()), Invalidation::Tag(String::new())] {
+    for refused in [Invalidation::Key(String::new()), tag(""), Invalidation::Term(Term::Category(String::new()))] {
         let asked = [Invalidation::Key("a".to_owned()), Invalidation::All, refused];
         bench.repository.invalidate(&asked).await.unwrap_err();
     }
@@ -88,46 +93,73 @@ pub(crate) async fn a_refused_invalidation_leaves_nothing(bench: Bench) {
 pub(crate) async fn an_invalidation_with_a_request_id_is_done_once(bench: Bench) {
     let mut follower = bench.follow().await;
     let other = bench.another().await;
-    let first = bench.repository.invalidate_once("r", &each_kind()).await.unwrap();
+    let first = bench.repository.invalidate_once("r", 100, &each_kind()).await.unwrap();
     assert_eq!((first.value, subjects(&first.changes)), (Invalidating::Done, expected()));
-    assert_eq!(follower.changes().await.len(), 5);
-    let again = other.invalidate_once("r", &each_kind()).await.unwrap();
-    assert_eq!((again.value, again.changes.len()), (Invalidating::Repeated, 0), "by another repository");
-    assert!(again.commit.is_some_and(|commit| commit.id >= first.commit.unwrap().id));
-    let reused = bench.repository.invalidate_once("r", &[Invalidation::All]).await.unwrap();
-    assert_eq!((reused.value, reused.changes.len()), (Invalidating::RequestIdReused, 0));
+    assert_eq!(follower.changes().await.len(), 6);
+    for (signed, expected) in [
+        (100, Invalidating::Replayed),
+        (99, Invalidating::Replayed),
+        (0, Invalidating::Replayed),
+        (101, Invalidating::Repeated),
+        (101, Invalidating::Replayed),
+        (u64::MAX, Invalidating::Repeated),
+        (u64::MAX, Invalidating::Replayed),
+    ] {
+        let again = other.invalidate_once("r", signed, &each_kind()).await.unwrap();
+        assert_eq!((again.value, again.changes.len()), (expected, 0), "by another repository, signed at {signed}");
+        assert!(again.commit.is_some_and(|commit| commit.id >= first.commit.unwrap().id));
+    }
+    for signed in [50, 150] {
+        let reused = bench.repository.invalidate_once("r", signed, &[Invalidation::All]).await.unwrap();
+        assert_eq!((reused.value, reused.changes.len()), (Invalidating::RequestIdReused, 0));
+    }
     assert_eq!(follower.told().await, [""; 0], "once");
     // Ids of other calls are other ids, or refused.
     let request = WriteOptions { request_id: Some("c".to_owned()), validate_only: false };
     bench.repository.create("a", &full(), &request).await.unwrap();
-    let reused = bench.repository.invalidate_once("c", &[Invalidation::All]).await.unwrap();
+    let reused = bench.repository.invalidate_once("c", 100, &[Invalidation::All]).await.unwrap();
     assert_eq!(reused.value, Invalidating::RequestIdReused);
+}
+
+pub(crate) async fn an_id_is_remembered_from_its_newest_call_on(bench: Bench) {
+    bench.repository.invalidate_once("r", 100, &[Invalidation::All]).await.unwrap();
+    let long_ago = if bench.is_postgres() { "now() - interval '25 hours'" } else { "0" };
+    bench.sql(&format!("UPDATE requests SET create_time = {long_ago}")).await;
+    let again = bench.repository.invalidate_once("r", 101, &[Invalidation::All]).await.unwrap();
+    assert_eq!(again.value, Invalidating::Repeated);
+    bench.repository.prune(std::time::Duration::from_hours(1)).await.unwrap();
+    let copied = bench.repository.invalidate_once("r", 101, &[Invalidation::All]).await.unwrap();
+    assert_eq!(copied.value, Invalidating::Replayed, "whoever has copied the newest call can do nothing with it");
 }
 
 pub(crate) async fn a_refused_invalidation_leaves_its_request_id(bench: Bench) {
     let refused = [Invalidation::All, Invalidation::Key(String::new())];
-    bench.repository.invalidate_once("r", &refused).await.unwrap_err();
+    bench.repository.invalidate_once("r", 100, &refused).await.unwrap_err();
     assert_eq!(bench.sql("SELECT count(*) FROM requests").await, "0");
-    let done = bench.repository.invalidate_once("r", &[Invalidation::All]).await.unwrap();
-    assert_eq!(done.value, Invalidating::Done);
+    let done = bench.repository.invalidate_once("r", 100, &[Invalidation::All]).await.unwrap();
+    assert_eq!(done.value, Invalidating::Done, "what failed can be repeated as it was");
 }
 
-pub(crate) async fn concurrent_invalidations_with_one_request_id_are_done_once(bench: Bench) {
+pub(crate) async fn of_concurrent_calls_signed_at_one_time_one_counts(bench: Bench) {
     let mut follower = bench.follow().await;
-    for round in 0..5 {
-        let id = format!("r{round}");
-        let calls = (0..8).map(|_| {
-            let (repository, id) = (Arc::clone(&bench.repository), id.clone());
-            tokio::spawn(async move { repository.invalidate_once(&id, &[Invalidation::Tag(id.clone())]).await })
+    let other = Arc::new(bench.another().await);
+    for round in 0..10 {
+        let id = format!("r{}", round / 2);
+        let calls = (0..8).map(|number| {
+            let (id, repository) = (id.clone(), Arc::clone(if number % 2 == 0 { &bench.repository } else { &other }));
+            tokio::spawn(async move { repository.invalidate_once(&id, 100 + round % 2, &[tag(&id)]).await })
         });
-        let mut done = 0;
+        let mut counted = Vec::new();
         for call in calls.collect::<Vec<_>>() {
-            let committed = call.await.unwrap().unwrap();
-            assert_ne!(committed.value, Invalidating::RequestIdReused);
-            done += usize::from(committed.value == Invalidating::Done);
+            counted.push(call.await.unwrap().unwrap().value);
         }
-        assert_eq!(done, 1);
-        assert_eq!(follower.told().await, [format!("tag {id}")]);
+        counted.retain(|value| *value != Invalidating::Replayed);
+        let (expected, told) = match round % 2 {
+            0 => (Invalidating::Done, vec![format!("tag {id}")]),
+            _ => (Invalidating::Repeated, Vec::new()),
+        };
+        assert_eq!(counted, [expected], "one of eight");
+        assert_eq!(follower.told().await, told);
     }
 }
 
@@ -138,7 +170,7 @@ pub(crate) async fn an_invalidation_ends_the_wait_for_a_change(bench: Bench) {
     let began = std::time::Instant::now();
     while follower.told().await.is_empty() {
         assert!(began.elapsed() < limit, "nobody was woken");
-        let wanted = [Invalidation::Tag("t".to_owned())];
+        let wanted = [tag("t")];
         let ((), done) = tokio::join!(bench.repository.changed(limit), other.invalidate(&wanted));
         done.unwrap();
     }
@@ -148,11 +180,11 @@ pub(crate) async fn an_invalidation_ends_the_wait_for_a_change(bench: Bench) {
 pub(crate) async fn invalidations_are_pruned_like_others(bench: Bench) {
     let mut sleeper = bench.follow().await;
     bench.repository.invalidate(&each_kind()).await.unwrap();
-    prune_all(&bench, 5).await;
+    prune_all(&bench, 6).await;
     // What was pruned is not missed silently.
     let (_, changes) = sleeper.window(100).await;
     assert!(changes.len() <= 1, "SQLite keeps the newest row: {changes:?}");
-    bench.repository.invalidate(&[Invalidation::Tag("later".to_owned())]).await.unwrap();
+    bench.repository.invalidate(&[tag("later")]).await.unwrap();
     assert_eq!(sleeper.told().await, ["tag later"]);
 }
 
@@ -169,7 +201,7 @@ pub(crate) async fn a_replay_tells_what_came_after_a_snapshot(bench: Bench) {
         let created =
             bench.repository.create(&format!("p{round}"), &named("x"), &WriteOptions::default()).await.unwrap();
         written.extend(created.changes);
-        let asked = bench.repository.invalidate(&[Invalidation::Tag(format!("t{round}"))]).await.unwrap();
+        let asked = bench.repository.invalidate(&[tag(&format!("t{round}"))]).await.unwrap();
         written.extend(asked.changes);
         let now = bench.repository.get(&[]).await.unwrap().point.snapshot;
         snapshots.push(now);

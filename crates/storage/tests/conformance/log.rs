@@ -54,11 +54,12 @@ pub(crate) async fn requested_invalidations(bench: Bench) {
         .sql(
             "INSERT INTO changes (kind, key) VALUES ('key', 'a');\
              INSERT INTO changes (kind, key) VALUES ('tag', 'summer');\
+             INSERT INTO changes (kind, key) VALUES ('category', 'pans');\
              INSERT INTO changes (kind, key) VALUES ('pattern', 'a*');\
              INSERT INTO changes (kind) VALUES ('all');",
         )
         .await;
-    assert_eq!(follower.told().await, ["all", "key a", "pattern a*", "tag summer"]);
+    assert_eq!(follower.told().await, ["all", "category pans", "key a", "pattern a*", "tag summer"]);
 }
 
 pub(crate) async fn a_pass_tells_each_change_once(bench: Bench) {

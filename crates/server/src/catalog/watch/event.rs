@@ -54,7 +54,7 @@ pub(super) fn event(change: &Change, filter: &Filter, now: Option<&Bytes>) -> Op
     let (id, version, deleted) = match &change.subject {
         Subject::Put { key, version, .. } => (key, *version, false),
         Subject::Delete { key, version, .. } => (key, *version, true),
-        Subject::Key(_) | Subject::Tag(_) | Subject::Pattern(_) | Subject::All => return None,
+        Subject::Key(_) | Subject::Term(_) | Subject::Pattern(_) | Subject::All => return None,
     };
     let product = now.and_then(|bytes| Product::decode(bytes.clone()).ok());
     let kind = match &product {

@@ -285,6 +285,6 @@ enum Entered {
 fn version(change: &Change) -> Option<i64> {
     match change.subject {
         Subject::Put { version, .. } | Subject::Delete { version, .. } => Some(version),
-        Subject::Key(_) | Subject::Tag(_) | Subject::Pattern(_) | Subject::All => None,
+        Subject::Key(_) | Subject::Term(_) | Subject::Pattern(_) | Subject::All => None,
     }
 }

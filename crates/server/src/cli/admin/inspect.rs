@@ -15,8 +15,8 @@ use super::{
     CliError, tier_name,
 };
 
-/// Columns of tags; what is longer is cut.
-const WIDEST_TAGS: usize = 24;
+/// Columns of categories, and of tags; what is longer is cut.
+const WIDEST_TERMS: usize = 24;
 
 /// Tells what each tier has of a key, and why a copy is valid or is not. Exits with 66 when no tier has anything.
 #[derive(Debug, Args)]
@@ -69,6 +69,7 @@ fn render(entry: &InspectEntryResponse) -> String {
         (Side::Right, "AGE"),
         (Side::Right, "TTL"),
         (Side::Right, "BYTES"),
+        (Side::Left, "CATEGORIES"),
         (Side::Left, "TAGS"),
         (Side::Left, "WHY"),
     ]);
@@ -83,9 +84,10 @@ fn render(entry: &InspectEntryResponse) -> String {
     text
 }
 
-fn cells(tier: &TierEntry) -> [String; 9] {
+fn cells(tier: &TierEntry) -> [String; 10] {
     let none = || NONE.to_owned();
     let or_none = |text: &str| if text.is_empty() { none() } else { plain(text).into_owned() };
+    let terms = |terms: &[String]| or_none(&cut(&plain(&terms.join(", ")), WIDEST_TERMS));
     let has = match tier.kind() {
         _ if !tier.present => "nothing",
         EntryKind::Product => "product",
@@ -106,7 +108,8 @@ fn cells(tier: &TierEntry) -> [String; 9] {
         show_time(tier.age.as_ref()),
         show_time(tier.ttl.as_ref()),
         if tier.present { bytes(tier.bytes) } else { none() },
-        or_none(&cut(&plain(&tier.tags.join(", ")), WIDEST_TAGS)),
+        terms(&tier.categories),
+        terms(&tier.tags),
         or_none(&tier.reason),
     ]
 }
@@ -128,6 +131,7 @@ mod tests {
             age: seconds(2),
             ttl: seconds(3_600),
             bytes: 511,
+            categories: vec!["drinks".into()],
             tags: vec!["tea".into(), "new".into()],
             reason: "its time has passed".into(),
             ..TierEntry::default()
@@ -136,9 +140,9 @@ mod tests {
         let text = render(&InspectEntryResponse { key: "product:\u{1b}a".into(), tiers: vec![l1, l2] });
         let expected = "\
 product:\\u{1b}a
-TIER  HAS      VALID  ETAG     AGE  TTL  BYTES  TAGS      WHY
-L1    product  no     1f    2.00 s   1h  511 B  tea, new  its time has passed
-L2    nothing  -      -          -    -      -  -         it is not there
+TIER  HAS      VALID  ETAG     AGE  TTL  BYTES  CATEGORIES  TAGS      WHY
+L1    product  no     1f    2.00 s   1h  511 B  drinks      tea, new  its time has passed
+L2    nothing  -      -          -    -      -  -           -         it is not there
 ";
         assert_eq!(text, expected);
     }

@@ -7,7 +7,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 use larder_proto::admin::{
-    InvalidateAllRequest, InvalidateKeysRequest, InvalidatePatternRequest, InvalidateTagsRequest, Invalidation,
+    InvalidateAllRequest, InvalidateCategoriesRequest, InvalidateKeysRequest, InvalidatePatternRequest,
+    InvalidateTagsRequest, Invalidation,
 };
 
 use super::{
@@ -36,6 +37,14 @@ enum What {
         /// Keys as replies show them (x-cache-key), or ids of products: at most 1,000.
         #[arg(required = true, value_name = "KEY")]
         keys: Vec<String>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Every copy of products in one of some categories, of all lists and searches, and of what was not found.
+    Categories {
+        /// Categories as products have them: at most 100.
+        #[arg(required = true, value_name = "CATEGORY")]
+        categories: Vec<String>,
         #[command(flatten)]
         how: How,
     },
@@ -88,6 +97,13 @@ impl Invalidate {
                 let message = InvalidateKeysRequest { keys, dry_run: how.dry_run, wait: Some(duration(how.wait)) };
                 let server = how.call.connect().await?;
                 let reply = server.call(server.admin().invalidate_keys(server.request(message))).await?;
+                how.print(reply.invalidation)
+            }
+            What::Categories { categories, how } => {
+                let wait = Some(duration(how.wait));
+                let message = InvalidateCategoriesRequest { categories, dry_run: how.dry_run, wait };
+                let server = how.call.connect().await?;
+                let reply = server.call(server.admin().invalidate_categories(server.request(message))).await?;
                 how.print(reply.invalidation)
             }
             What::Tags { tags, how } => {

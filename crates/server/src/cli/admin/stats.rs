@@ -179,7 +179,17 @@ fn loads(stats: &LoadStats) -> [String; 2] {
 }
 
 fn invalidations(stats: &InvalidationStats) -> [String; 2] {
-    let InvalidationStats { from_own_writes, from_bus, from_change_log, products, keys, tags, patterns, all } = *stats;
+    let InvalidationStats {
+        from_own_writes,
+        from_bus,
+        from_change_log,
+        products,
+        keys,
+        categories,
+        tags,
+        patterns,
+        all,
+    } = *stats;
     [
         format!(
             "heard of first from own writes: {}, the bus: {}, the change log: {}",
@@ -188,9 +198,10 @@ fn invalidations(stats: &InvalidationStats) -> [String; 2] {
             count(from_change_log)
         ),
         format!(
-            "products: {}, keys: {}, tags: {}, patterns: {}, everything: {}",
+            "products: {}, keys: {}, categories: {}, tags: {}, patterns: {}, everything: {}",
             count(products),
             count(keys),
+            count(categories),
             count(tags),
             count(patterns),
             count(all)

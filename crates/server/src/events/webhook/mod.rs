@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 pub(super) use self::refusal::Refusal;
 pub(crate) use self::signature::BASE64;
-use self::signature::{Unverified, Verifier};
+use self::signature::{Genuine, Unverified, Verifier};
 use super::{Event, WallClock, WebhookConfig, parse_event};
 use crate::catalog::Catalog;
 
@@ -35,7 +35,7 @@ impl Webhook {
         Self { catalog, verifier: Verifier::new(config), clock }
     }
 
-    /// Answers a request: 204 when what its event says is committed, now or by an earlier delivery.
+    /// Answers a request: 204 when what its event says is committed, now or by an earlier delivery of its sender.
     pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         match self.take(request).await {
             Ok(()) => {
@@ -54,11 +54,12 @@ impl Webhook {
     async fn take(&self, request: Request<Incoming>) -> Result<(), Refusal> {
         let (head, body) = request.into_parts();
         let body = body::read(&head.headers, body).await?;
-        let id = self.verifier.verify(&head.headers, &body, self.clock.now()).map_err(|why| unverified(&why))?;
+        let Genuine { id, signed } =
+            self.verifier.verify(&head.headers, &body, self.clock.now()).map_err(|why| unverified(&why))?;
         let Event { kind, drops } = parse_event(&body).map_err(|violations| Refusal::invalid(&violations))?;
         let entries = drops.len();
         // Other calls remember their request ids in the same place.
-        let write = self.catalog.invalidate_once(format!("webhook:{id}"), drops);
+        let write = self.catalog.invalidate_once(format!("webhook:{id}"), signed, drops);
         let done = match timeout(WRITE, write).await {
             Ok(done) => done.map_err(|error| failed(&error))?,
             Err(_elapsed) => return Err(unavailable("the database takes too long")),
@@ -66,6 +67,12 @@ impl Webhook {
         match done {
             Invalidating::Done => tracing::debug!(id, kind, entries, "webhook taken"),
             Invalidating::Repeated => tracing::debug!(id, kind, "webhook came again"),
+            // Its sender would have signed it anew: this is a copy that somebody has made.
+            Invalidating::Replayed => {
+                let text = "this message, or a later one of the same webhook-id, came before; nothing was done. Its sender signs \
+                            each attempt anew, with a later webhook-timestamp";
+                return Err(Refusal::new(StatusCode::CONFLICT, "WEBHOOK_REPLAYED", text));
+            }
             Invalidating::RequestIdReused => {
                 let text = "another event came with this webhook-id before; nothing was done";
                 return Err(Refusal::new(StatusCode::CONFLICT, "WEBHOOK_ID_REUSED", text));
@@ -79,7 +86,7 @@ fn unverified(why: &Unverified) -> Refusal {
     Refusal::new(StatusCode::UNAUTHORIZED, why.reason(), why.to_string())
 }
 
-/// The sender is to try again with the same id: whatever became of this attempt, the event has its effect once.
+/// The sender is to try again with the same id and a new timestamp: whatever became of this attempt, the event has its effect once.
 fn failed(error: &StorageError) -> Refusal {
     match error {
         StorageError::Unavailable(_)
@@ -97,6 +104,6 @@ fn failed(error: &StorageError) -> Refusal {
 }
 
 fn unavailable(what: &str) -> Refusal {
-    let text = format!("{what}; send the event again with the same webhook-id");
+    let text = format!("{what}; sign the event again, with the same webhook-id, and send it");
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "DATABASE_UNAVAILABLE", text).retry()
 }

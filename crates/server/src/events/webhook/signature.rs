@@ -21,6 +21,14 @@ pub(super) struct Verifier {
     tolerance: Duration,
 }
 
+/// A message that is genuine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Genuine<'a> {
+    pub(super) id: &'a str,
+    /// When its sender made this attempt, in seconds since 1970.
+    pub(super) signed: u64,
+}
+
 /// Why it is not known that a message is genuine. The specification has no words for what is told of it; a message that was
 /// signed too long ago is as good as one that was not signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +59,13 @@ impl Verifier {
         Self { keys: keys.collect(), tolerance: config.tolerance }
     }
 
-    /// Returns the id of a message that is genuine.
+    /// Finds out whether a message is genuine.
     pub(super) fn verify<'a>(
         &self,
         headers: &'a HeaderMap,
         body: &[u8],
         now: SystemTime,
-    ) -> Result<&'a str, Unverified> {
+    ) -> Result<Genuine<'a>, Unverified> {
         let header = |name| {
             let value = headers.get(name).ok_or(Unverified::Missing(name))?;
             Ok(value.to_str().unwrap_or_default())
@@ -67,11 +75,15 @@ impl Verifier {
         if id.is_empty() || id.len() > LONGEST_ID || !id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.') {
             return Err(Unverified::Id);
         }
-        self.check_time(timestamp, now)?;
-        if self.is_signed(id, timestamp, body, signatures) { Ok(id) } else { Err(Unverified::Signature) }
+        let signed = self.check_time(timestamp, now)?;
+        if self.is_signed(id, timestamp, body, signatures) {
+            Ok(Genuine { id, signed })
+        } else {
+            Err(Unverified::Signature)
+        }
     }
 
-    fn check_time(&self, timestamp: &str, now: SystemTime) -> Result<(), Unverified> {
+    fn check_time(&self, timestamp: &str, now: SystemTime) -> Result<u64, Unverified> {
         if timestamp.is_empty() || timestamp.len() > 12 || !timestamp.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Unverified::Timestamp);
         }
@@ -83,7 +95,7 @@ impl Verifier {
         if signed.saturating_sub(now) > self.tolerance {
             return Err(Unverified::TooNew(self.tolerance));
         }
-        Ok(())
+        Ok(seconds)
     }
 
     /// Whether one of the signatures was made with one of the secrets. The body is gone through once for each secret, however
@@ -181,7 +193,7 @@ mod tests {
         let signature = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
         let headers = headers("msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", signature);
         let verified = verifier(&[&secret]).verify(&headers, body, at(1_614_265_330));
-        assert_eq!(verified, Ok("msg_p5jXN8AQM9LWM0D4loKWxJek"));
+        assert_eq!(verified, Ok(Genuine { id: "msg_p5jXN8AQM9LWM0D4loKWxJek", signed: 1_614_265_330 }));
     }
 
     #[test]
@@ -208,7 +220,11 @@ mod tests {
         ] {
             let headers = headers("m", &time, signature);
             let verified = verifier(secrets).verify(&headers, BODY, at(NOW));
-            assert_eq!(verified, if good { Ok("m") } else { Err(Unverified::Signature) }, "{signature}");
+            assert_eq!(
+                verified,
+                if good { Ok(Genuine { id: "m", signed: NOW }) } else { Err(Unverified::Signature) },
+                "{signature}"
+            );
         }
     }
 
@@ -218,7 +234,9 @@ mod tests {
         let time = NOW.to_string();
         let signature = sign(secret, "m", &time, BODY);
         let verify = |id: &str, time: &str, body: &[u8]| {
-            verifier(&[secret]).verify(&headers(id, time, &signature), body, at(NOW)).map(str::to_owned)
+            verifier(&[secret])
+                .verify(&headers(id, time, &signature), body, at(NOW))
+                .map(|genuine| genuine.id.to_owned())
         };
         assert_eq!(verify("m", &time, BODY), Ok("m".to_owned()));
         assert_eq!(verify("n", &time, BODY), Err(Unverified::Signature));

@@ -1,6 +1,6 @@
 //! What the tiers have of a key, and why it is valid or is not.
 
-use larder_cache::{CopyState, Inspected};
+use larder_cache::{CopyState, Inspected, Term};
 use larder_proto::{
     admin::{EntryKind, InspectEntryResponse, TierEntry},
     catalog::{CacheTier, Product},
@@ -46,6 +46,9 @@ fn copy(tier: CacheTier, page: bool, found: Option<Inspected>) -> TierEntry {
         (true, false) => EntryKind::Product,
     };
     let damaged = found.state == CopyState::Damaged;
+    let terms = |of: fn(Term<'_>) -> Option<&str>| {
+        found.facts.terms.iter().filter_map(|name| Term::parse(name).and_then(of).map(str::to_owned)).collect()
+    };
     TierEntry {
         tier: tier.into(),
         present: true,
@@ -56,7 +59,8 @@ fn copy(tier: CacheTier, page: bool, found: Option<Inspected>) -> TierEntry {
         age: found.age.map(duration),
         ttl: Some(duration(found.ttl)),
         bytes: found.bytes as u64,
-        tags: found.facts.tags,
+        categories: terms(|term| if let Term::Category(category) = term { Some(category) } else { None }),
+        tags: terms(|term| if let Term::Tag(tag) = term { Some(tag) } else { None }),
         horizon: found.horizon.unwrap_or(0),
     }
 }
@@ -70,6 +74,7 @@ fn row(product: &Product) -> TierEntry {
         kind: EntryKind::Product.into(),
         etag: product.etag.clone(),
         bytes: product.encoded_len() as u64,
+        categories: product.categories.clone(),
         tags: product.tags.clone(),
         ..TierEntry::default()
     }

@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use larder_cache::{Confirmed, Glob, Key};
 use larder_proto::admin;
+use larder_storage::Term;
 use tonic::Status;
 
 use super::{other, wait};
 use crate::{
     catalog::{Catalog, Invalidation},
-    contract::{Violations, encode_stamp, parse_key, parse_tag},
+    contract::{Violations, encode_stamp, parse_key, parse_term},
     grpc::errors,
 };
 
 /// What one call may name.
 const MOST_KEYS: usize = 1_000;
-const MOST_TAGS: usize = 100;
+const MOST_TERMS: usize = 100;
 /// Keys of a dry run that are told.
 const SAMPLE: usize = 100;
 
@@ -35,12 +36,19 @@ pub(super) fn keys(request: &admin::InvalidateKeysRequest) -> Result<Asked, Viol
     asked(what, request.dry_run, request.wait)
 }
 
+pub(super) fn categories(request: &admin::InvalidateCategoriesRequest) -> Result<Asked, Violations> {
+    asked(terms("categories", &request.categories, Term::Category), request.dry_run, request.wait)
+}
+
 pub(super) fn tags(request: &admin::InvalidateTagsRequest) -> Result<Asked, Violations> {
+    asked(terms("tags", &request.tags, Term::Tag), request.dry_run, request.wait)
+}
+
+fn terms(field: &str, texts: &[String], of: fn(String) -> Term) -> Result<Vec<Invalidation>, Violations> {
     let parse = |number: usize, text: &String| {
-        parse_tag(&format!("tags[{number}]"), text).map(|()| Invalidation::Tag(text.clone()))
+        parse_term(&format!("{field}[{number}]"), text).map(|()| Invalidation::Term(of(text.clone())))
     };
-    let what = several("tags", &request.tags, MOST_TAGS, parse);
-    asked(what, request.dry_run, request.wait)
+    several(field, texts, MOST_TERMS, parse)
 }
 
 pub(super) fn pattern(request: &admin::InvalidatePatternRequest) -> Result<Asked, Violations> {

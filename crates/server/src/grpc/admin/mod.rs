@@ -12,10 +12,11 @@ use std::{pin::Pin, time::Duration};
 use larder_cache::Moment;
 use larder_proto::admin::{
     self, GetHealthRequest, GetHealthResponse, GetStatsRequest, GetStatsResponse, HotKey, InspectEntryRequest,
-    InspectEntryResponse, InvalidateAllRequest, InvalidateAllResponse, InvalidateKeysRequest, InvalidateKeysResponse,
-    InvalidatePatternRequest, InvalidatePatternResponse, InvalidateTagsRequest, InvalidateTagsResponse,
-    ListHotKeysRequest, ListHotKeysResponse, PurgeExpiredRequest, PurgeExpiredResponse, Replica, WarmCacheRequest,
-    WarmCacheResponse, WatchStatsRequest, WatchStatsResponse, cache_admin_server::CacheAdmin,
+    InspectEntryResponse, InvalidateAllRequest, InvalidateAllResponse, InvalidateCategoriesRequest,
+    InvalidateCategoriesResponse, InvalidateKeysRequest, InvalidateKeysResponse, InvalidatePatternRequest,
+    InvalidatePatternResponse, InvalidateTagsRequest, InvalidateTagsResponse, ListHotKeysRequest, ListHotKeysResponse,
+    PurgeExpiredRequest, PurgeExpiredResponse, Replica, WarmCacheRequest, WarmCacheResponse, WatchStatsRequest,
+    WatchStatsResponse, cache_admin_server::CacheAdmin,
 };
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::{Stream, StreamExt as _, wrappers::IntervalStream};
@@ -176,6 +177,14 @@ impl CacheAdmin for AdminService {
     ) -> Result<Response<InvalidateKeysResponse>, Status> {
         let invalidation = self.invalidation(request, "keys", invalidate::keys).await?;
         Ok(Response::new(InvalidateKeysResponse { invalidation }))
+    }
+
+    async fn invalidate_categories(
+        &self,
+        request: Request<InvalidateCategoriesRequest>,
+    ) -> Result<Response<InvalidateCategoriesResponse>, Status> {
+        let invalidation = self.invalidation(request, "categories", invalidate::categories).await?;
+        Ok(Response::new(InvalidateCategoriesResponse { invalidation }))
     }
 
     async fn invalidate_tags(

@@ -128,7 +128,7 @@ fn bus(stats: &Stats, connected: bool, lag: Duration) -> BusStats {
 
 fn invalidations(Learned { own, bus, log }: &Learned) -> InvalidationStats {
     let of = |kind: fn(&Kinds) -> u64| [own, bus, log].into_iter().map(kind).sum();
-    let from = |kinds: &Kinds| kinds.entries + kinds.keys + kinds.tags + kinds.patterns + kinds.all;
+    let from = |kinds: &Kinds| kinds.entries + kinds.keys + kinds.categories + kinds.tags + kinds.patterns + kinds.all;
     InvalidationStats {
         from_own_writes: from(own),
         from_bus: from(bus),
@@ -136,6 +136,7 @@ fn invalidations(Learned { own, bus, log }: &Learned) -> InvalidationStats {
         products: of(|kinds| kinds.entries),
         keys: of(|kinds| kinds.keys),
         tags: of(|kinds| kinds.tags),
+        categories: of(|kinds| kinds.categories),
         patterns: of(|kinds| kinds.patterns),
         all: of(|kinds| kinds.all),
     }

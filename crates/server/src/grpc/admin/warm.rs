@@ -4,7 +4,7 @@ use larder_proto::admin::{WarmCacheRequest, WarmCacheResponse, warm_cache_reques
 
 use crate::{
     catalog::{Warmed, Warmth},
-    contract::{Violations, parse_id, parse_tag},
+    contract::{Violations, parse_id, parse_term},
 };
 
 const MOST_IDS: usize = 10_000;
@@ -34,7 +34,7 @@ pub(super) fn parse(request: WarmCacheRequest) -> Result<(Warmth, usize), Violat
                 .map(Warmth::Ids),
         ),
         Some(What::Categories(of)) => violations
-            .take(several("categories.categories", of.categories, MOST_CATEGORIES, parse_tag).map(Warmth::Categories)),
+            .take(several("categories.categories", of.categories, MOST_CATEGORIES, parse_term).map(Warmth::Categories)),
         Some(What::Hottest(most)) if (1..=MOST_HOTTEST).contains(&most) => {
             Some(Warmth::Hottest(usize::try_from(most).unwrap_or(0)))
         }

@@ -167,14 +167,14 @@ fn draw_rates(frame: &mut Frame<'_>, area: Rect, figures: &Figures) {
         let mut line = Line::from(vec![Span::styled(format!("{label:<18}"), HEAD)]);
         for (number, name) in names.into_iter().enumerate() {
             let value = rates.map_or_else(|| NONE.to_owned(), |rates| rate(rates[number]));
-            line.push_span(format!("{name} {value}   "));
+            line.push_span(format!("{name} {value}  "));
         }
         line
     }
     let lines = vec![
         row("LOADS/S", ["begun", "joined", "refused"], figures.loads),
         row("CHANGES/S, BY", ["own writes", "bus", "change log"], figures.changes),
-        row("INVALIDATIONS/S", ["keys", "tags", "patterns", "all"], figures.invalidations),
+        row("INVALIDATIONS/S", ["keys", "categories", "tags", "patterns", "all"], figures.invalidations),
     ];
     frame.render_widget(Paragraph::new(lines), area);
 }

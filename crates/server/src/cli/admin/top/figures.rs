@@ -45,8 +45,8 @@ pub(crate) struct Figures {
     pub(crate) loads: Option<[f64; 3]>,
     /// Changes learned per second, by where they were heard of first: own writes, the bus, the change log.
     pub(crate) changes: Option<[f64; 3]>,
-    /// Of those, invalidations by request: keys, tags, patterns, everything.
-    pub(crate) invalidations: Option<[f64; 4]>,
+    /// Of those, invalidations by request: keys, categories, tags, patterns, everything.
+    pub(crate) invalidations: Option<[f64; 5]>,
     /// The replicas that answered, then those that did not.
     pub(crate) replicas: Vec<ReplicaFigures>,
     /// The keys read most.
@@ -162,8 +162,8 @@ impl History {
             [from_own_writes, from_bus, from_change_log]
         });
         figures.invalidations = sums(&since, |now| {
-            let InvalidationStats { keys, tags, patterns, all, .. } = now.invalidations.unwrap_or_default();
-            [keys, tags, patterns, all]
+            let InvalidationStats { keys, categories, tags, patterns, all, .. } = now.invalidations.unwrap_or_default();
+            [keys, categories, tags, patterns, all]
         });
         figures.replicas = sample.replicas.iter().map(|now| replica_figures(now, &since)).collect();
         figures.replicas.extend(sample.silent.iter().map(silent));

@@ -103,7 +103,7 @@ fn rates_come_from_two_samples() {
     assert_eq!(figures.tiers[0].bytes, 128 << 20, "sizes are added up");
     assert_eq!(figures.tiers[1].p99, Some(Duration::from_micros(3_450)));
     assert_eq!(figures.changes, Some([0.0, 4.0, 0.0]));
-    assert_eq!(figures.invalidations, Some([0.0, 2.0, 0.0, 0.0]));
+    assert_eq!(figures.invalidations, Some([0.0, 0.0, 2.0, 0.0, 0.0]));
 }
 
 #[test]
