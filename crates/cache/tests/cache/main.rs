@@ -9,6 +9,7 @@ mod learning;
 mod loads;
 mod negative;
 mod policies;
+mod races;
 mod shared;
 mod stale;
 mod talk;
