@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Together they make some 1,200 requests a second, of which one in twenty writes.
-const READERS: u64 = 125;
+pub(crate) const READERS: u64 = 125;
 const WRITERS: u32 = 12;
 const READ_EVERY: Duration = Duration::from_millis(110);
 const WRITE_EVERY: Duration = Duration::from_millis(200);
@@ -40,12 +40,12 @@ struct Orders {
 }
 
 impl Load {
-    /// Starts it. What it does is drawn from the seed. A read with a token makes a replica look at the change log, which
+    /// Starts it, with so many readers. What it does is drawn from the seed. A read with a token makes a replica look at the change log, which
     /// hides that it had not heard of something: without them faults are felt.
-    pub(crate) fn start(shop: &Arc<Shop>, seed: u64, tokens: bool) -> Self {
+    pub(crate) fn start(shop: &Arc<Shop>, readers: u64, seed: u64, tokens: bool) -> Self {
         let orders = watch::Sender::new(Orders { end: false, replicas: (0..REPLICAS).collect() });
         let mut tasks = JoinSet::new();
-        for number in 0..READERS {
+        for number in 0..readers {
             let (shop, orders) = (Arc::clone(shop), orders.subscribe());
             tasks.spawn(read(shop, orders, tokens, SmallRng::seed_from_u64(seed.wrapping_add(number))));
         }

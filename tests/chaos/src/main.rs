@@ -147,8 +147,9 @@ async fn play(setup: &Setup, scenarios: &[Scenario], file: Option<&Path>) -> boo
         [] => println!("All {} held.", scenarios.len() - missing.len()),
         names => println!("{} of {} did not hold: {}", names.len(), scenarios.len(), names.join(", ")),
     }
-    // Where everything is said to be installed, nothing is passed over.
-    failed.is_empty() && (missing.is_empty() || std::env::var_os("LARDER_REQUIRE_TOOLS").is_none())
+    // Where everything is said to be installed, nothing is passed over; a clock is set wrong on Linux alone.
+    let required = cfg!(target_os = "linux") && std::env::var_os("LARDER_REQUIRE_TOOLS").is_some();
+    failed.is_empty() && (missing.is_empty() || !required)
 }
 
 fn show(report: &Report) {

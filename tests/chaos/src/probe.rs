@@ -26,9 +26,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// Creates the keys of the probes.
 pub(crate) async fn prepare(shop: &Shop) -> anyhow::Result<()> {
-    for key in KEYS {
-        shop.write(key, 0, WRITER, Change::Put).await?;
-    }
+    try_join_all(KEYS.map(|key| shop.write(key, 0, WRITER, Change::Put))).await?;
     Ok(())
 }
 

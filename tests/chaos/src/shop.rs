@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::try_join_all;
 use larder_proto::catalog::{
     BatchGetProductsRequest, CacheCounts, CacheInfo, CacheTier, GetProductRequest, ListProductsRequest, ProductFilter,
     ReadOptions, SearchProductsRequest, product_catalog_client::ProductCatalogClient, read_options::Consistency,
@@ -81,8 +82,9 @@ impl Shop {
             clients,
             heads: (0..KEYS).map(|_| Mutex::default()).collect(),
         });
-        for key in 0..LOADED {
-            shop.write(key, key % addresses.len(), 0, Change::Put).await?;
+        for group in 0..LOADED / GROUP {
+            let create = |key| shop.write(key, key % addresses.len(), 0, Change::Put);
+            try_join_all(product::group(group).into_iter().map(create)).await?;
         }
         Ok(shop)
     }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::anyhow;
+use futures_util::future::try_join_all;
 use larder_test_servers::{
     Faults, Gate, Passage, Postgres, PostgresOptions, Proxy, Redis, RedisOptions, Replica, free_port,
 };
@@ -66,10 +67,11 @@ impl World {
     /// Starts everything, and waits until all replicas are ready.
     pub(crate) async fn start(plan: &Plan) -> anyhow::Result<Self> {
         let options = PostgresOptions { settings: plan.postgres.clone(), ..PostgresOptions::default() };
-        let postgres = Arc::new(Postgres::start(options).await);
+        let redis = RedisOptions { settings: plan.redis.clone(), ..RedisOptions::default() };
+        let (postgres, redis) = tokio::join!(Postgres::start(options), Redis::start(redis));
+        let postgres = Arc::new(postgres);
         postgres.psql("postgres", &format!("CREATE DATABASE {DATABASE}")).await;
-        let redis = Redis::start(RedisOptions { settings: plan.redis.clone(), ..RedisOptions::default() }).await;
-        let (mut proxies, mut gates, mut replicas) = (Vec::<Proxy>::new(), Vec::new(), Vec::new());
+        let (mut proxies, mut gates, mut starts) = (Vec::<Proxy>::new(), Vec::new(), Vec::new());
         for number in 0..REPLICAS {
             let proxy = match proxies.first() {
                 Some(first) => Proxy::start_beside(redis.address(), first),
@@ -90,11 +92,14 @@ impl World {
             if number == 0 {
                 variables.extend(plan.first.iter().cloned());
             }
-            let replica = Replica::start(&plan.program, free_port(), &variables).await;
-            replicas.push(replica.map_err(|log| anyhow!("replica {} did not become ready:\n{log}", number + 1))?);
+            starts.push(async move {
+                let replica = Replica::start(&plan.program, free_port(), &variables).await;
+                replica.map_err(|log| anyhow!("replica {} did not become ready:\n{log}", number + 1))
+            });
             proxies.push(proxy);
             gates.push(gate);
         }
+        let replicas = try_join_all(starts).await?;
         Ok(Self { replicas, proxies, gates, redis, postgres })
     }
 

@@ -10,6 +10,7 @@ mod loads;
 mod negative;
 mod policies;
 mod prefetch;
+mod races;
 mod shared;
 mod stale;
 mod talk;

@@ -86,7 +86,10 @@ async fn the_rest_of_a_large_transaction_is_one_row() {
     assert!(told.len() == 2_000 && !told.contains(&"all".to_owned()));
     bench.sql("UPDATE products SET name = 'y'; INSERT INTO products (id, name) VALUES ('a', 'a')").await;
     let told = follower.told().await;
-    assert_eq!(told.len(), 2_001, "two transactions, as psql commits each statement");
+    assert!(
+        told.len() == 2_001 && !told.contains(&"all".to_owned()),
+        "two transactions, as psql commits each statement"
+    );
 
     // A savepoint that is rolled back takes its `all` row and its count with it.
     bench

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use larder_proto::catalog::GetProductRequest;
+use tokio::process::Command;
 
 use super::replicas::everything;
 use crate::{
     history::Seen,
     probe,
     product::{self, seen},
+    psql::Psql,
     report::Report,
     stage::{Setup, Stage, wait},
     world::REPLICAS,
@@ -64,6 +66,7 @@ pub(super) async fn restarts(setup: &Setup) -> anyhow::Result<Report> {
 /// of which must not be seen any more.
 async fn lose(stage: &mut Stage) -> anyhow::Result<usize> {
     let mut session = stage.world.psql().await?;
+    keep_off_disk(&mut session).await?;
     session.run("SET synchronous_commit = off").await?;
     let mut writes = Vec::new();
     for key in probe::KEYS {
@@ -101,6 +104,14 @@ async fn lose(stage: &mut Stage) -> anyhow::Result<usize> {
         stage.shop.get(key, replica, None).await;
     }
     Ok(lost)
+}
+
+/// Stops the process that writes what no commit waits for, so that it stays in memory however long the machine takes.
+async fn keep_off_disk(session: &mut Psql) -> anyhow::Result<()> {
+    let writer = session.run("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").await?;
+    let stopped = Command::new("sh").args(["-c", "kill -s STOP \"$0\"", &writer]).status().await?;
+    ensure!(stopped.success(), "the process {writer} cannot be stopped");
+    Ok(())
 }
 
 /// Waits until every replica has looked at the database since it came back: nothing that was proven before is left, and

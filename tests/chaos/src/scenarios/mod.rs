@@ -11,6 +11,7 @@ mod outsiders;
 mod redis;
 mod replicas;
 mod snapshots;
+mod stampede;
 mod watch;
 
 use clap::ValueEnum;
@@ -44,7 +45,7 @@ pub(crate) enum Scenario {
     Psql,
     /// A write transaction held open while others write: 0 wrong
     OpenTransaction,
-    /// Thousands of readers of one cold key: 1 query
+    /// Thousands of readers of one cold key, also with a query of 2 s: 1 query, and 2 at most if the loader is killed
     Stampede,
     /// `PostgreSQL` restarted, and killed with commits that it had not written: nothing is served that it lost
     Postgres,
@@ -96,7 +97,7 @@ impl Scenario {
             Self::Partitions => replicas::partitions(setup).await,
             Self::Psql => outsiders::psql(setup).await,
             Self::OpenTransaction => outsiders::open_transaction(setup).await,
-            Self::Stampede => replicas::stampede(setup).await,
+            Self::Stampede => stampede::stampede(setup).await,
             Self::Postgres => database::restarts(setup).await,
             Self::BaseBackup => backup::put_back(setup).await,
             Self::AbortedWriters => aborted::writers(setup).await,

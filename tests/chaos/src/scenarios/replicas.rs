@@ -1,34 +1,27 @@
-//! Replicas that are cut off, stopped or overrun.
+//! Replicas that are cut off or stopped.
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context as _, bail};
-use larder_proto::catalog::GetProductRequest;
-use larder_test_servers::{Faults, Passage, Replica};
-use tokio::{sync::Barrier, task::JoinSet};
+use larder_test_servers::{Faults, Passage};
+use tokio::task::JoinSet;
 
 use super::database::back;
 use crate::{
     figures::Percentiles,
     probe, product,
     report::Report,
-    shop::connect,
-    stage::{Setup, Stage, wait},
+    stage::{Setup, wait},
     world::REPLICAS,
 };
 
 /// Which replica loses Redis, and which the database.
 const WITHOUT_REDIS: usize = 0;
 const WITHOUT_DATABASE: usize = 1;
-/// Connections to each replica that the readers of a cold key share.
-const CONNECTIONS: usize = 4;
 const ALL: [usize; REPLICAS] = [0, 1, 2];
-/// How long a replica is stopped, and how many call it meanwhile.
-const PAUSE: Duration = Duration::from_secs(5);
+/// How many call a stopped replica.
 const LATE: usize = 20;
 /// What a stopped replica may cost the callers of the others.
 const ELSEWHERE: Duration = Duration::from_millis(50);
-const LOG_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) async fn partitions(setup: &Setup) -> anyhow::Result<Report> {
     let mut stage = setup.stage().await?;
@@ -78,7 +71,7 @@ pub(super) async fn partitions(setup: &Setup) -> anyhow::Result<Report> {
 pub(super) async fn paused(setup: &Setup) -> anyhow::Result<Report> {
     let mut stage = setup.stage().await?;
     stage.start_load().await;
-    let (times, mut waited) = (setup.count(2, 6), Vec::new());
+    let (times, pause, mut waited) = (setup.count(2, 6), setup.seconds(5, 5), Vec::new());
     let mut elsewhere = Percentiles::default();
     for number in 0..times {
         let paused = number % REPLICAS;
@@ -92,7 +85,7 @@ pub(super) async fn paused(setup: &Setup) -> anyhow::Result<Report> {
             let shop = Arc::clone(&stage.shop);
             late.spawn(async move { shop.get(key, paused, None).await });
         }
-        wait(PAUSE).await;
+        wait(pause).await;
         let seen = stage.shop.tally.latency_of(&others);
         elsewhere = if seen.p99 > elsewhere.p99 { seen } else { elsewhere };
         waited.push(late.len());
@@ -102,7 +95,7 @@ pub(super) async fn paused(setup: &Setup) -> anyhow::Result<Report> {
         wait(Duration::from_secs(3)).await;
     }
     stage.stop_load().await;
-    stage.did(format!("a replica stopped for {PAUSE:?} {times} times"));
+    stage.did(format!("a replica stopped for {pause:?} {times} times"));
     stage.note(format!("reads elsewhere meanwhile: p99 {:.1?}, max {:.1?}", elsewhere.p99, elsewhere.max));
     stage.must_be_quick(
         elsewhere.p99 < ELSEWHERE,
@@ -113,71 +106,6 @@ pub(super) async fn paused(setup: &Setup) -> anyhow::Result<Report> {
     stage.must_be_without_errors();
     stage.must_keep_its_rate();
     Ok(stage.end().await)
-}
-
-pub(super) async fn stampede(setup: &Setup) -> anyhow::Result<Report> {
-    let log = ("log_statement".to_owned(), "all".to_owned());
-    let mut stage = setup.stage_with(|plan| plan.postgres.push(log)).await?;
-    let mut session = stage.world.psql().await?;
-    let (rounds, readers) = (setup.count(3, 10), setup.count(2_000, 5_000));
-    for round in 0..rounds {
-        let id = format!("cold-{round}-key");
-        session.run(&format!("INSERT INTO products (id, name) VALUES ('{id}', 'Cold')")).await?;
-        // Until every replica has learned of it, none may take what another one read.
-        stage.shop.look_everywhere().await?;
-        let failed = crowd(&stage, &id, readers).await?;
-        // Whatever was asked before this stands before it in PostgreSQL's log.
-        let mark = format!("all of {id} is asked");
-        session.run(&format!("SELECT '{mark}'")).await?;
-        let log = logged(&stage, &mark).await?;
-        let queries: Vec<_> = log.lines().filter(|line| line.contains("parameters: ") && line.contains(&id)).collect();
-        stage.note(format!("{id}: {}", queries.len()));
-        stage.must(queries.len() == 1, format!("{} queries for {id}:\n    {}", queries.len(), queries.join("\n    ")));
-        stage.must(failed == 0, format!("{failed} readers of {id} failed"));
-    }
-    stage.did(format!("{rounds} times {readers} readers of one cold key"));
-    // The key is not in the history, and something must be.
-    for replica in 0..REPLICAS {
-        stage.shop.get(0, replica, None).await;
-    }
-    Ok(stage.end().await)
-}
-
-/// PostgreSQL's log, when something has been written into it.
-async fn logged(stage: &Stage, text: &str) -> anyhow::Result<String> {
-    let begin = stage.shop.now();
-    loop {
-        let log = stage.world.postgres.log();
-        if log.contains(text) {
-            return Ok(log);
-        }
-        if stage.shop.now() > begin + LOG_LIMIT {
-            bail!("PostgreSQL does not log: {text}");
-        }
-        wait(Duration::from_millis(10)).await;
-    }
-}
-
-/// Lets everybody read a product at once, on all replicas, and returns how many failed.
-async fn crowd(stage: &Stage, id: &str, readers: usize) -> anyhow::Result<usize> {
-    let mut clients = Vec::new();
-    for address in stage.world.replicas().iter().map(Replica::address) {
-        for _ in 0..CONNECTIONS {
-            clients.push(connect(address).await?);
-        }
-    }
-    let (barrier, mut tasks) = (Arc::new(Barrier::new(readers)), JoinSet::new());
-    for number in 0..readers {
-        let mut client = clients[number % clients.len()].clone();
-        let (barrier, request) = (Arc::clone(&barrier), GetProductRequest { id: id.to_owned(), read: None });
-        tasks.spawn(async move {
-            barrier.wait().await;
-            let reply = client.get_product(request).await;
-            reply.is_ok_and(|reply| reply.into_inner().product.is_some_and(|product| product.name == "Cold"))
-        });
-    }
-    let all = tokio::time::timeout(Duration::from_mins(1), tasks.join_all()).await;
-    Ok(all.context("the readers of a cold key wait for ever")?.into_iter().filter(|found| !found).count())
 }
 
 /// The keys of the load, which every replica may have copies of.

@@ -32,6 +32,9 @@ const READERS: usize = 6;
 /// The share of the messages that are lost.
 const LOST: f64 = 0.3;
 
+/// So many batches that ask for one snapshot, for each that is asked for, are read until another one is torn.
+const PATIENCE: usize = 50;
+
 /// What batches showed.
 #[derive(Debug, Default)]
 struct Seen {
@@ -81,6 +84,15 @@ pub(super) async fn same(setup: &Setup) -> anyhow::Result<Report> {
     Ok(stage.end().await)
 }
 
+impl Seen {
+    /// Whether enough batches were read, and there was something to tear.
+    fn is_enough(&self, batches: usize) -> bool {
+        let (together, otherwise) =
+            (self.together.load(Ordering::Relaxed), self.torn_otherwise.load(Ordering::Relaxed));
+        together >= batches * if otherwise > 0 { 1 } else { PATIENCE }
+    }
+}
+
 fn ids() -> impl Iterator<Item = String> {
     (0..PAIRS).flat_map(|pair| ["left", "right"].map(|side| format!("stock-{side}-{pair}")))
 }
@@ -108,7 +120,7 @@ async fn shift(mut session: Psql, over: Arc<AtomicBool>) -> anyhow::Result<usize
 /// two come from different loads.
 async fn batch(stage: &Stage, number: u64, batches: usize, seen: &Seen) -> anyhow::Result<()> {
     let mut rng = SmallRng::seed_from_u64(number);
-    while seen.together.load(Ordering::Relaxed) < batches {
+    while !seen.is_enough(batches) {
         let mut client = stage.shop.client(rng.random_range(0..REPLICAS));
         let same_snapshot = rng.random_bool(0.6);
         if rng.random_bool(0.2) {

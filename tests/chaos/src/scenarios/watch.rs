@@ -39,7 +39,7 @@ pub(super) async fn resumed(setup: &Setup) -> anyhow::Result<Report> {
     }
     stage.start_load().await;
     stage.world.set_faults(Faults { push_drop: 0.1, ..Faults::default() });
-    let cuts = setup.count(20, 100) / WATCHERS;
+    let cuts = setup.count(5, 25);
     let follow = async {
         let told = try_join_all(watchers.iter_mut().map(|watcher| watcher.follow(&stage.shop, cuts))).await;
         told.map(drop)
