@@ -7,7 +7,7 @@
 use std::{
     cell::Cell,
     collections::HashMap,
-    sync::{Mutex, PoisonError, TryLockError},
+    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
     time::Duration,
 };
 
@@ -34,6 +34,8 @@ struct Periods {
     before: TopK<String>,
     began: Moment,
     seed: u64,
+    /// Reads by key since they were last taken, for the memory of all replicas.
+    lately: HashMap<String, u64>,
 }
 
 /// How long a sketch fills.
@@ -45,6 +47,10 @@ const WIDTH: usize = 4_096;
 const DEPTH: usize = 2;
 /// How reluctantly a cell gives up its key for another one: the paper's choice is 0.92.
 const DECAY: f64 = 0.92;
+/// Keys whose reads are kept until they are taken, and how many of them may be there for reads that memory did not answer: who
+/// reads everything once is not to crowd out what is read often.
+const LATELY: usize = 2_048;
+const LATELY_MISSED: usize = LATELY / 2;
 /// One read in so many is looked at, on average. The gaps vary, so that no rhythm of the readers hides a key.
 const SAMPLED: u64 = 16;
 
@@ -74,7 +80,13 @@ pub(crate) fn sampled() -> bool {
 impl Hot {
     pub(crate) fn new(now: Moment, seed: u64) -> Self {
         let sketch = |seed| TopK::with_seed(KEYS, WIDTH, DEPTH, DECAY, seed);
-        Self(Mutex::new(Periods { current: sketch(seed), before: sketch(seed), began: now, seed }))
+        Self(Mutex::new(Periods {
+            current: sketch(seed),
+            before: sketch(seed),
+            began: now,
+            seed,
+            lately: HashMap::new(),
+        }))
     }
 
     /// Counts a sampled read. One that meets another is not counted: nobody waits here.
@@ -86,6 +98,22 @@ impl Hot {
         };
         periods.turn(now);
         periods.current.add(name, SAMPLED);
+        periods.count_lately(name, SAMPLED, LATELY);
+    }
+
+    /// Counts a read that memory did not answer, and does now. Each of them counts, for the memory of all replicas alone: of the
+    /// many keys that are read rarely a sample would tell a few, and together they are a good part of the reads.
+    pub(crate) fn missed(&self, name: &str) {
+        self.lock().count_lately(name, 1, LATELY_MISSED);
+    }
+
+    /// Takes the reads by key since it was last called, by estimate; of at most 2,048 keys.
+    pub(crate) fn take_lately(&self) -> HashMap<String, u64> {
+        std::mem::take(&mut self.lock().lately)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Periods> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The keys that are read most, the most read first; at most 1,000.
@@ -112,6 +140,14 @@ impl Hot {
 }
 
 impl Periods {
+    fn count_lately(&mut self, name: &str, reads: u64, most: usize) {
+        if let Some(counted) = self.lately.get_mut(name) {
+            *counted += reads;
+        } else if self.lately.len() < most {
+            self.lately.insert(name.to_owned(), reads);
+        }
+    }
+
     /// Begins another period when this one is over.
     fn turn(&mut self, now: Moment) {
         let since = now.since(self.began);
@@ -170,6 +206,27 @@ mod tests {
         assert_eq!(names(&hot.top(2, at(100))), ["new", "old"]);
         assert_eq!(names(&hot.top(2, at(150))), ["new"]);
         assert!(hot.top(2, at(2_000)).is_empty());
+    }
+
+    #[test]
+    fn what_was_read_lately_is_taken_once_and_bounded() {
+        let hot = Hot::new(at(0), 7);
+        for number in 0..3 * LATELY {
+            hot.missed(&format!("once-{number}"));
+        }
+        hot.missed("once-0");
+        for number in 0..3 * LATELY {
+            hot.note(&format!("hot-{number}"), at(1));
+        }
+        let lately = hot.take_lately();
+        assert_eq!(lately.len(), LATELY);
+        assert_eq!(lately.keys().filter(|name| name.starts_with("once-")).count(), LATELY_MISSED);
+        assert_eq!((lately["once-0"], lately["once-1"], lately["hot-0"]), (2, 1, SAMPLED));
+        assert!(hot.take_lately().is_empty());
+        assert!(
+            names(&hot.top(3, at(2))).iter().all(|name| name.starts_with("hot-")),
+            "what is missed alone is not hot"
+        );
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What is read most by all replicas together, remembered in Redis, so that a new replica can begin with it.
 //!
-//! One sorted set holds the names of keys with how often they were read lately. Every replica adds what its readers read, and one
-//! of them halves all of it once a minute. It is bounded, and runs out when nobody adds to it any more.
+//! One sorted set holds the names of keys with how often they were read lately. Every replica adds what its readers read: a sample
+//! of what memory answered, and all that it did not, so that the set names what is in the memory of the replicas, the most read
+//! first. One of them halves all of it once a minute. It is bounded, and runs out when nobody adds to it any more.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use redis::Pipeline;
 use tokio::time::sleep;
@@ -15,12 +16,16 @@ use crate::{
 
 /// How often a replica adds what it knows, less up to half of it.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Keys that it adds at most each time.
-const TOLD: usize = 256;
-/// Keys that are remembered.
-const MOST: isize = 10_000;
+/// Keys that are remembered: some 2.5 MB, and to halve all of them keeps Redis busy for some 20 ms.
+const MOST: isize = 20_000;
 /// How often all of it is halved.
 const HALF_LIFE: Duration = Duration::from_mins(1);
+/// What has come down to this is forgotten: a key that was read once, after ten minutes, when its copies have expired.
+const FORGOTTEN: &str = "0.001";
+/// Names that are read at once; how often it is tried again when Redis does not answer, and how long after.
+const PAGE: usize = 1_000;
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long it is remembered when nobody adds to it.
 const LIFE: Duration = Duration::from_hours(1);
 
@@ -28,32 +33,48 @@ impl<V: Value> Cache<V> {
     /// Adds what is read most here, again and again.
     pub(crate) async fn share_hot(&self, l2: &L2) {
         loop {
-            let wait = self.jitter().part_of(INTERVAL);
-            sleep(wait).await;
-            let keys = self.hot_keys(TOLD);
-            if keys.is_empty() || !l2.link.is_up() {
+            sleep(self.jitter().part_of(INTERVAL)).await;
+            let reads = self.shared().hot.take_lately();
+            if reads.is_empty() || !l2.link.is_up() {
                 continue;
             }
-            let reads = keys.iter().map(|key| (key.name.as_str(), key.rate * wait.as_secs_f64()));
-            // What is lost here is told again.
-            let _ = l2.add_hot(reads, self.counters()).await;
+            // What is lost here is a few seconds of an estimate.
+            let _ = l2.add_hot(&reads, self.counters()).await;
         }
     }
 
-    /// The names of the keys that all replicas together read most lately, the most read first; at most 10,000. Empty where there
+    /// The names of the keys that all replicas together read most lately, the most read first; at most 20,000. Empty where there
     /// is no Redis or it is away.
+    ///
+    /// A name may occur twice: they are read page by page, while others add to them.
     pub async fn remembered_hot_keys(&self, most: usize) -> Vec<String> {
         let Some(l2) = &self.shared().l2 else { return Vec::new() };
-        l2.hot(most.min(MOST.unsigned_abs()), self.counters()).await.unwrap_or_default()
+        let most = most.min(MOST.unsigned_abs());
+        let (mut names, mut failed) = (Vec::new(), 0);
+        while names.len() < most {
+            let page = PAGE.min(most - names.len());
+            match l2.hot(names.len(), page, self.counters()).await {
+                Ok(read) => {
+                    let last = read.len() < page;
+                    names.extend(read);
+                    if last {
+                        break;
+                    }
+                }
+                // A Redis that is slow for a moment is not to leave a new replica cold.
+                Err(Away) if failed < TRIES => {
+                    failed += 1;
+                    sleep(self.jitter().part_of(PAUSE)).await;
+                }
+                Err(Away) => break,
+            }
+        }
+        names
     }
 }
 
 impl L2 {
-    async fn add_hot<'a>(
-        &self,
-        reads: impl Iterator<Item = (&'a str, f64)>,
-        counters: &crate::Counters,
-    ) -> Result<(), Away> {
+    async fn add_hot(&self, reads: &HashMap<String, u64>, counters: &crate::Counters) -> Result<(), Away> {
         let key = self.hot_key();
         let mut pipeline = Pipeline::new();
         for (name, reads) in reads {
@@ -69,19 +90,17 @@ impl L2 {
         if first.is_some() {
             let mut halve = Pipeline::with_capacity(2);
             halve.cmd("ZUNIONSTORE").arg(&key).arg(1).arg(&key).arg("WEIGHTS").arg(0.5).ignore();
-            halve.cmd("ZREMRANGEBYSCORE").arg(&key).arg("-inf").arg("(1").ignore();
+            halve.cmd("ZREMRANGEBYSCORE").arg(&key).arg("-inf").arg(FORGOTTEN).ignore();
             halve.cmd("EXPIRE").arg(&key).arg(LIFE.as_secs()).ignore();
             self.link.pipeline::<()>(&halve, counters).await?;
         }
         Ok(())
     }
 
-    async fn hot(&self, most: usize, counters: &crate::Counters) -> Result<Vec<String>, Away> {
-        if most == 0 {
-            return Ok(Vec::new());
-        }
+    /// The names from a rank on, so many.
+    async fn hot(&self, from: usize, count: usize, counters: &crate::Counters) -> Result<Vec<String>, Away> {
         let mut command = redis::cmd("ZREVRANGE");
-        command.arg(self.hot_key()).arg(0).arg(most - 1);
+        command.arg(self.hot_key()).arg(from).arg(from + count - 1);
         self.link.query(&command, counters).await
     }
 

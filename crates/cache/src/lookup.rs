@@ -114,6 +114,9 @@ impl<V: Value> Cache<V> {
                     return Err(ReadError::NoPass);
                 }
                 Ok(entry) => {
+                    if entry.value.is_some() {
+                        self.shared().hot.missed(&keys[number].name);
+                    }
                     let (tier, stale) = (entry.tier, entry.foreign);
                     sought.found = Some(Found { entry, tier, stale });
                 }

@@ -321,6 +321,8 @@ async fn warm_up(catalog: &Catalog, most: usize, at_most: Duration) {
     if most == 0 || catalog.cache().shared_tier_up().is_none() {
         return;
     }
+    let config = catalog.cache().config();
+    let most = most.min(usize::try_from(config.l1_entries).unwrap_or(usize::MAX));
     let mut last = Warmed::default();
     let warming = async {
         while catalog.cache().shared_tier_up() == Some(false) {
@@ -329,6 +331,10 @@ async fn warm_up(catalog: &Catalog, most: usize, at_most: Duration) {
         let mut progress = catalog.warm(Warmth::Hottest(most), WARMED_AT_ONCE).await;
         while let Some(warmed) = progress.next().await {
             last = warmed;
+            // The most read come first; what comes now would drive them out.
+            if catalog.cache().stats().bytes > config.l1_bytes / 10 * 9 {
+                break;
+            }
         }
     };
     let complete = timeout(at_most, warming).await.is_ok();

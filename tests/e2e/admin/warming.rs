@@ -59,6 +59,36 @@ async fn a_new_replica_begins_with_what_is_read_most() {
     second.stop().await;
 }
 
+/// Everything that is read now and then is a hit on a new replica from its first read on, not only what is read most.
+#[tokio::test]
+async fn a_new_replica_hits_whatever_the_others_have_read_lately() {
+    let database = Database::postgres().await;
+    let redis = Redis::start(RedisOptions::default()).await;
+    let old = [replica(&database, Some(&redis.url())).await, replica(&database, Some(&redis.url())).await];
+    old[0].import((0..PRODUCTS).map(|number| named(&format!("p{number}"), "One of many"))).await;
+    let read: Vec<String> = (0..PRODUCTS / 2).map(|number| format!("p{number}")).collect();
+    for (number, id) in read.iter().enumerate() {
+        old[number % 2].get(id).await;
+    }
+    let remembered = async || {
+        let names = old[0].running().catalog().cache().remembered_hot_keys(PRODUCTS).await;
+        read.iter().all(|id| names.contains(&format!("product:{id}")))
+    };
+    eventually("what was read in Redis", remembered).await;
+    let new = replica(&database, Some(&redis.url())).await;
+    let stats = || new.running().catalog().cache().stats();
+    let before = stats();
+    for id in &read {
+        new.get(id).await;
+    }
+    let after = stats();
+    assert_eq!((after.hits - before.hits, after.misses - before.misses), (read.len() as u64, 0));
+    assert!(!in_memory(&new, &format!("p{}", PRODUCTS - 1)).await, "nobody has read it");
+    for server in old.into_iter().chain([new]) {
+        server.stop().await;
+    }
+}
+
 async fn warm(admin: &mut Admin, what: What) -> Vec<WarmCacheResponse> {
     let request = WarmCacheRequest { what: Some(what), concurrency: 0 };
     let mut stream = admin.warm_cache(request).await.expect("a stream").into_inner();

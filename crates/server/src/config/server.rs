@@ -119,7 +119,7 @@ impl Default for ServerConfig {
                 connections: 8_192,
             },
             watch: WatchConfig::default(),
-            warm_on_start: 1_000,
+            warm_on_start: 20_000,
             warm_timeout: Duration::from_secs(5),
             deadlines: Deadlines {
                 request_default: Duration::from_secs(30),

@@ -92,11 +92,11 @@ pub(super) const MEMORY: &[Setting] = &[
     Setting::new(
         "warm-on-start",
         "LARDER_WARM_ON_START",
-        "1000",
+        "20000",
         "NUMBER",
         "So many of the products that all replicas read most, as Redis remembers them, are read before this one is ready; 0: none.",
         |config, text| {
-            config.server.warm_on_start = value::count(text, 0..=10_000)?;
+            config.server.warm_on_start = value::count(text, 0..=20_000)?;
             Ok(())
         },
     ),
