@@ -5,6 +5,8 @@ mod refusals;
 mod seeing;
 mod warming;
 
+use std::time::Duration;
+
 use larder_proto::{
     admin::{
         InvalidateAllRequest, InvalidateCategoriesRequest, InvalidateKeysRequest, InvalidatePatternRequest,
@@ -72,11 +74,19 @@ impl Cluster {
     }
 }
 
+/// How long answers of replicas that are there may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A replica, sharing what Redis has under an address or nothing.
 async fn replica(database: &Database, redis: Option<&str>) -> Server {
     Server::start_with(database, |config| {
         config.cache.shared = redis
-            .map(|url| larder_cache::SharedConfig { url: url.to_owned(), ..larder_cache::SharedConfig::default() });
+            // A busy machine is not a Redis that is away.
+            .map(|url| larder_cache::SharedConfig {
+                url: url.to_owned(),
+                command_timeout: PATIENCE,
+                ..larder_cache::SharedConfig::default()
+            });
     })
     .await
 }
@@ -96,29 +106,35 @@ impl Kind {
 
     /// Asks for one that touches the product `touched` of the fixtures, and says what became of it.
     async fn invalidate(self, admin: &mut Admin, dry_run: bool) -> Invalidation {
+        self.invalidate_within(PATIENCE, admin, dry_run).await
+    }
+
+    /// The same, with a limit to the wait for those who do not answer.
+    async fn invalidate_within(self, limit: Duration, admin: &mut Admin, dry_run: bool) -> Invalidation {
+        let wait = prost_types::Duration::try_from(limit).ok();
         let invalidation = match self {
             Self::Keys => {
                 let keys = vec!["touched".to_owned()];
-                let asked = admin.invalidate_keys(InvalidateKeysRequest { keys, dry_run, wait: None }).await;
+                let asked = admin.invalidate_keys(InvalidateKeysRequest { keys, dry_run, wait }).await;
                 asked.map(|reply| reply.into_inner().invalidation)
             }
             Self::Categories => {
                 let categories = vec!["pans".to_owned()];
-                let request = InvalidateCategoriesRequest { categories, dry_run, wait: None };
+                let request = InvalidateCategoriesRequest { categories, dry_run, wait };
                 admin.invalidate_categories(request).await.map(|reply| reply.into_inner().invalidation)
             }
             Self::Tags => {
                 let tags = vec!["copper".to_owned()];
-                let asked = admin.invalidate_tags(InvalidateTagsRequest { tags, dry_run, wait: None }).await;
+                let asked = admin.invalidate_tags(InvalidateTagsRequest { tags, dry_run, wait }).await;
                 asked.map(|reply| reply.into_inner().invalidation)
             }
             Self::Pattern => {
                 let pattern = "product:t?uc{hed,x}".to_owned();
-                let request = InvalidatePatternRequest { pattern, dry_run, wait: None };
+                let request = InvalidatePatternRequest { pattern, dry_run, wait };
                 admin.invalidate_pattern(request).await.map(|reply| reply.into_inner().invalidation)
             }
             Self::All => {
-                let asked = admin.invalidate_all(InvalidateAllRequest { dry_run, wait: None }).await;
+                let asked = admin.invalidate_all(InvalidateAllRequest { dry_run, wait }).await;
                 asked.map(|reply| reply.into_inner().invalidation)
             }
         };

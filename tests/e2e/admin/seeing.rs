@@ -53,7 +53,8 @@ async fn every_replica_is_asked_and_who_is_silent_is_named() {
     let mut cluster = Cluster::sharing(&database).await;
     stock(&cluster.replicas[0]).await;
     warm(&cluster.replicas[1], "touched").await;
-    let request = GetStatsRequest { all_replicas: true, wait: None };
+    let wait = Some(prost_types::Duration { seconds: 5, nanos: 0 });
+    let request = GetStatsRequest { all_replicas: true, wait };
     let told = cluster.admins[0].get_stats(request).await.expect("statistics").into_inner();
     assert_eq!((told.replicas.len(), told.silent.len()), (3, 0), "{told:?}");
     let names: Vec<_> = told.replicas.iter().map(|of| of.replica.clone().expect("a replica").name).collect();
@@ -66,6 +67,7 @@ async fn every_replica_is_asked_and_who_is_silent_is_named() {
 
     // Redis goes away: the others are known and do not answer.
     cluster.redis.as_ref().expect("a Redis").kill();
+    let request = GetStatsRequest { wait: None, ..request };
     let told = cluster.admins[0].get_stats(request).await.expect("statistics").into_inner();
     assert_eq!((told.replicas.len(), told.silent.len()), (1, 2), "{told:?}");
     cluster.stop().await;
