@@ -143,6 +143,10 @@ impl ProductRepository for Repository {
         each!(self, inner => inner.log_rows().await)
     }
 
+    async fn repair(&self) -> Result<Vec<String>, StorageError> {
+        each!(self, inner => inner.repair().await)
+    }
+
     fn backend(&self) -> &Backend {
         each!(self, inner => inner.backend())
     }

@@ -278,6 +278,10 @@ pub trait ProductRepository: Send + Sync + 'static {
     /// How many rows the change log has. Counts them.
     fn log_rows(&self) -> impl Future<Output = Result<u64, StorageError>> + Send;
 
+    /// Puts right what keeps the change log from being complete: triggers that are missing, changed or switched off. Logs a
+    /// change of everything, whatever it found. Returns what was wrong, a line for each thing.
+    fn repair(&self) -> impl Future<Output = Result<Vec<String>, StorageError>> + Send;
+
     /// What is behind this.
     fn backend(&self) -> &Backend;
 

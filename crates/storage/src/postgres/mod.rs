@@ -9,6 +9,7 @@ mod point;
 mod reach;
 mod read;
 mod row;
+mod triggers;
 mod write;
 
 use std::time::Duration;
@@ -179,6 +180,10 @@ impl ProductRepository for PostgresRepository {
             .await
             .map_err(driver::sort)?;
         Ok(u64::try_from(rows).unwrap_or(0))
+    }
+
+    async fn repair(&self) -> Result<Vec<String>, StorageError> {
+        self.repair_log().await
     }
 
     fn backend(&self) -> &Backend {

@@ -7,6 +7,7 @@ mod invalidate;
 mod log;
 mod read;
 mod row;
+mod triggers;
 mod write;
 
 use std::{
@@ -216,6 +217,10 @@ impl ProductRepository for SqliteRepository {
             .await
             .map_err(driver::sort)?;
         Ok(u64::try_from(rows).unwrap_or(0))
+    }
+
+    async fn repair(&self) -> Result<Vec<String>, StorageError> {
+        self.repair_log().await
     }
 
     fn backend(&self) -> &Backend {
