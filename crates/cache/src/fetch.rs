@@ -143,7 +143,7 @@ impl<V: Value> Cache<V> {
             return None;
         }
         let depends = match term {
-            Some(term) => Depends::List(term),
+            Some(term) => Depends::List { name, term },
             None if payload.is_some() => Depends::Item(name),
             None => Depends::Absence(name),
         };

@@ -119,7 +119,7 @@ impl<V: Value> Cache<V> {
             return CopyState::Unproven;
         }
         let depends = match &key.term {
-            Some(term) => Depends::List(term),
+            Some(term) => Depends::List { name: &key.name, term },
             None if frame.payload.is_some() => Depends::Item(&key.name),
             None => Depends::Absence(&key.name),
         };
@@ -138,7 +138,7 @@ impl<V: Value> Cache<V> {
         const NAME: &str = "probe:l1";
         let began = self.clock().now();
         let knowledge = self.knowledge();
-        let captured = knowledge.capture(knowledge.stripe(NAME));
+        let captured = knowledge.capture(knowledge.stripes(NAME, None));
         let entry = Entry::new(NAME, None, captured, began, Life::plain(PROBE_LIFE), Tier::Database, false);
         let entry = self.take_in_l1(entry, Policy::Item, true);
         let found = self.shared().l1.get(NAME).is_some_and(|found| std::sync::Arc::ptr_eq(&found, &entry));

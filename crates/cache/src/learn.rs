@@ -61,6 +61,8 @@ impl<V: Value> Cache<V> {
             items.into_iter().map(|(name, value)| self.fill(Policy::Item, name, Some(&value), incarnation, horizon));
         let messages = bus::messages(incarnation, l2.replica, &changes);
         let now = match shared.write {
+            // Nothing that is stored now can be vouched for.
+            _ if self.incomplete().is_some() => Vec::new(),
             WritePolicy::Through => fills.collect(),
             WritePolicy::Invalidate => Vec::new(),
             WritePolicy::Behind => {

@@ -17,10 +17,12 @@ use tokio::{
 };
 
 use crate::{
-    Cache, Incarnation, LoadError, Loaded, Moment, Policy, Tier,
+    Cache, Incarnation, LoadError, Loaded, Moment, Policy, ReadOptions, Tier,
     ageing::Life,
     flight::Duty,
+    knowledge::within,
     l1::{Entry, Value},
+    reader::Sight,
 };
 
 /// What a load brought and L1 has taken in.
@@ -110,12 +112,19 @@ impl<V: Value> Cache<V> {
 
     /// Whether what a database returned may be stored, and whether it must be marked stale: what comes from another
     /// database than the one followed, or from one that cannot tell which it is, may be older than the staleness bound.
-    /// Before the change log was read for the first time nothing is stored.
+    /// Before the change log was read for the first time, and while it is incomplete, nothing is stored.
     pub(crate) fn place(&self, incarnation: Option<Incarnation>) -> (bool, bool) {
         let followed = self.shared().knowledge.view().map(|view| view.incarnation);
         let ours = followed.is_some() && followed == incarnation;
-        let starting = self.shared().knowledge.proven() == Moment::NEVER && incarnation.is_some();
-        (ours, !ours && !starting)
+        let starting = self.shared().knowledge.looked() == Moment::NEVER && incarnation.is_some();
+        (ours && self.incomplete().is_none(), !ours && !starting)
+    }
+
+    /// Whether what another database returned may be served, marked stale: as long after the last proof as any copy.
+    pub(crate) fn may_serve_foreign(&self, policy: Policy, exists: bool, options: ReadOptions) -> bool {
+        let limit = self.stale_limit(policy, exists, options);
+        let Sight { proven, now } = self.sight();
+        !limit.is_zero() && within(limit, proven, now)
     }
 
     /// Whether the policy of a value lets it into L1.
@@ -227,5 +236,8 @@ mod tests {
         assert_eq!((place(old), place(new)), ((false, true), (false, true)), "everything is being dropped");
         publish(new);
         assert_eq!((place(old), place(new)), ((false, true), (true, false)));
+        let view = View { snapshot: Snapshot::default(), incarnation: new };
+        cache.knowledge().publish_incomplete(view, cache.clock().now(), "no triggers".into());
+        assert_eq!((place(new), place(old)), ((false, false), (false, true)), "an incomplete log vouches for no copy");
     }
 }

@@ -35,7 +35,7 @@ impl<V: Value> Cache<V> {
         // Where connections to the database live, as with every load.
         let done = self.shared().runtime.spawn(async move {
             // Nothing is stored under these names, so that what is captured for them says nothing.
-            let captured = cache.knowledge().capture(cache.knowledge().stripe(""));
+            let captured = cache.knowledge().capture(cache.knowledge().stripes("", None));
             let began = cache.clock().now();
             let loaded = cache.run(Vec::new(), &|_: Vec<usize>| load()).await?;
             let (_, foreign) = cache.place(loaded.incarnation);
@@ -54,7 +54,7 @@ impl<V: Value> Cache<V> {
             }
             Err(_) => return Err(LoadError::Lost.into()),
         };
-        if found.iter().any(|found| found.stale) && self.stale_limit(policy, true, options).is_zero() {
+        if found.iter().any(|found| found.stale) && !self.may_serve_foreign(policy, true, options) {
             return Err(ReadError::NoPass);
         }
         Ok(found)

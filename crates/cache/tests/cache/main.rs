@@ -3,6 +3,7 @@
 mod capacity;
 mod follower;
 mod incarnation;
+mod incomplete;
 mod interleavings;
 mod invalidations;
 mod learning;
