@@ -233,7 +233,8 @@ pub trait ProductRepository: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Committed<()>, StorageError>> + Send;
 
     /// Like [`invalidate`](Self::invalidate), once: within a day of the last call with the same request id that was not a replay,
-    /// another one changes nothing. The id is remembered in the transaction of the rows, so that neither is there without the
+    /// another one changes nothing. The ids are of a name space of their own: other
+    /// writes may have the same. The id is remembered in the transaction of the rows, so that neither is there without the
     /// other, and with it when the newest call was `signed`, in seconds since 1970: of several calls that were signed at the same
     /// time, one counts.
     fn invalidate_once(

@@ -9,6 +9,7 @@ use super::{
     PostgresRepository,
     point::{self, Life, POINT},
     row::Xid,
+    triggers::{LOG, Triggers},
 };
 use crate::{Change, Incarnation, Pass, PassChanges, Snapshot, StorageError, Subject, Term, change, driver};
 
@@ -29,6 +30,9 @@ impl PostgresRepository {
                 Life::Known(incarnation) => {
                     let went_back = since.is_some_and(|(last, of)| of == incarnation && seen.snapshot.xmax < last.xmax);
                     if !went_back {
+                        if seen.pruned_below.is_none() {
+                            self.restore_mark(&seen.snapshot).await?;
+                        }
                         self.horizons.remember(incarnation, Instant::now(), seen.snapshot.xmin);
                         if let Some(pass) = seen.pass(since, incarnation, limit) {
                             return Ok(pass);
@@ -61,14 +65,20 @@ impl PostgresRepository {
         of: Incarnation,
         limit: u32,
     ) -> Result<Option<Pass>, StorageError> {
-        let Seen { snapshot, life, pruned_below, changes, .. } = self.look_once(Some(since), limit).await?;
+        let seen = self.look_once(Some(since), limit).await?;
+        let pruned_below = seen.pruned_below();
+        let Seen { snapshot, life, triggers, changes, .. } = seen;
         if life == Life::Standby {
             return Err(StorageError::Unavailable("the server is a standby".into()));
         }
         if life != Life::Known(of) || pruned_below > since.xmin || snapshot.xmax < since.xmax {
             return Ok(None);
         }
-        let changes = PassChanges::after(&snapshot, changes, limit);
+        let changes = if triggers.wrong.is_some() || triggers.altered_since(since) {
+            PassChanges::Window { from: snapshot.xmax, changes: Vec::new() }
+        } else {
+            PassChanges::after(&snapshot, changes, limit)
+        };
         Ok(Some(Pass { snapshot, incarnation: of, changes }))
     }
 
@@ -77,12 +87,16 @@ impl PostgresRepository {
     async fn look_once(&self, since: Option<&Snapshot>, limit: u32) -> Result<Seen, StorageError> {
         let which = match since {
             Some(_) => "xid >= $2 OR xid = ANY($3)",
-            None => "xid >= (SELECT below FROM public.changes_pruned) ORDER BY xid DESC",
+            None => {
+                "xid >= coalesce((SELECT below FROM public.changes_pruned), pg_catalog.pg_snapshot_xmax(\
+                 point.snapshot::pg_catalog.pg_snapshot)) ORDER BY xid DESC"
+            }
         };
         let sql = format!(
             "SELECT point.snapshot, point.life, (SELECT id::text FROM public.incarnation), \
-             (SELECT below FROM public.changes_pruned), c.xid, c.kind, c.key, c.version, c.categories, c.tags \
-             FROM {POINT} LEFT JOIN LATERAL (SELECT * FROM public.changes WHERE {which} LIMIT $1) c ON true"
+             (SELECT below FROM public.changes_pruned), log.altered, log.wrong, \
+             c.xid, c.kind, c.key, c.version, c.categories, c.tags \
+             FROM {POINT} CROSS JOIN {LOG} LEFT JOIN LATERAL (SELECT * FROM public.changes WHERE {which} LIMIT $1) c ON true"
         );
         let mut attempts = self.pool.options().get_max_connections() + 1;
         let rows = loop {
@@ -107,13 +121,24 @@ impl PostgresRepository {
         let (snapshot, life) = point::read(first)?;
         let below: Option<Xid> = first.try_get(3).map_err(driver::sort)?;
         Ok(Seen {
-            // Without the row nobody knows what was pruned.
-            pruned_below: below.map_or(snapshot.xmax, |Xid(below)| below),
+            pruned_below: below.map(|Xid(below)| below),
+            triggers: Triggers::read(first, 4, &snapshot)?,
             snapshot,
             life,
             life_id: first.try_get::<Option<String>, _>(2).map_err(driver::sort)?.unwrap_or_default(),
-            changes: changes(&rows, 4)?,
+            changes: changes(&rows, 6)?,
         })
+    }
+
+    /// Puts back the mark below which changes may be gone, where somebody removed it: everything up to now may be.
+    async fn restore_mark(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
+        tracing::warn!("the table changes_pruned is empty, putting its row back");
+        sqlx::query("INSERT INTO public.changes_pruned (below) VALUES ($1) ON CONFLICT DO NOTHING")
+            .bind(Xid(snapshot.xmax))
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(driver::sort)
     }
 
     /// Begins another incarnation for every replica at once; the first to notice wins.
@@ -184,17 +209,33 @@ struct Seen {
     snapshot: Snapshot,
     life: Life,
     life_id: String,
-    pruned_below: u64,
+    /// `None` when somebody has removed the mark.
+    pruned_below: Option<u64>,
+    triggers: Triggers,
     changes: Vec<Change>,
 }
 
 impl Seen {
+    /// Without the mark nobody knows what was pruned.
+    fn pruned_below(&self) -> u64 {
+        self.pruned_below.unwrap_or(self.snapshot.xmax)
+    }
+
     /// The pass; `None` when what was read is not all that came after `since`, and the newest changes are to be read instead.
     fn pass(self, since: Option<(&Snapshot, Incarnation)>, incarnation: Incarnation, limit: u32) -> Option<Pass> {
+        let pruned_below = self.pruned_below();
+        if let Some(wrong) = self.triggers.wrong {
+            let changes = PassChanges::Incomplete(format!("{wrong}; run `larder database repair`"));
+            return Some(Pass { snapshot: self.snapshot, incarnation, changes });
+        }
         let changes = match since {
-            None => PassChanges::window(self.pruned_below, self.changes, limit),
+            // What was changed while the triggers were not as they are now, nobody knows.
+            None => PassChanges::window(pruned_below.max(self.triggers.unaltered_from()), self.changes, limit),
             Some((last, of))
-                if of == incarnation && self.pruned_below <= last.xmin && self.changes.len() <= limit as usize =>
+                if of == incarnation
+                    && pruned_below <= last.xmin
+                    && !self.triggers.altered_since(last)
+                    && self.changes.len() <= limit as usize =>
             {
                 PassChanges::Complete(self.changes)
             }
@@ -208,19 +249,16 @@ impl Seen {
 pub(super) fn changes(rows: &[PgRow], first: usize) -> Result<Vec<Change>, StorageError> {
     let mut changes = Vec::new();
     for row in rows {
-        if let Some(change) = read(row, first).map_err(driver::sort)? {
-            changes.push(change);
+        if let Some(Xid(id)) = row.try_get(first).map_err(driver::sort)? {
+            changes.push(Change { id, subject: change::subject(id, subject(row, first)) });
         }
     }
     Ok(change::in_order(changes))
 }
 
-fn read(row: &PgRow, first: usize) -> Result<Option<Change>, sqlx::Error> {
-    let Some(Xid(id)) = row.try_get(first)? else {
-        return Ok(None);
-    };
+fn subject(row: &PgRow, first: usize) -> Result<Subject, sqlx::Error> {
     let key: String = row.try_get(first + 2)?;
-    let subject = match row.try_get::<&str, _>(first + 1)? {
+    Ok(match row.try_get::<&str, _>(first + 1)? {
         "put" => Subject::Put { key, version: row.try_get(first + 3)?, terms: terms(row, first + 4)? },
         "delete" => Subject::Delete { key, version: row.try_get(first + 3)?, terms: terms(row, first + 4)? },
         "key" => Subject::Key(key),
@@ -229,8 +267,7 @@ fn read(row: &PgRow, first: usize) -> Result<Option<Change>, sqlx::Error> {
         "pattern" => Subject::Pattern(key),
         // Whatever a later release may log touches no more than everything.
         _ => Subject::All,
-    };
-    Ok(Some(Change { id, subject }))
+    })
 }
 
 fn terms(row: &PgRow, first: usize) -> Result<Vec<Term>, sqlx::Error> {

@@ -9,6 +9,7 @@ use super::{
     SqliteRepository,
     database::Database,
     row::{self, CHANGE_COLUMNS, number, signed},
+    triggers,
 };
 use crate::{Change, Incarnation, Pass, PassChanges, Snapshot, StorageError, driver};
 
@@ -36,6 +37,20 @@ struct LastPass {
     incarnation: Incarnation,
     /// Of the newest change.
     salt: i64,
+    schema_version: i64,
+    /// Why the log did not tell of every change.
+    problem: Option<String>,
+}
+
+impl LastPass {
+    /// The same again, when nothing was committed since.
+    fn again(&self) -> Pass {
+        let changes = match &self.problem {
+            Some(problem) => PassChanges::Incomplete(problem.clone()),
+            None => PassChanges::Complete(Vec::new()),
+        };
+        Pass { snapshot: self.snapshot.clone(), incarnation: self.incarnation, changes }
+    }
 }
 
 impl Follower {
@@ -59,13 +74,13 @@ impl Follower {
         Ok(self.last.as_ref().is_none_or(|last| last.data_version != data_version))
     }
 
-    /// One look, in a transaction of its own; `None` when the log is not the one of the last pass.
+    /// One look, in a transaction of its own, unless something has to be put right first.
     async fn look(
         &mut self,
         database: &Database,
         since: Option<(&Snapshot, Incarnation)>,
         limit: u32,
-    ) -> Result<Result<Pass, Discontinuity>, StorageError> {
+    ) -> Result<Result<Pass, Found>, StorageError> {
         let connection =
             self.connection.as_mut().ok_or_else(|| StorageError::Unavailable("the repository is closed".into()))?;
         let mut tx = connection.begin().await.map_err(driver::sort)?;
@@ -77,15 +92,11 @@ impl Follower {
             && last.snapshot == *snapshot
         {
             tx.commit().await.map_err(driver::sort)?;
-            return Ok(Ok(Pass {
-                snapshot: last.snapshot.clone(),
-                incarnation: of,
-                changes: PassChanges::Complete(Vec::new()),
-            }));
+            return Ok(Ok(last.again()));
         }
 
         let last_seen = since.map_or(0, |(snapshot, _)| snapshot.xmax.saturating_sub(1));
-        let (newest, salt, life, below, last_salt): (i64, i64, String, i64, Option<i64>) = sqlx::query_as(
+        let (newest, salt, life, below, last_salt): (i64, i64, Option<String>, Option<i64>, Option<i64>) = sqlx::query_as(
             "SELECT coalesce((SELECT max(id) FROM changes), 0), \
              coalesce((SELECT salt FROM changes ORDER BY id DESC LIMIT 1), 0), \
              (SELECT id FROM incarnation), (SELECT below FROM changes_pruned), (SELECT salt FROM changes WHERE id = ?1)",
@@ -94,6 +105,18 @@ impl Follower {
         .fetch_one(&mut *tx)
         .await
         .map_err(driver::sort)?;
+        let schema_version = triggers::schema_version(&mut tx).await?;
+        let settled: Option<i64> = sqlx::query_scalar("SELECT version FROM log_schema")
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(driver::sort)?;
+        let (Some(life), Some(below), true) = (life, below, settled == Some(schema_version)) else {
+            return Ok(Err(Found::Unsettled));
+        };
+        let problem = match &self.last {
+            Some(last) if last.schema_version == schema_version => last.problem.clone(),
+            _ => triggers::problem(&mut tx).await?,
+        };
         let incarnation = database.incarnation(&life);
         let xmax = number(newest) + 1;
         let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new() };
@@ -110,28 +133,34 @@ impl Follower {
                 Some(found) => salt_before.is_none_or(|salt| salt == found),
             };
             if !continues {
-                return Ok(Err(Discontinuity { life }));
+                return Ok(Err(Found::Discontinuity { life }));
             }
             if !pruned {
                 resumed = Some(last.xmax);
             }
         }
         let found = tail(&mut tx, resumed.unwrap_or(number(below)), limit).await?;
-        let changes = if resumed.is_some() && found.len() <= limit as usize {
+        let changes = if let Some(problem) = &problem {
+            PassChanges::Incomplete(problem.clone())
+        } else if resumed.is_some() && found.len() <= limit as usize {
             PassChanges::Complete(found)
         } else {
             PassChanges::window(number(below), found, limit)
         };
         tx.commit().await.map_err(driver::sort)?;
         self.last_change = Instant::now();
-        self.last = Some(LastPass { data_version, snapshot: snapshot.clone(), incarnation, salt });
+        self.last =
+            Some(LastPass { data_version, snapshot: snapshot.clone(), incarnation, salt, schema_version, problem });
         Ok(Ok(Pass { snapshot, incarnation, changes }))
     }
 }
 
-/// The change log is not the one of the last pass: the file's content was replaced by another state of it.
-struct Discontinuity {
-    life: String,
+/// What has to be put right before a look can be made.
+enum Found {
+    /// The change log is not the one of the last pass: the file's content was replaced by another state of it.
+    Discontinuity { life: String },
+    /// The schema was altered, or a row that the log needs is missing.
+    Unsettled,
 }
 
 /// The newest changes whose numbers are at least `from`; one more than `limit` tells that there are more.
@@ -152,19 +181,28 @@ async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StorageE
 
 impl SqliteRepository {
     pub(super) async fn look(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, StorageError> {
-        let mut renamed = false;
+        let (mut renamed, mut settled) = (false, false);
         loop {
             let database = self.current().await?;
             let looked = database.follower.lock().await.look(&database, since, limit).await?;
             match looked {
+                // What was read of a file that is no longer under the path proves nothing.
+                Ok(_) if !self.is_in_place(&database)? => {}
                 Ok(pass) => {
                     self.horizons.remember(pass.incarnation, Instant::now(), pass.snapshot.xmin);
                     return Ok(pass);
                 }
-                Err(_) if renamed => {
+                Err(Found::Unsettled) if settled => {
+                    return Err(StorageError::Unavailable("the schema is being altered".into()));
+                }
+                Err(Found::Unsettled) => {
+                    settled = true;
+                    self.settle_log().await?;
+                }
+                Err(Found::Discontinuity { .. }) if renamed => {
                     return Err(StorageError::Unavailable("the database goes back in time".into()));
                 }
-                Err(Discontinuity { life }) => {
+                Err(Found::Discontinuity { life }) => {
                     tracing::warn!("the change log is not the one that it was, beginning another incarnation");
                     renamed = true;
                     // For every process that has the file open; the first to notice wins.
@@ -195,11 +233,16 @@ impl SqliteRepository {
         .await
         .map_err(driver::sort)?;
         let xmax = number(newest) + 1;
+        let whole = triggers::problem(&mut tx).await?.is_none();
         let told = database.incarnation(&life) == of && number(below) <= since.xmin && since.xmax <= xmax;
         let found = if told { tail(&mut tx, since.xmax, limit).await? } else { Vec::new() };
         tx.commit().await.map_err(driver::sort)?;
         let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new() };
-        let changes = PassChanges::after(&snapshot, found, limit);
+        let changes = if whole {
+            PassChanges::after(&snapshot, found, limit)
+        } else {
+            PassChanges::Window { from: xmax, changes: Vec::new() }
+        };
         Ok(told.then_some(Pass { snapshot, incarnation: of, changes }))
     }
 

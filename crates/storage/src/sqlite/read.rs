@@ -71,7 +71,7 @@ impl SqliteRepository {
             sql.push(format!(" AND {id} > ")).push_bind(after);
         }
         sql.push(format!(" ORDER BY {id} LIMIT ")).push_bind(i64::from(limit));
-        let rows = self.fetch(&self.opened().readers, sql).await?;
+        let rows = self.fetch(&self.current().await?.readers, sql).await?;
         rows.iter().map(|row| row::product(row, 0)).collect()
     }
 
@@ -83,10 +83,12 @@ impl SqliteRepository {
             return Err(StorageError::Database("a load returned no row".into()));
         };
         let xmax = number(first.try_get(0).map_err(driver::sort)?) + 1;
-        let life: &str = first.try_get(1).map_err(driver::sort)?;
+        let life: Option<&str> = first.try_get(1).map_err(driver::sort)?;
+        // Asked after the read: a file that was renamed away or replaced is nobody's truth, and its rows may be of any age.
+        let in_place = self.is_in_place(&database).unwrap_or(false);
         let point = ReadPoint {
             snapshot: Snapshot { xmin: xmax, xmax, in_progress: Vec::new() },
-            incarnation: Some(database.incarnation(life)),
+            incarnation: life.filter(|_| in_place).map(|life| database.incarnation(life)),
         };
         Ok((point, rows))
     }

@@ -42,13 +42,17 @@ pub(super) const CHANGE_COLUMNS: &str = "id, kind, key, categories, tags, id << 
 
 /// Reads changes and puts them in order.
 pub(super) fn changes(rows: &[SqliteRow]) -> Result<Vec<Change>, StorageError> {
-    rows.iter().map(read_change).collect::<Result<_, _>>().map(change::in_order).map_err(driver::sort)
+    let read = |row: &SqliteRow| {
+        let id = number(row.try_get(0)?);
+        Ok(Change { id, subject: change::subject(id, subject(row)) })
+    };
+    rows.iter().map(read).collect::<Result<_, _>>().map(change::in_order).map_err(driver::sort)
 }
 
-fn read_change(row: &SqliteRow) -> Result<Change, sqlx::Error> {
+fn subject(row: &SqliteRow) -> Result<Subject, sqlx::Error> {
     let key: String = row.try_get(2)?;
     let version: i64 = row.try_get(5)?;
-    let subject = match row.try_get::<&str, _>(1)? {
+    Ok(match row.try_get::<&str, _>(1)? {
         "put" => Subject::Put { key, version, terms: change::terms(json(row, 3)?, json(row, 4)?) },
         "delete" => Subject::Delete { key, version, terms: change::terms(json(row, 3)?, json(row, 4)?) },
         "key" => Subject::Key(key),
@@ -57,8 +61,7 @@ fn read_change(row: &SqliteRow) -> Result<Change, sqlx::Error> {
         "pattern" => Subject::Pattern(key),
         // Whatever a later release may log touches no more than everything.
         _ => Subject::All,
-    };
-    Ok(Change { id: number(row.try_get(0)?), subject })
+    })
 }
 
 fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T, sqlx::Error> {

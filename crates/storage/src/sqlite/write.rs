@@ -1,24 +1,26 @@
 //! Writes of one product: each one transaction of the one writer.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::{
     SqliteRepository,
     database::Database,
+    file::FileId,
     row::{self, CHANGE_COLUMNS, COLUMNS, number},
 };
 use crate::{
     Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
     WriteOptions, driver,
-    request::{Remembered, creation_fingerprint, reply, stored_product, update_fingerprint},
+    request::{Remembered, call_name, creation_fingerprint, reply, stored_product, update_fingerprint},
 };
 
 /// A transaction that holds the write lock.
 pub(super) struct Writing {
     pub(super) tx: Transaction<'static, Sqlite>,
     database: Arc<Database>,
+    path: PathBuf,
     /// The newest change before it.
     before: i64,
 }
@@ -32,7 +34,8 @@ impl SqliteRepository {
     ) -> Result<Committed<Creation>, StorageError> {
         let mut writing = self.begin().await?;
         let tx = &mut writing.tx;
-        let request = options.request_id.as_deref();
+        let request = options.request_id.as_deref().map(call_name);
+        let request = request.as_deref();
         let fingerprint = creation_fingerprint(id, data);
         let value = match recall(tx, request, &fingerprint).await? {
             Remembered::Reply(reply) => Creation::Created(stored_product(&reply)?),
@@ -54,7 +57,8 @@ impl SqliteRepository {
     ) -> Result<Committed<Updating>, StorageError> {
         let mut writing = self.begin().await?;
         let tx = &mut writing.tx;
-        let request = options.request_id.as_deref();
+        let request = options.request_id.as_deref().map(call_name);
+        let request = request.as_deref();
         let fingerprint = update_fingerprint(update);
         let value = match recall(tx, request, &fingerprint).await? {
             Remembered::Reply(reply) => Updating::Updated(stored_product(&reply)?),
@@ -105,7 +109,7 @@ impl SqliteRepository {
                 .fetch_one(&mut *tx)
                 .await
                 .map_err(driver::sort)?;
-            return Ok(Writing { tx, database, before });
+            return Ok(Writing { tx, database, path: self.place.path.clone(), before });
         }
     }
 }
@@ -127,6 +131,10 @@ impl Writing {
         let life: String =
             sqlx::query_scalar("SELECT id FROM incarnation").fetch_one(&mut *self.tx).await.map_err(driver::sort)?;
         self.tx.commit().await.map_err(driver::sort_sqlite_commit)?;
+        // One that reached a file nobody finds any more is no commit that may be acknowledged.
+        if !FileId::of(&self.path).is_ok_and(|id| id == self.database.file) {
+            return Err(StorageError::UnknownOutcome("the database file was replaced during the commit".into()));
+        }
         let commit = Commit {
             incarnation: self.database.incarnation(&life),
             id: changes.iter().map(|change| change.id).max().unwrap_or(number(self.before)),

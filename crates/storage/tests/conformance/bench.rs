@@ -121,6 +121,7 @@ impl Follower {
         match self.pass(limit).await {
             PassChanges::Window { from, changes } => (from, changes),
             PassChanges::Complete(changes) => panic!("only this has changed: {changes:?}"),
+            PassChanges::Incomplete(why) => panic!("{why}"),
         }
     }
 
@@ -129,6 +130,7 @@ impl Follower {
         match self.pass(10_000).await {
             PassChanges::Complete(changes) => changes,
             PassChanges::Window { .. } => panic!("anything may have changed"),
+            PassChanges::Incomplete(why) => panic!("{why}"),
         }
     }
 

@@ -15,6 +15,7 @@ mod requests;
 mod searches;
 mod shells;
 mod sqlite_only;
+mod triggers;
 mod whole_pages;
 mod windows;
 
@@ -72,6 +73,7 @@ for_both_databases! {
     invalidations::a_refused_invalidation_leaves_nothing,
     invalidations::an_invalidation_with_a_request_id_is_done_once,
     invalidations::a_refused_invalidation_leaves_its_request_id,
+    invalidations::ids_of_events_and_of_calls_are_of_two_name_spaces,
     invalidations::an_id_is_remembered_from_its_newest_call_on,
     invalidations::of_concurrent_calls_signed_at_one_time_one_counts,
     invalidations::an_invalidation_ends_the_wait_for_a_change,
@@ -93,6 +95,7 @@ for_both_databases! {
     log::pruning_keeps_what_is_young,
     log::pruned_changes_are_not_missed_silently,
     log::a_clean_restart_keeps_the_incarnation,
+    triggers::a_mark_that_was_removed_is_put_back,
     shells::statements_typed_by_hand_are_logged,
     shells::a_row_typed_by_hand_gets_defaults,
     shells::an_id_cannot_be_changed,

@@ -58,8 +58,7 @@ impl Webhook {
             self.verifier.verify(&head.headers, &body, self.clock.now()).map_err(|why| unverified(&why))?;
         let Event { kind, drops } = parse_event(&body).map_err(|violations| Refusal::invalid(&violations))?;
         let entries = drops.len();
-        // Other calls remember their request ids in the same place.
-        let write = self.catalog.invalidate_once(format!("webhook:{id}"), signed, drops);
+        let write = self.catalog.invalidate_once(id.to_owned(), signed, drops);
         let done = match timeout(WRITE, write).await {
             Ok(done) => done.map_err(|error| failed(&error))?,
             Err(_elapsed) => return Err(unavailable("the database takes too long")),
