@@ -77,7 +77,10 @@ mod tests {
 
     #[test]
     fn flags_are_checked() {
-        assert_eq!((separator(";"), separator("tab"), separator("\\t"), separator("|")), (Ok(b';'), Ok(9), Ok(9), Ok(124)));
+        assert_eq!(
+            (separator(";"), separator("tab"), separator("\\t"), separator("|")),
+            (Ok(b';'), Ok(9), Ok(9), Ok(124))
+        );
         for bad in ["", "a", "\"", ";;", "é"] {
             assert!(separator(bad).is_err(), "{bad}");
         }

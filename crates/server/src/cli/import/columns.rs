@@ -220,11 +220,8 @@ impl Columns {
         let ignored = self.ignored();
         if let [name] = self.names.as_slice() {
             let json = name.starts_with(['{', '[']);
-            let hint = if json {
-                "it looks like JSON: say --format json"
-            } else {
-                "--separator says what separates columns"
-            };
+            let hint =
+                if json { "it looks like JSON: say --format json" } else { "--separator says what separates columns" };
             return Err(refused(format!("the header has only one column, {}", shown(name))).hint(hint));
         }
         let missing: Vec<&str> = REQUIRED.into_iter().filter(|name| self.places[index(name)].is_empty()).collect();

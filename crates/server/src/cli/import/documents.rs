@@ -151,10 +151,11 @@ impl<R: Read> Documents<R> {
                 b' ' | b'\t' => indent = indent.map(|indent| indent + 1),
                 _ => {
                     let outdented = matches!((indent, start.indent), (Some(here), Some(there)) if here <= there);
+                    let ends_array = matches!((indent, start.indent), (Some(here), Some(there)) if here < there.max(1));
                     let begins = match byte {
                         b'{' => outdented || last == b'}' || (in_array && before == b'}' && last == b','),
                         b'[' => outdented && !in_array,
-                        b']' => in_array && (last == b'}' || outdented),
+                        b']' => in_array && (last == b'}' || ends_array),
                         b'}' => false,
                         _ => outdented && !in_array && start.indent == Some(0),
                     };

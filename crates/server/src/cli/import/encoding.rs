@@ -45,7 +45,9 @@ fn foreign(first: &[u8]) -> Option<(&'static str, &'static str)> {
         ("UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 FILE > utf-8.csv (a spreadsheet saves it as \"CSV UTF-8\")");
     match first {
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [1..=255, 0, 1..=255, 0] | [0, 1..=255, 0, 1..=255] => Some(UTF_16),
-        [0x1F, 0x8B, ..] => Some(("compressed by gzip", "unpack it: gunzip -c FILE | larder import - --format csv (or json)")),
+        [0x1F, 0x8B, ..] => {
+            Some(("compressed by gzip", "unpack it: gunzip -c FILE | larder import - --format csv (or json)"))
+        }
         [0x28, 0xB5, 0x2F, 0xFD] => {
             Some(("compressed by zstd", "unpack it: zstd -dc FILE | larder import - --format csv (or json)"))
         }

@@ -83,6 +83,8 @@ pub(super) struct Rows<R> {
     /// Lines that have been read and belong to no row yet.
     ahead: VecDeque<Line>,
     parser: Parser,
+    /// A parser to which quotes mean nothing.
+    unquoted: Parser,
     separator: u8,
     /// The fields of a row; 0 as long as there is no header.
     width: usize,
@@ -91,9 +93,9 @@ pub(super) struct Rows<R> {
 impl<R: Read> Rows<R> {
     /// Begins to read. Without a `separator`, the first line says it (`sep=;`), or the one that makes most of the header.
     pub(super) fn open(reader: R, separator: Option<u8>) -> io::Result<Self> {
-        let parser = Parser::new(separator.unwrap_or(b','), true);
+        let (parser, unquoted) = (Parser::new(b',', true), Parser::new(b',', false));
         let lines = Lines::new(reader);
-        let mut rows = Self { lines, ahead: VecDeque::new(), parser, separator: b',', width: 0 };
+        let mut rows = Self { lines, ahead: VecDeque::new(), parser, unquoted, separator: b',', width: 0 };
         let mut said = None;
         if rows.skip_blank()? {
             said = rows.ahead.front().and_then(|line| declared(&line.bytes));
@@ -104,7 +106,9 @@ impl<R: Read> Rows<R> {
         }
         let header = rows.ahead.front().map(|line| line.bytes.as_slice()).unwrap_or_default();
         rows.separator = separator.or(said).unwrap_or_else(|| likely(header));
-        rows.parser = Parser::new(rows.separator, true);
+        if rows.separator != b',' {
+            (rows.parser, rows.unquoted) = (Parser::new(rows.separator, true), Parser::new(rows.separator, false));
+        }
         Ok(rows)
     }
 
@@ -187,6 +191,7 @@ impl<R: Read> Rows<R> {
         let most = match fault {
             Fault::AroundRows(..) => 1,
             Fault::Count(_) | Fault::TooLong => lines,
+            Fault::AfterQuote(_) | Fault::Unclosed(_) if self.looks_like_a_row(0) => 1,
             Fault::AfterQuote(_) | Fault::Unclosed(_) => ABSORBED,
         };
         let mut bytes = self.ahead[0].bytes.len();
@@ -208,11 +213,11 @@ impl<R: Read> Rows<R> {
     }
 
     /// The fields of the first line when quotes mean nothing, as in tab-separated files of many programs.
-    fn without_quotes(&self) -> Option<Fields> {
+    fn without_quotes(&mut self) -> Option<Fields> {
         let line = self.ahead.front().filter(|line| self.separator == b'\t' && !line.too_long)?;
-        let mut parser = Parser::new(self.separator, false);
-        let complete = parser.feed(&line.bytes) == Fed::Complete;
-        (complete && parser.fields.len() == self.width).then_some(parser.fields)
+        self.unquoted.begin();
+        let complete = self.unquoted.feed(&line.bytes) == Fed::Complete;
+        (complete && self.unquoted.fields.len() == self.width).then(|| std::mem::take(&mut self.unquoted.fields))
     }
 
     /// Whether a row of several lines is one only because of two stray quotes: every line between its first and its last is a
@@ -266,7 +271,6 @@ impl<R: Read> Rows<R> {
         Ok(true)
     }
 }
-
 
 /// What came of parsing a row.
 struct Attempt {

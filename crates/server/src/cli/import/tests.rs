@@ -91,7 +91,8 @@ mod tables {
 
     #[test]
     fn broken_rows_cost_themselves() {
-        let text = "id,name,in_stock\na,\"A\" and more,1\nb,\"B \"x\" y\",1\nc,C\nd,D,,1\ne,\"E\nE2\",perhaps\nf,F,yes,,\n";
+        let text =
+            "id,name,in_stock\na,\"A\" and more,1\nb,\"B \"x\" y\",1\nc,C\nd,D,,1\ne,\"E\nE2\",perhaps\nf,F,yes,,\n";
         let after_quote = "name: text follows the closing quote (within a field, a quote is written \"\")";
         assert_eq!(
             csv(text),
@@ -100,7 +101,10 @@ mod tables {
                 bad(3, after_quote),
                 bad(4, "the row has 2 fields, the header has 3"),
                 bad(5, "the row has 4 fields, the header has 3"),
-                bad(6, "in_stock: \"perhaps\" is neither true nor false, nor a number of pieces; the row ends on line 7"),
+                bad(
+                    6,
+                    "in_stock: \"perhaps\" is neither true nor false, nor a number of pieces; the row ends on line 7"
+                ),
                 ok(8, "f"),
             ]
         );
@@ -193,7 +197,8 @@ mod tables {
     fn products_come_back_as_they_went() {
         let mut rng = SmallRng::seed_from_u64(7);
         let piece = |rng: &mut SmallRng, least: usize| -> String {
-            let pieces = ["a", "Z", "\"", ",", "\n", "\r\n", "\r", "\\", "|", "\\|", " ", "ß", "茶", "🍵", "{", ";", "\t"];
+            let pieces =
+                ["a", "Z", "\"", ",", "\n", "\r\n", "\r", "\\", "|", "\\|", " ", "ß", "茶", "🍵", "{", ";", "\t"];
             (0..rng.random_range(least..8)).map(|_| pieces[rng.random_range(0..pieces.len())]).collect()
         };
         for number in 0..3_000 {
@@ -266,7 +271,10 @@ mod shops {
         assert_eq!(records.len(), 4);
         // Nine rows: four records, and these.
         assert_eq!(passed, Passed { skipped: 0, further: 4, unpublished: 1 });
-        assert_eq!(header_error(SHOPIFY, &CsvArgs::default()), "the header: the amounts of \"Variant Price\" have no currency");
+        assert_eq!(
+            header_error(SHOPIFY, &CsvArgs::default()),
+            "the header: the amounts of \"Variant Price\" have no currency"
+        );
     }
 
     #[test]
@@ -312,7 +320,9 @@ mod shops {
             more.join("\t")
         );
         let empty = "\t".repeat(200);
-        for (code, name) in [("1", "Plain"), ("2", "\"Best\" tea"), ("3", "\"Open"), ("4", "12\" pizza"), ("5", ""), ("6", "Last")] {
+        for (code, name) in
+            [("1", "Plain"), ("2", "\"Best\" tea"), ("3", "\"Open"), ("4", "12\" pizza"), ("5", ""), ("6", "Last")]
+        {
             text += &format!("{code}\thttp://x.test\t{name}\t\t1 l\tBrand\ten:teas,en:teas,en:drinks\t\t{empty}\n");
         }
         let (records, _) = read_with(text.as_bytes(), Format::Csv, &CsvArgs::default(), 1).unwrap();
@@ -463,7 +473,9 @@ mod random {
                         1 => ["x", "\"X\" y", "", "", ""].join(separator),
                         2 => ["x", "X", ""].join(separator),
                         3 => ["x", "X", "", "", "", "y"].join(separator),
-                        4 => [id.as_str(), &format!("\"1{end}2{end}{end}3\""), "\"a \"\"b\"\"\"", "", ""].join(separator),
+                        4 => {
+                            [id.as_str(), &format!("\"1{end}2{end}{end}3\""), "\"a \"\"b\"\"\"", "", ""].join(separator)
+                        }
                         5 => [id.as_str(), "12\" pipe", "", "", ""].join(separator),
                         _ => [id.as_str(), "Plain", "text", "", ""].join(separator),
                     };
@@ -501,7 +513,7 @@ mod random {
                     1 => "{\n \"id\": \"x\"".to_owned(),
                     2 => "{\n \"id\": [\"x\"}\n}".to_owned(),
                     3 => "{\"name\":\"5\" y\"}".to_owned(),
-                    4 => "17".to_owned(),
+                    4 => "{\"title\":17}".to_owned(),
                     kind => {
                         good.push(format!("good-{number}"));
                         let gap = if kind < 7 { "\n  " } else { "" };
@@ -523,10 +535,32 @@ mod random {
     fn no_bytes_make_a_panic() {
         let mut rng = SmallRng::seed_from_u64(13);
         let pieces: [&[u8]; 24] = [
-            b"\"", b",", b"\n", b"\r", b"\r\n", b";", b"\t", b"{", b"}", b"[", b"]", b":", b"\\", b"a", b"id", b"name", b" ",
-            b"\xff", b"\0", b"\"products\":[", b"\"id\":\"a\"", b"sep=;", b"\xef\xbb\xbf", "茶".as_bytes(),
+            b"\"",
+            b",",
+            b"\n",
+            b"\r",
+            b"\r\n",
+            b";",
+            b"\t",
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b":",
+            b"\\",
+            b"a",
+            b"id",
+            b"name",
+            b" ",
+            b"\xff",
+            b"\0",
+            b"\"products\":[",
+            b"\"id\":\"a\"",
+            b"sep=;",
+            b"\xef\xbb\xbf",
+            "茶".as_bytes(),
         ];
-        for round in 0..20_000 {
+        for round in 0..2_000 {
             let mut text = if round % 2 == 0 { b"id,name\n".to_vec() } else { Vec::new() };
             for _ in 0..rng.random_range(0..60) {
                 text.extend_from_slice(pieces[rng.random_range(0..pieces.len())]);
