@@ -11,6 +11,22 @@ pub struct Violation {
     pub rule: String,
 }
 
+impl Violation {
+    /// The same, with texts of at most so many bytes and an ellipsis.
+    pub fn cut(self, most: usize) -> Self {
+        Self { field: cut(self.field, most), rule: cut(self.rule, most) }
+    }
+}
+
+/// The beginning of a text, with an ellipsis when that is not all.
+pub fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+    text
+}
+
 /// The rules that a request breaks. So many as no client is told of are counted and not kept: a request may break millions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Violations {
@@ -18,8 +34,10 @@ pub struct Violations {
     more: usize,
 }
 
-/// Violations that are kept.
+/// Violations that are kept,
 const MOST_NAMED: usize = 64;
+/// and bytes of each text of one.
+const LONGEST_TEXT: usize = 512;
 /// Violations that a line of text names.
 const MOST_TOLD: usize = 8;
 
@@ -72,7 +90,7 @@ impl Violations {
 
     fn keep(&mut self, violation: Violation) {
         if self.named.len() < MOST_NAMED {
-            self.named.push(violation);
+            self.named.push(violation.cut(LONGEST_TEXT));
         } else {
             self.more += 1;
         }
@@ -107,5 +125,7 @@ mod tests {
         let mut two = Violations::one("c", "is bad");
         two.take(Err::<(), _>(all));
         assert_eq!(two.count(), 1_000_002);
+        let long = Violations::one("ä".repeat(1_000), "is bad");
+        assert_eq!(long.named()[0].field, format!("{}…", "ä".repeat(LONGEST_TEXT / 2)));
     }
 }
