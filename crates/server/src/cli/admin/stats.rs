@@ -310,6 +310,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_quiet_replica_explains_its_figures() {
+        let tiers =
+            [CacheTier::L1, CacheTier::Database].map(|tier| TierStats { tier: tier.into(), ..TierStats::default() });
+        let quiet = ReplicaStats { tiers: tiers.to_vec(), ..ReplicaStats::default() };
+        let mut busy = quiet.clone();
+        busy.tiers[0].requests = 1;
+        assert_eq!(legend(&[quiet.clone(), busy]), "");
+        let legend = legend(&[quiet]);
+        // What stands in the table, and what stands below it, but for what is plain.
+        let plain = ["entries", "bytes", "of at most", "errors"];
+        for label in FIGURES.iter().map(|(label, _)| *label).chain(["loads", "leases", "invalidations"]) {
+            assert!(plain.contains(&label) || legend.contains(label), "{label}");
+        }
+        assert!(legend.lines().all(|line| line.len() <= 100), "{legend}");
+    }
+
+    #[test]
     fn a_replica_is_told_in_columns() {
         let micros = |micros| Some(duration(Duration::from_micros(micros)));
         let latency = Latency { count: 9, mean: micros(900), p50: micros(810), p95: micros(1_200), p99: micros(3_450) };

@@ -85,8 +85,9 @@ pub(super) const LIMITS: &[Setting] = &[
         "LARDER_MAX_HEADER_BYTES",
         "16KiB",
         "SIZE",
-        "The largest list of headers of one request, with 32 bytes for each of them. A larger one is refused with RESOURCE_EXHAUSTED; \
-         one beyond 256KiB, or twice this, ends with HTTP 431, and one beyond four times that ends the connection.",
+        "The largest list of headers of one request, each counted with 32 bytes more. A larger one is refused with \
+         RESOURCE_EXHAUSTED; HTTP/2 takes no list beyond 256KiB, or twice this: such a request ends with HTTP 431, and a far larger \
+         one ends the connection.",
         |config, text| {
             let value = value::size_in(text, 1 << 10..=1 << 20)?;
             config.server.limits.header_bytes = u32::try_from(value).unwrap_or(u32::MAX);
