@@ -16,6 +16,7 @@ mod harness;
 
 mod admin;
 mod admin_cli;
+mod arriving;
 mod bad_input;
 mod caching;
 mod coherence;
