@@ -68,13 +68,13 @@
 //! | 13: own write stored over a newer one | [`Remedy::OwnWriteNotStored`] | `own_write_not_stored` |
 //! | 14: suspended between two checks | [`Remedy::ProofReadFirst`], [`Remedy::TimeBeforeQuery`], [`Remedy::OnlyLoadsHaveAge`] | `proof_read_first`, `time_before_query`, `only_loads_have_age` |
 //! | 15: the database loses commits | [`Remedy::FrameOfOurLife`], [`Remedy::FollowerNoticesLife`], [`Remedy::MessageOfOurLife`] | `frame_of_our_life`, `follower_notices_life`, `message_of_our_life`, *lives* |
-//! | 15, 15b: PostgreSQL put back, restored, crashed | [`Remedy::StartTimeInIncarnation`], [`Remedy::TablesInIncarnation`], [`Remedy::UnloggedLifeId`] | `start_time_in_incarnation`, `unlogged_life_id`, walks, *cold_copy*, *dump*, *crash* |
-//! | 15b: SQLite put back, under processes that run on or start | [`Remedy::FrameNamesNewestChange`], [`Remedy::PassLooksForNewest`] | `frame_names_newest_change`, `pass_looks_for_newest`, *put_back*, *processes* |
-//! | 15b: put back between two passes, and loads in between | [`Remedy::PassLooksForLoads`], [`Remedy::EveryLoadIsLookedFor`], [`Remedy::LoadNotBelowPass`], [`Remedy::LoadLandsInOurLog`] | `pass_looks_for_loads`, `every_load_is_looked_for`, `load_not_below_pass`, `load_lands_in_our_log`, *put_back*, *two_rows* |
+//! | 15, 15b: PostgreSQL put back, restored, crashed | [`Remedy::StartTimeInIncarnation`], [`Remedy::TablesInIncarnation`], [`Remedy::UnloggedLifeId`] | `start_time_in_incarnation`, `unlogged_life_id`, walks, *`cold_copy`*, *dump*, *crash* |
+//! | 15b: SQLite put back, under processes that run on or start | [`Remedy::FrameNamesNewestChange`], [`Remedy::PassLooksForNewest`] | `frame_names_newest_change`, `pass_looks_for_newest`, *`put_back`*, *processes* |
+//! | 15b: put back between two passes, and loads in between | [`Remedy::PassLooksForLoads`], [`Remedy::EveryLoadIsLookedFor`], [`Remedy::LoadNotBelowPass`], [`Remedy::LoadLandsInOurLog`] | `pass_looks_for_loads`, `every_load_is_looked_for`, `load_not_below_pass`, `load_lands_in_our_log`, *`put_back`*, *`two_rows`* |
 //! | 15b: put back, and forth again, after a change was learned | [`Remedy::LogIsLearnedToTheEnd`] | `log_is_learned_to_the_end`, *learned* |
 //! | 15b: tokens of a lost life | [`Remedy::TokenBySalt`], [`Remedy::TokenOfOtherLifeBySalt`], [`Remedy::PrunedTokenIsRefused`] | `token_by_salt`, `token_of_other_life_by_salt`, `pruned_token_is_refused`, *kept*, *pruned* |
 //! | 15b: watch positions of a lost life | [`Remedy::PositionOfOurLife`], [`Remedy::PositionBySalt`] | `position_of_our_life`, `position_by_salt` |
-//! | 15c: triggers off, and on again | [`Remedy::TriggersWhole`], [`Remedy::TriggersInIncarnation`] | `triggers_whole`, `triggers_in_incarnation`, `schema_in_incarnation`, `restored_triggers_in_incarnation`, *altered*, *schema* |
+//! | 15c: triggers off, and on again | [`Remedy::TriggersWhole`], [`Remedy::TriggersInIncarnation`] | `triggers_whole`, `triggers_in_incarnation`, `schema_in_incarnation`, *altered*, *schema* |
 //! | 15d: a load from a file that is not under the path, or from a standby | [`Remedy::LoadOfFileUnderPath`], [`Remedy::NothingOfStandby`] | `load_of_file_under_path`, `nothing_of_standby`, *replaced*, *standby* |
 //! | 17, 20: late lease holders, refreshes | they are loads like any other: a frame may come at any time | *updates* |
 //! | 18: a partition | a pass may fail at any step, and then publishes nothing | every check |

@@ -69,7 +69,6 @@ macro_rules! needed {
 
 needed! {
     start_time_in_incarnation: StartTimeInIncarnation, cold_copy, BoundedStaleness;
-    restored_triggers_in_incarnation: TriggersInIncarnation, dump, BoundedStaleness;
     unlogged_life_id: UnloggedLifeId, crash, BoundedStaleness;
     triggers_whole: TriggersWhole, altered, BoundedStaleness;
     triggers_in_incarnation: TriggersInIncarnation, altered, BoundedStaleness;
