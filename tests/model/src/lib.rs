@@ -80,6 +80,13 @@
 //! | 18: a partition | a pass may fail at any step, and then publishes nothing | every check |
 //! | 19: a bulk change | one rule for everything | *rules* |
 //!
+//! # How much is searched
+//!
+//! The scenarios of `tests/holds.rs` have 0.2 to 6.3 million states each, those of `tests/lives.rs` 5,000 to 370,000. The walks
+//! take 500 times 400 steps over each kind of database, with 60 commits and 40 forks in two replicas at most; after each step every
+//! copy, token and position that a reader could be given is judged, some million of each. A walk that breaks an invariant is told
+//! with its seed, and as few of its steps as break it.
+//!
 //! # What is not here
 //!
 //! Clocks (16), leases as such (17), deadlines, stale serving, the matching of rules by tag, lists by more than one term,
