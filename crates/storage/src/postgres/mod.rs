@@ -10,6 +10,7 @@ mod reach;
 mod read;
 mod row;
 mod triggers;
+mod url;
 mod write;
 
 use std::time::Duration;
