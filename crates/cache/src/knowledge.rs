@@ -196,7 +196,7 @@ mod tests {
 
     fn entry(id: u64, key: &str, terms: &[&str]) -> Change {
         let terms = terms.iter().map(|&term| term.to_owned()).collect();
-        Change { id, subject: Subject::Entry { key: key.to_owned(), version: 1, terms } }
+        Change { id, salt: 0, subject: Subject::Entry { key: key.to_owned(), version: 1, terms } }
     }
 
     #[test]
