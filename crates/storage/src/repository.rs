@@ -3,8 +3,8 @@
 use std::{future::Future, time::Duration};
 
 use crate::{
-    Change, Filter, Incarnation, ListPage, ListQuery, Pass, Product, ProductData, ProductMask, ReadPoint, Recall, Replay,
-    SearchPage, SearchQuery, Snapshot, StorageError, Term,
+    Change, Filter, Incarnation, ListPage, ListQuery, Pass, Product, ProductData, ProductMask, ReadPoint, Recall,
+    Replay, SearchPage, SearchQuery, Snapshot, StorageError, Term,
 };
 
 /// Something read, and under what.

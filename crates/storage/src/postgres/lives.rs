@@ -54,7 +54,10 @@ impl PostgresRepository {
         });
         done.await.unwrap_or_else(|error| Err(StorageError::Unavailable(error.into()))).map(|removed| {
             if let Some(rows) = removed {
-                tracing::warn!(rows, "the change log was another server's: it is removed, beginning another incarnation");
+                tracing::warn!(
+                    rows,
+                    "the change log was another server's: it is removed, beginning another incarnation"
+                );
             }
         })
     }

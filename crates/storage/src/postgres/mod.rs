@@ -3,8 +3,8 @@
 mod connect;
 mod import;
 mod invalidate;
-mod lives;
 mod listen;
+mod lives;
 mod log;
 mod point;
 mod reach;
@@ -19,8 +19,8 @@ use tokio::sync::Mutex;
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, Product, ProductData, ProductRepository, Recall, Replay, SearchPage, SearchQuery, Snapshot, StorageConfig,
-    StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
+    ListQuery, Loaded, Pass, Product, ProductData, ProductRepository, Recall, Replay, SearchPage, SearchQuery,
+    Snapshot, StorageConfig, StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
 };
 
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);

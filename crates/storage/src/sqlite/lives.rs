@@ -48,8 +48,7 @@ async fn recall(
     changes: &[Witness],
 ) -> Result<(Option<String>, Vec<Recalled>), StorageError> {
     let asked: Vec<(i64, i64)> = changes.iter().map(|&(id, salt)| (signed(id), salt.cast_signed())).collect();
-    let rows =
-        sqlx::query(RECALL).bind(super::write::json(&asked)).fetch_all(executor).await.map_err(driver::sort)?;
+    let rows = sqlx::query(RECALL).bind(super::write::json(&asked)).fetch_all(executor).await.map_err(driver::sort)?;
     let life = rows.first().map(|row| row.try_get(2)).transpose().map_err(driver::sort)?;
     let recalled = rows.iter().map(|row| {
         Ok(match (row.try_get(0)?, row.try_get(1)?) {

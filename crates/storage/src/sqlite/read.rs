@@ -23,8 +23,7 @@ const FIRST: usize = 3;
 
 impl SqliteRepository {
     pub(super) async fn get_products(&self, ids: &[String]) -> Result<Loaded<Vec<Product>>, StorageError> {
-        let mut sql =
-            Sql::new(format!("SELECT {POINT_COLUMNS}, {COLUMNS} FROM {POINT} LEFT JOIN (json_each("));
+        let mut sql = Sql::new(format!("SELECT {POINT_COLUMNS}, {COLUMNS} FROM {POINT} LEFT JOIN (json_each("));
         sql.push_bind(super::write::json(&ids)).push(") j CROSS JOIN products p ON p.id = j.value) ON true");
         let (point, rows) = self.load(sql).await?;
         let value = present(&rows).map(|row| row::product(row, FIRST)).collect::<Result<_, _>>()?;
@@ -316,13 +315,11 @@ fn position(field: OrderField, row: &SqliteRow) -> Result<ListPosition, sqlx::Er
         OrderField::Id => SortValue::Id,
         OrderField::CreateTime | OrderField::UpdateTime => SortValue::Micros(row.try_get(FIRST + 1)?),
         OrderField::Name => SortValue::Name(row.try_get(FIRST + 1)?),
-        OrderField::Price => {
-            SortValue::Price {
+        OrderField::Price => SortValue::Price {
             currency: row.try_get(FIRST + 1)?,
             units: row.try_get(FIRST + 2)?,
             nanos: row.try_get(FIRST + 3)?,
-        }
-        }
+        },
     };
     Ok(ListPosition { value, id: row.try_get(FIRST)? })
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use larder_storage::{
-    Change, Incarnation, Invalidating, Invalidation, Pass, PassChanges, ProductRepository, Recalled, Replay, Repository,
-    Snapshot, Subject, Term, WriteOptions,
+    Change, Incarnation, Invalidating, Invalidation, Pass, PassChanges, ProductRepository, Recalled, Replay,
+    Repository, Snapshot, Subject, Term, WriteOptions,
 };
 
 use crate::{

@@ -6,8 +6,8 @@ use std::{
 };
 
 use larder_storage::{
-    Commit, Incarnation, PassChanges, Product, ProductRepository, ReadPoint, Recalled, Replay, Repository, StorageConfig,
-    WriteOptions,
+    Commit, Incarnation, PassChanges, Product, ProductRepository, ReadPoint, Recalled, Replay, Repository,
+    StorageConfig, WriteOptions,
 };
 use larder_test_servers::{Postgres, PostgresOptions};
 
@@ -98,7 +98,8 @@ async fn a_cold_copy_of_postgres_put_back_is_another_incarnation() {
     server.restore(copy).await;
     // Ids of the lost life are used again before anybody looks.
     until("the ids to be used again", || async {
-        write(&bench.repository, "c").await.id > lost[1].id && point(&bench.repository).await.snapshot.xmax > position.xmax
+        write(&bench.repository, "c").await.id > lost[1].id
+            && point(&bench.repository).await.snapshot.xmax > position.xmax
     })
     .await;
     follower.window(100).await;
