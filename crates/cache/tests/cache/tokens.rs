@@ -80,8 +80,8 @@ async fn a_token_of_the_next_incarnation_is_reached_by_a_pass() {
 async fn a_token_outlives_a_restart_of_the_database() {
     let bench = unhurried().await;
     let (older, token) = (bench.db.put("item:a", &[]), bench.db.put("item:a", &[]));
-    bench.pass().await;
     bench.db.restart();
+    bench.pass().await;
     for token in [token, older] {
         bench.cache.reach(Freshness::AtLeast(token)).await.unwrap();
         assert_eq!(bench.seq("item:a").await, Some(2));
@@ -98,6 +98,7 @@ async fn a_token_outlives_a_restart_of_the_database() {
     assert_eq!(bench.stats().passes, passes + 1, "and again in another life");
     bench.db.restart();
     bench.db.prune();
+    bench.pass().await;
     assert_eq!(bench.cache.reach(Freshness::AtLeast(token)).await, Err(ReadError::ForgottenCommit));
     bench.db.fail_passes.store(true, Ordering::SeqCst);
     assert_eq!(bench.cache.reach(Freshness::AtLeast(token)).await, Err(ReadError::NoPass));
@@ -112,7 +113,6 @@ async fn ids_used_again_by_another_life_make_no_token_of_a_lost_one_hold() {
     for _ in 0..5 {
         bench.db.put("item:a", &[]);
     }
-    assert_eq!(bench.cache.reach(Freshness::AtLeast(lost)).await, Err(ReadError::OtherIncarnation));
     bench.pass().await;
     assert_eq!(bench.cache.reach(Freshness::AtLeast(lost)).await, Err(ReadError::OtherIncarnation));
 }
