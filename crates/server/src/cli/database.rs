@@ -20,6 +20,7 @@ pub(crate) struct Database {
 #[derive(Debug, Subcommand)]
 enum DatabaseCommand {
     Repair(Repair),
+    NewIncarnation(NewIncarnation),
 }
 
 impl Database {
@@ -27,6 +28,7 @@ impl Database {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         match self.command {
             DatabaseCommand::Repair(command) => command.run().await,
+            DatabaseCommand::NewIncarnation(command) => command.run().await,
         }
     }
 }
@@ -55,6 +57,28 @@ impl Repair {
             out.line("the triggers are all there")?;
         }
         out.line("every replica drops its copies")?;
+        out.flush()
+    }
+}
+
+/// Has every replica take the database for another one: all copies are dropped, on every tier.
+///
+/// Needed after the database was put back in a way that nothing in it tells: a virtual machine that was rolled back together with
+/// its memory. Every other restore is noticed without it. Tokens of writes that the database still has stay good.
+#[derive(Debug, Args)]
+struct NewIncarnation {
+    #[command(flatten)]
+    settings: SettingArgs<Opens>,
+}
+
+impl NewIncarnation {
+    async fn run(self) -> Result<(), CliError> {
+        let repository = open(&self.settings).await?;
+        let begun = repository.begin_life().await;
+        repository.close().await;
+        begun.map_err(|error| failure("cannot begin another incarnation", &error))?;
+        let mut out = Output::new();
+        out.line("the database has another incarnation: every replica drops its copies")?;
         out.flush()
     }
 }

@@ -11,7 +11,7 @@ use super::{
     row::Xid,
     triggers::{LOG, Triggers},
 };
-use crate::{Change, Incarnation, Pass, PassChanges, Snapshot, StorageError, Subject, Term, change, driver};
+use crate::{Change, Incarnation, Pass, PassChanges, Replay, Snapshot, StorageError, Subject, Term, change, driver};
 
 /// How many rows one transaction of the pruner removes.
 const BATCH: i64 = 10_000;
@@ -25,6 +25,14 @@ impl PostgresRepository {
         let mut settled = false;
         loop {
             let seen = self.look_once(since.map(|(snapshot, _)| snapshot), limit).await?;
+            if seen.of_another_server() {
+                if settled {
+                    return Err(StorageError::Unavailable("the change log is another server's".into()));
+                }
+                settled = true;
+                self.disown_log().await?;
+                continue;
+            }
             match seen.life {
                 Life::Standby => return Err(StorageError::Unavailable("the server is a standby".into())),
                 Life::Known(incarnation) => {
@@ -64,27 +72,28 @@ impl PostgresRepository {
         since: &Snapshot,
         of: Incarnation,
         limit: u32,
-    ) -> Result<Option<Pass>, StorageError> {
+    ) -> Result<Replay, StorageError> {
         let seen = self.look_once(Some(since), limit).await?;
-        let pruned_below = seen.pruned_below();
-        let Seen { snapshot, life, triggers, changes, .. } = seen;
-        if life == Life::Standby {
+        if seen.life == Life::Standby {
             return Err(StorageError::Unavailable("the server is a standby".into()));
         }
-        if life != Life::Known(of) || pruned_below > since.xmin || snapshot.xmax < since.xmax {
-            return Ok(None);
+        if seen.life != Life::Known(of) || seen.snapshot.xmax < since.xmax || seen.of_another_server() {
+            return Ok(Replay::OtherLife);
         }
-        let changes = if triggers.wrong.is_some() || triggers.altered_since(since) {
-            PassChanges::Window { from: snapshot.xmax, changes: Vec::new() }
+        if seen.pruned_below() > since.xmin {
+            return Ok(Replay::Pruned);
+        }
+        let changes = if seen.triggers.wrong.is_some() || seen.triggers.altered_since(since) {
+            PassChanges::Window { from: seen.snapshot.xmax, changes: Vec::new() }
         } else {
-            PassChanges::after(&snapshot, changes, limit)
+            PassChanges::after(&seen.snapshot, seen.changes, limit)
         };
-        Ok(Some(Pass { snapshot, incarnation: of, changes }))
+        Ok(Replay::Told(Pass { snapshot: seen.snapshot, incarnation: of, changes }))
     }
 
     /// One statement outside any transaction: its snapshot, and the changes that it sees and the last one did not; without a
     /// last one, the newest. One more than `limit` tells that there are more.
-    async fn look_once(&self, since: Option<&Snapshot>, limit: u32) -> Result<Seen, StorageError> {
+    pub(super) async fn look_once(&self, since: Option<&Snapshot>, limit: u32) -> Result<Seen, StorageError> {
         let which = match since {
             Some(_) => "xid >= $2 OR xid = ANY($3)",
             None => {
@@ -95,7 +104,7 @@ impl PostgresRepository {
         let sql = format!(
             "SELECT point.snapshot, point.life, (SELECT id::text FROM public.incarnation), \
              (SELECT below FROM public.changes_pruned), log.altered, log.wrong, \
-             c.xid, c.kind, c.key, c.version, c.categories, c.tags \
+             c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt \
              FROM {POINT} CROSS JOIN {LOG} LEFT JOIN LATERAL (SELECT * FROM public.changes WHERE {which} LIMIT $1) c ON true"
         );
         let mut attempts = self.pool.options().get_max_connections() + 1;
@@ -141,16 +150,6 @@ impl PostgresRepository {
             .map_err(driver::sort)
     }
 
-    /// Begins another incarnation for every replica at once; the first to notice wins.
-    async fn rename_life(&self, old: &str) -> Result<(), StorageError> {
-        sqlx::query("UPDATE public.incarnation SET id = pg_catalog.gen_random_uuid() WHERE id = $1::text::uuid")
-            .bind(old)
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(driver::sort)
-    }
-
     pub(super) async fn prune_log(&self, retention: Duration) -> Result<u64, StorageError> {
         let seen = self.look_once(None, 0).await?;
         let Life::Known(incarnation) = seen.life else {
@@ -178,6 +177,7 @@ impl PostgresRepository {
         }
     }
 
+    /// Removes what is below a transaction, but never the newest one's rows: whoever has its token can be told that it is there.
     async fn prune_below(&self, below: u64) -> Result<u64, StorageError> {
         let mut gone = 0;
         loop {
@@ -189,7 +189,8 @@ impl PostgresRepository {
                 .map_err(driver::sort)?;
             let done = sqlx::query(
                 "DELETE FROM public.changes WHERE ctid = ANY(ARRAY(\
-                 SELECT ctid FROM public.changes WHERE xid < $1 LIMIT $2))",
+                 SELECT ctid FROM public.changes WHERE xid < $1 \
+                 AND xid < (SELECT xid FROM public.changes ORDER BY xid DESC LIMIT 1) LIMIT $2))",
             )
             .bind(Xid(below))
             .bind(BATCH)
@@ -205,9 +206,10 @@ impl PostgresRepository {
     }
 }
 
-struct Seen {
-    snapshot: Snapshot,
-    life: Life,
+/// What one statement saw.
+pub(super) struct Seen {
+    pub(super) snapshot: Snapshot,
+    pub(super) life: Life,
     life_id: String,
     /// `None` when somebody has removed the mark.
     pruned_below: Option<u64>,
@@ -219,6 +221,13 @@ impl Seen {
     /// Without the mark nobody knows what was pruned.
     fn pruned_below(&self) -> u64 {
         self.pruned_below.unwrap_or(self.snapshot.xmax)
+    }
+
+    /// Whether the log was written by another server, as that of a dump that was restored here: what is visible has an id below
+    /// the snapshot's end, and so does what was pruned.
+    fn of_another_server(&self) -> bool {
+        let end = self.snapshot.xmax;
+        self.pruned_below() > end || self.changes.iter().any(|change| change.id >= end)
     }
 
     /// The pass; `None` when what was read is not all that came after `since`, and the newest changes are to be read instead.
@@ -245,12 +254,14 @@ impl Seen {
     }
 }
 
-/// Reads the changes whose columns `xid, kind, key, version, categories, tags` begin at `first`, and puts them in order.
+/// Reads the changes whose columns `xid, kind, key, version, categories, tags, salt` begin at `first`, and puts them in order.
 pub(super) fn changes(rows: &[PgRow], first: usize) -> Result<Vec<Change>, StorageError> {
     let mut changes = Vec::new();
     for row in rows {
         if let Some(Xid(id)) = row.try_get(first).map_err(driver::sort)? {
-            changes.push(Change { id, subject: change::subject(id, subject(row, first)) });
+            let salt: i64 = row.try_get(first + 6).map_err(driver::sort)?;
+            let subject = change::subject(id, subject(row, first));
+            changes.push(Change { id, salt: salt.cast_unsigned(), subject });
         }
     }
     Ok(change::in_order(changes))

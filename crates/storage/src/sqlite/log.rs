@@ -8,10 +8,12 @@ use tokio::time::Instant;
 use super::{
     SqliteRepository,
     database::Database,
+    lives::{self, Found},
     row::{self, CHANGE_COLUMNS, number, signed},
+    seen::SeenChanges,
     triggers,
 };
-use crate::{Change, Incarnation, Pass, PassChanges, Snapshot, StorageError, driver};
+use crate::{Change, Incarnation, Pass, PassChanges, Replay, Snapshot, StorageError, driver};
 
 /// How many rows one transaction of the pruner removes.
 const BATCH: i64 = 10_000;
@@ -35,8 +37,6 @@ struct LastPass {
     data_version: i64,
     snapshot: Snapshot,
     incarnation: Incarnation,
-    /// Of the newest change.
-    salt: i64,
     schema_version: i64,
     /// Why the log did not tell of every change.
     problem: Option<String>,
@@ -51,6 +51,16 @@ impl LastPass {
         };
         Pass { snapshot: self.snapshot.clone(), incarnation: self.incarnation, changes }
     }
+}
+
+/// What a look found instead of news.
+enum Trouble {
+    /// The change log is not the one of the last pass: the file's content was replaced by another state of it.
+    OtherLife { life: String },
+    /// Somebody has emptied the change log.
+    Empty,
+    /// The schema was altered, or a row that the log needs is missing.
+    Unsettled,
 }
 
 impl Follower {
@@ -78,9 +88,12 @@ impl Follower {
     async fn look(
         &mut self,
         database: &Database,
+        seen: &SeenChanges,
         since: Option<(&Snapshot, Incarnation)>,
         limit: u32,
-    ) -> Result<Result<Pass, Found>, StorageError> {
+    ) -> Result<Result<Pass, Trouble>, StorageError> {
+        let _looking = seen.look().await;
+        let to_find = seen.to_find(since);
         let connection =
             self.connection.as_mut().ok_or_else(|| StorageError::Unavailable("the repository is closed".into()))?;
         let mut tx = connection.begin().await.map_err(driver::sort)?;
@@ -90,77 +103,88 @@ impl Follower {
             && last.data_version == data_version
             && last.incarnation == of
             && last.snapshot == *snapshot
+            && to_find.is_empty()
         {
             tx.commit().await.map_err(driver::sort)?;
             return Ok(Ok(last.again()));
         }
 
-        let last_seen = since.map_or(0, |(snapshot, _)| snapshot.xmax.saturating_sub(1));
-        let (newest, salt, life, below, last_salt): (i64, i64, Option<String>, Option<i64>, Option<i64>) = sqlx::query_as(
-            "SELECT coalesce((SELECT max(id) FROM changes), 0), \
-             coalesce((SELECT salt FROM changes ORDER BY id DESC LIMIT 1), 0), \
-             (SELECT id FROM incarnation), (SELECT below FROM changes_pruned), (SELECT salt FROM changes WHERE id = ?1)",
-        )
-        .bind(signed(last_seen))
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(driver::sort)?;
+        let end = end_of_log(&mut tx, since.map(|(snapshot, _)| snapshot)).await?;
+        let (newest, salt) = match end.salt {
+            Some(_) => lives::newest(end.newest, end.salt),
+            None => return Ok(Err(Trouble::Empty)),
+        };
         let schema_version = triggers::schema_version(&mut tx).await?;
-        let settled: Option<i64> = sqlx::query_scalar("SELECT version FROM log_schema")
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(driver::sort)?;
-        let (Some(life), Some(below), true) = (life, below, settled == Some(schema_version)) else {
-            return Ok(Err(Found::Unsettled));
+        let (Some(life), Some(below), true) = (end.life, end.below, end.settled == Some(schema_version)) else {
+            return Ok(Err(Trouble::Unsettled));
         };
         let problem = match &self.last {
             Some(last) if last.schema_version == schema_version => last.problem.clone(),
             _ => triggers::problem(&mut tx).await?,
         };
         let incarnation = database.incarnation(&life);
-        let xmax = number(newest) + 1;
-        let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new() };
+        let (xmax, below) = (newest + 1, number(below));
+        let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new(), salt: Some(salt) };
 
         // Where the last pass ended, if the log still tells everything from there on.
         let mut resumed = None;
         if let Some((last, of)) = since
             && of == incarnation
         {
-            let pruned = number(below) > last.xmin;
-            let salt_before = self.last.as_ref().filter(|known| known.snapshot == *last).map(|known| known.salt);
-            let continues = match last_salt {
+            let pruned = below > last.xmin;
+            let continues = match end.last_salt {
                 None => pruned && xmax >= last.xmax,
-                Some(found) => salt_before.is_none_or(|salt| salt == found),
+                Some(found) => last.salt.is_none_or(|salt| salt == found.cast_unsigned()),
             };
-            if !continues {
-                return Ok(Err(Found::Discontinuity { life }));
+            let found = lives::find(&mut tx, &to_find).await?;
+            if !continues || found == Found::NotAll {
+                return Ok(Err(Trouble::OtherLife { life }));
             }
-            if !pruned {
+            if !pruned && found == Found::All {
                 resumed = Some(last.xmax);
             }
         }
-        let found = tail(&mut tx, resumed.unwrap_or(number(below)), limit).await?;
+        let found = tail(&mut tx, resumed.unwrap_or(below), limit).await?;
         let changes = if let Some(problem) = &problem {
             PassChanges::Incomplete(problem.clone())
         } else if resumed.is_some() && found.len() <= limit as usize {
             PassChanges::Complete(found)
         } else {
-            PassChanges::window(number(below), found, limit)
+            PassChanges::window(below, found, limit)
         };
         tx.commit().await.map_err(driver::sort)?;
+        seen.looked(incarnation, (newest, salt));
         self.last_change = Instant::now();
-        self.last =
-            Some(LastPass { data_version, snapshot: snapshot.clone(), incarnation, salt, schema_version, problem });
+        self.last = Some(LastPass { data_version, snapshot: snapshot.clone(), incarnation, schema_version, problem });
         Ok(Ok(Pass { snapshot, incarnation, changes }))
     }
 }
 
-/// What has to be put right before a look can be made.
-enum Found {
-    /// The change log is not the one of the last pass: the file's content was replaced by another state of it.
-    Discontinuity { life: String },
-    /// The schema was altered, or a row that the log needs is missing.
-    Unsettled,
+/// What the log says of itself.
+struct EndOfLog {
+    newest: i64,
+    salt: Option<i64>,
+    /// `None` where somebody has removed the row, as with what follows.
+    life: Option<String>,
+    below: Option<i64>,
+    /// As of which version of the schema the log tells of everything.
+    settled: Option<i64>,
+    /// Of the newest change that the last pass saw, if that is still there.
+    last_salt: Option<i64>,
+}
+
+async fn end_of_log(tx: &mut SqliteConnection, since: Option<&Snapshot>) -> Result<EndOfLog, StorageError> {
+    let last_seen = since.map_or(0, |snapshot| snapshot.xmax.saturating_sub(1));
+    let (newest, salt, life, below, settled, last_salt) = sqlx::query_as(
+        "SELECT coalesce((SELECT max(id) FROM changes), 0), (SELECT salt FROM changes ORDER BY id DESC LIMIT 1), \
+         (SELECT id FROM incarnation), (SELECT below FROM changes_pruned), (SELECT version FROM log_schema), \
+         (SELECT salt FROM changes WHERE id = ?1)",
+    )
+    .bind(signed(last_seen))
+    .fetch_one(tx)
+    .await
+    .map_err(driver::sort)?;
+    Ok(EndOfLog { newest, salt, life, below, settled, last_salt })
 }
 
 /// The newest changes whose numbers are at least `from`; one more than `limit` tells that there are more.
@@ -181,10 +205,10 @@ async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StorageE
 
 impl SqliteRepository {
     pub(super) async fn look(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, StorageError> {
-        let (mut renamed, mut settled) = (false, false);
+        let mut settled = 0;
         loop {
             let database = self.current().await?;
-            let looked = database.follower.lock().await.look(&database, since, limit).await?;
+            let looked = database.follower.lock().await.look(&database, &self.seen, since, limit).await?;
             match looked {
                 // What was read of a file that is no longer under the path proves nothing.
                 Ok(_) if !self.is_in_place(&database)? => {}
@@ -192,27 +216,23 @@ impl SqliteRepository {
                     self.horizons.remember(pass.incarnation, Instant::now(), pass.snapshot.xmin);
                     return Ok(pass);
                 }
-                Err(Found::Unsettled) if settled => {
-                    return Err(StorageError::Unavailable("the schema is being altered".into()));
+                // The log may be empty, altered and of another life.
+                Err(_) if settled == 3 => {
+                    return Err(StorageError::Unavailable(
+                        "the database goes back in time, or is being altered".into(),
+                    ));
                 }
-                Err(Found::Unsettled) => {
-                    settled = true;
-                    self.settle_log().await?;
-                }
-                Err(Found::Discontinuity { .. }) if renamed => {
-                    return Err(StorageError::Unavailable("the database goes back in time".into()));
-                }
-                Err(Found::Discontinuity { life }) => {
+                Err(Trouble::Unsettled) => self.settle_log().await?,
+                Err(Trouble::OtherLife { life }) => {
                     tracing::warn!("the change log is not the one that it was, beginning another incarnation");
-                    renamed = true;
-                    // For every process that has the file open; the first to notice wins.
-                    sqlx::query("UPDATE incarnation SET id = hex(randomblob(16)) WHERE id = ?1")
-                        .bind(life)
-                        .execute(&database.writer)
-                        .await
-                        .map_err(driver::sort)?;
+                    self.rename_life(&database, &life).await?;
+                }
+                Err(Trouble::Empty) => {
+                    tracing::warn!("the change log was emptied by hand, every copy may be out of date");
+                    self.refill_log(&database).await?;
                 }
             }
+            settled += 1;
         }
     }
 
@@ -222,28 +242,32 @@ impl SqliteRepository {
         since: &Snapshot,
         of: Incarnation,
         limit: u32,
-    ) -> Result<Option<Pass>, StorageError> {
+    ) -> Result<Replay, StorageError> {
         let database = self.current().await?;
         let mut tx = database.readers.begin().await.map_err(driver::sort)?;
-        let (newest, life, below): (i64, String, i64) = sqlx::query_as(
-            "SELECT coalesce((SELECT max(id) FROM changes), 0), (SELECT id FROM incarnation), \
-             (SELECT below FROM changes_pruned)",
-        )
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(driver::sort)?;
-        let xmax = number(newest) + 1;
+        let end = end_of_log(&mut tx, Some(since)).await?;
+        let (newest, salt) = lives::newest(end.newest, end.salt);
+        let (xmax, below) = (newest + 1, end.below.map_or(u64::MAX, number));
+        let same = end.life.is_some_and(|life| database.incarnation(&life) == of) && since.xmax <= xmax;
         let whole = triggers::problem(&mut tx).await?.is_none();
-        let told = database.incarnation(&life) == of && number(below) <= since.xmin && since.xmax <= xmax;
-        let found = if told { tail(&mut tx, since.xmax, limit).await? } else { Vec::new() };
-        tx.commit().await.map_err(driver::sort)?;
-        let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new() };
-        let changes = if whole {
-            PassChanges::after(&snapshot, found, limit)
-        } else {
-            PassChanges::Window { from: xmax, changes: Vec::new() }
+        let replay = match end.last_salt {
+            _ if !same => Replay::OtherLife,
+            Some(found) if since.salt.is_some_and(|salt| salt != found.cast_unsigned()) => Replay::OtherLife,
+            _ if below > since.xmin => Replay::Pruned,
+            None if since.xmax > 1 => Replay::OtherLife,
+            _ => {
+                let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new(), salt: end.salt.map(|_| salt) };
+                let found = tail(&mut tx, since.xmax, limit).await?;
+                let changes = if whole {
+                    PassChanges::after(&snapshot, found, limit)
+                } else {
+                    PassChanges::Window { from: xmax, changes: Vec::new() }
+                };
+                Replay::Told(Pass { snapshot, incarnation: of, changes })
+            }
         };
-        Ok(told.then_some(Pass { snapshot, incarnation: of, changes }))
+        tx.commit().await.map_err(driver::sort)?;
+        Ok(replay)
     }
 
     pub(super) async fn wait_for_change(&self, at_most: Duration) {

@@ -38,13 +38,14 @@ fn read(row: &SqliteRow, first: usize) -> Result<Product, sqlx::Error> {
 }
 
 /// The columns of a change, in the order that [`changes`] reads them.
-pub(super) const CHANGE_COLUMNS: &str = "id, kind, key, categories, tags, id << 24 | (salt & 16777215)";
+pub(super) const CHANGE_COLUMNS: &str = "id, kind, key, categories, tags, id << 24 | (salt & 16777215), salt";
 
 /// Reads changes and puts them in order.
 pub(super) fn changes(rows: &[SqliteRow]) -> Result<Vec<Change>, StorageError> {
     let read = |row: &SqliteRow| {
         let id = number(row.try_get(0)?);
-        Ok(Change { id, subject: change::subject(id, subject(row)) })
+        let salt: i64 = row.try_get(6)?;
+        Ok(Change { id, salt: salt.cast_unsigned(), subject: change::subject(id, subject(row)) })
     };
     rows.iter().map(read).collect::<Result<_, _>>().map(change::in_order).map_err(driver::sort)
 }

@@ -8,7 +8,9 @@ use super::{
     SqliteRepository,
     database::Database,
     file::FileId,
-    row::{self, CHANGE_COLUMNS, COLUMNS, number},
+    lives,
+    row::{self, CHANGE_COLUMNS, COLUMNS, signed},
+    seen::Witness,
 };
 use crate::{
     Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
@@ -22,7 +24,7 @@ pub(super) struct Writing {
     database: Arc<Database>,
     path: PathBuf,
     /// The newest change before it.
-    before: i64,
+    before: Witness,
 }
 
 impl SqliteRepository {
@@ -105,10 +107,11 @@ impl SqliteRepository {
             if !self.is_in_place(&database)? {
                 continue;
             }
-            let before = sqlx::query_scalar("SELECT coalesce((SELECT max(id) FROM changes), 0)")
-                .fetch_one(&mut *tx)
+            let newest: Option<(i64, i64)> = sqlx::query_as("SELECT id, salt FROM changes ORDER BY id DESC LIMIT 1")
+                .fetch_optional(&mut *tx)
                 .await
                 .map_err(driver::sort)?;
+            let before = newest.map_or((0, 0), |(id, salt)| lives::newest(id, Some(salt)));
             return Ok(Writing { tx, database, path: self.place.path.clone(), before });
         }
     }
@@ -123,7 +126,7 @@ impl Writing {
         }
         let sql = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE id > ?1 ORDER BY id");
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(self.before)
+            .bind(signed(self.before.0))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(driver::sort)?;
@@ -135,10 +138,9 @@ impl Writing {
         if !FileId::of(&self.path).is_ok_and(|id| id == self.database.file) {
             return Err(StorageError::UnknownOutcome("the database file was replaced during the commit".into()));
         }
-        let commit = Commit {
-            incarnation: self.database.incarnation(&life),
-            id: changes.iter().map(|change| change.id).max().unwrap_or(number(self.before)),
-        };
+        let newest = changes.iter().map(|change| (change.id, change.salt)).max_by_key(|&(id, _)| id);
+        let (id, salt) = newest.unwrap_or(self.before);
+        let commit = Commit { incarnation: self.database.incarnation(&life), id, salt };
         Ok(Committed { value, changes, commit: Some(commit), horizon: commit.id + 1 })
     }
 }

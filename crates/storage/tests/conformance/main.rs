@@ -8,6 +8,7 @@ mod horizons;
 mod imports;
 mod invalidations;
 mod lists;
+mod lives;
 mod log;
 mod model;
 mod postgres_only;
@@ -97,6 +98,8 @@ for_both_databases! {
     log::pruned_changes_are_not_missed_silently,
     log::a_clean_restart_keeps_the_incarnation,
     triggers::a_mark_that_was_removed_is_put_back,
+    lives::another_life_is_named_by_hand,
+    lives::a_commit_is_recalled_by_id_and_salt,
     shells::statements_typed_by_hand_are_logged,
     shells::a_row_typed_by_hand_gets_defaults,
     shells::an_id_cannot_be_changed,
