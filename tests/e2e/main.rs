@@ -22,6 +22,7 @@ mod caching;
 mod coherence;
 mod durability;
 mod events;
+mod files;
 mod freshness;
 mod health;
 mod imports;

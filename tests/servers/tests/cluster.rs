@@ -90,8 +90,11 @@ fn stand_in() -> PathBuf {
     DIRECTORY
         .get_or_init(|| {
             let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stand-in");
-            fs::write(&path, STAND_IN).expect("the stand-in to be written");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
+            // Another run of these tests may be about to start it.
+            let new = path.with_extension(std::process::id().to_string());
+            fs::write(&new, STAND_IN).expect("the stand-in to be written");
+            fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("a program");
+            fs::rename(&new, &path).expect("the stand-in to be put in its place");
             path
         })
         .clone()
