@@ -8,7 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{PostgresRepository, listen::Listener, reach::Reach};
+use super::{PostgresRepository, listen::Listener, reach::Reach, url};
 use crate::{Backend, StorageConfig, StorageError, driver, horizon::Horizons};
 
 /// A migration waits for one that another replica is running.
@@ -39,7 +39,7 @@ pub(super) async fn connect(config: &StorageConfig) -> Result<PostgresRepository
 
 /// Parses a URL into what the driver needs.
 pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StorageError> {
-    PgConnectOptions::from_str(url).map_err(driver::sort)
+    PgConnectOptions::from_str(&url::without_host(url)).map_err(driver::sort)
 }
 
 fn options(config: &StorageConfig) -> Result<PgConnectOptions, StorageError> {

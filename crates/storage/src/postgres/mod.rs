@@ -9,6 +9,7 @@ mod point;
 mod reach;
 mod read;
 mod row;
+mod url;
 mod write;
 
 use std::time::Duration;

@@ -14,6 +14,7 @@ mod postgres_only;
 mod requests;
 mod searches;
 mod shells;
+mod sockets;
 mod sqlite_only;
 mod whole_pages;
 mod windows;
