@@ -276,7 +276,7 @@ mod tests {
         let before = capture();
         knowledge.learn(&entry(1, "product:a", &["category:y"]), Incarnation(1));
         assert_eq!(capture(), before);
-        knowledge.learn(&Change { id: 2, subject: Subject::Key("list:a".to_owned()) }, Incarnation(1));
+        knowledge.learn(&Change { id: 2, salt: 2, subject: Subject::Key("list:a".to_owned()) }, Incarnation(1));
         let after = capture();
         assert_ne!(after, before);
         knowledge.learn(&entry(3, "product:a", &["category:x"]), Incarnation(1));

@@ -39,6 +39,11 @@ pub trait Value: Send + Sync + 'static {
     /// Its bytes, for other replicas.
     fn encode(&self) -> Bytes;
 
+    /// Whether other replicas get it. What cannot be read is looked at by each.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     /// Reads what [`encode`](Self::encode) wrote of a list or an item, perhaps in another release; `None` for what cannot be
     /// read.
     fn decode(bytes: Bytes, list: bool) -> Option<Self>

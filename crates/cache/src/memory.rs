@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn an_invalidation_of_its_key_drops_whatever_a_frame_holds() {
         let memory = started();
-        memory.remember(&Change { id: 30, subject: Subject::Key("a".to_owned()) }, LIFE);
+        memory.remember(&Change { id: 30, salt: 30, subject: Subject::Key("a".to_owned()) }, LIFE);
         for depends in [
             Depends::Item("a"),
             Depends::Absence("a"),

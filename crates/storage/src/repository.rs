@@ -3,8 +3,8 @@
 use std::{future::Future, time::Duration};
 
 use crate::{
-    Change, Filter, Incarnation, ListPage, ListQuery, Pass, Product, ProductData, ProductMask, ReadPoint, Recall,
-    Replay, SearchPage, SearchQuery, Snapshot, StorageError, Term,
+    Change, Filter, Incarnation, ListPage, ListQuery, Pass, Product, ProductData, ProductMask, Products, ReadPoint,
+    Recall, Replay, SearchPage, SearchQuery, Snapshot, StorageError, Term,
 };
 
 /// Something read, and under what.
@@ -172,7 +172,7 @@ pub struct Backend {
 /// transaction; it returns only after a commit that the database acknowledged.
 pub trait ProductRepository: Send + Sync + 'static {
     /// Returns the products among `ids` (at most 1,000, none twice), in any order.
-    fn get(&self, ids: &[String]) -> impl Future<Output = Result<Loaded<Vec<Product>>, StorageError>> + Send;
+    fn get(&self, ids: &[String]) -> impl Future<Output = Result<Loaded<Products>, StorageError>> + Send;
 
     /// Returns one page of a list.
     fn list(&self, query: &ListQuery) -> impl Future<Output = Result<Loaded<ListPage>, StorageError>> + Send;
@@ -181,7 +181,7 @@ pub trait ProductRepository: Send + Sync + 'static {
     fn list_whole(
         &self,
         query: &ListQuery,
-    ) -> impl Future<Output = Result<Loaded<(ListPage, Vec<Product>)>, StorageError>> + Send;
+    ) -> impl Future<Output = Result<Loaded<(ListPage, Products)>, StorageError>> + Send;
 
     /// Returns one page of a search.
     fn search(&self, query: &SearchQuery) -> impl Future<Output = Result<Loaded<SearchPage>, StorageError>> + Send;
@@ -190,7 +190,7 @@ pub trait ProductRepository: Send + Sync + 'static {
     fn search_whole(
         &self,
         query: &SearchQuery,
-    ) -> impl Future<Output = Result<Loaded<(SearchPage, Vec<Product>)>, StorageError>> + Send;
+    ) -> impl Future<Output = Result<Loaded<(SearchPage, Products)>, StorageError>> + Send;
 
     /// Returns up to `limit` whole products in the order of their ids, after `after`: for exports, outside any cache.
     fn scan(
@@ -198,7 +198,7 @@ pub trait ProductRepository: Send + Sync + 'static {
         filter: &Filter,
         after: Option<&str>,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<Product>, StorageError>> + Send;
+    ) -> impl Future<Output = Result<Products, StorageError>> + Send;
 
     /// Creates a product.
     fn create(

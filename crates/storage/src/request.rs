@@ -45,8 +45,8 @@ pub(crate) fn event_name(id: &str) -> String {
 
 /// Reads a product from a remembered reply.
 pub(crate) fn stored_product(reply: &str) -> Result<Product, StorageError> {
-    let stored: StoredProduct = serde_json::from_str(reply)
-        .map_err(|error| StorageError::Schema(format!("a remembered reply cannot be read: {error}")))?;
+    let stored: StoredProduct =
+        serde_json::from_str(reply).map_err(|error| StorageError::UnreadableReply(error.to_string()))?;
     Ok(stored.into())
 }
 

@@ -19,7 +19,7 @@ use std::{
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, Product, ProductData, ProductRepository, Recall, Replay, SearchPage, SearchQuery,
+    ListQuery, Loaded, Pass, ProductData, ProductRepository, Products, Recall, Replay, SearchPage, SearchQuery,
     Snapshot, StorageConfig, StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
 };
 
@@ -100,7 +100,7 @@ impl SqliteRepository {
 }
 
 impl ProductRepository for SqliteRepository {
-    async fn get(&self, ids: &[String]) -> Result<Loaded<Vec<Product>>, StorageError> {
+    async fn get(&self, ids: &[String]) -> Result<Loaded<Products>, StorageError> {
         self.get_products(ids).await
     }
 
@@ -108,7 +108,7 @@ impl ProductRepository for SqliteRepository {
         self.list_page(query).await
     }
 
-    async fn list_whole(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Vec<Product>)>, StorageError> {
+    async fn list_whole(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Products)>, StorageError> {
         self.whole_list(query).await
     }
 
@@ -116,11 +116,11 @@ impl ProductRepository for SqliteRepository {
         self.search_page(query).await
     }
 
-    async fn search_whole(&self, query: &SearchQuery) -> Result<Loaded<(SearchPage, Vec<Product>)>, StorageError> {
+    async fn search_whole(&self, query: &SearchQuery) -> Result<Loaded<(SearchPage, Products)>, StorageError> {
         self.whole_search(query).await
     }
 
-    async fn scan(&self, filter: &Filter, after: Option<&str>, limit: u32) -> Result<Vec<Product>, StorageError> {
+    async fn scan(&self, filter: &Filter, after: Option<&str>, limit: u32) -> Result<Products, StorageError> {
         self.scan_products(filter, after, limit).await
     }
 

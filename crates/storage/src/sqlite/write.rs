@@ -153,13 +153,17 @@ pub(super) async fn recall(
     let Some(request) = request else {
         return Ok(Remembered::Nothing);
     };
-    let stored: Option<(String, String)> = sqlx::query_as("SELECT fingerprint, reply FROM requests WHERE id = ?1")
+    // Bytes: whatever somebody has made of them, they are another call's, or a reply that cannot be read.
+    let stored: Option<(Vec<u8>, Vec<u8>)> = sqlx::query_as("SELECT fingerprint, reply FROM requests WHERE id = ?1")
         .bind(request)
         .fetch_optional(tx)
         .await
         .map_err(driver::sort)?;
     match stored {
-        Some((stored, reply)) => Ok(Remembered::judge(&stored, reply, fingerprint)),
+        Some((stored, reply)) => {
+            let [stored, reply] = [stored, reply].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            Ok(Remembered::judge(&stored, reply, fingerprint))
+        }
         None => Ok(Remembered::Nothing),
     }
 }

@@ -85,8 +85,8 @@ impl Bench {
 
     pub(crate) async fn get(&self, id: &str) -> Option<Product> {
         let loaded = self.repository.get(&[id.to_owned()]).await.expect("a load");
-        assert!(loaded.value.len() <= 1);
-        loaded.value.into_iter().next()
+        assert!(loaded.value.found.len() <= 1 && loaded.value.unreadable.is_empty());
+        loaded.value.found.into_iter().next()
     }
 
     pub(crate) async fn follow(&self) -> Follower {

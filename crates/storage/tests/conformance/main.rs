@@ -11,6 +11,7 @@ mod lists;
 mod lives;
 mod log;
 mod model;
+mod poison;
 mod postgres_only;
 mod requests;
 mod searches;
@@ -98,6 +99,7 @@ for_both_databases! {
     log::pruned_changes_are_not_missed_silently,
     log::a_clean_restart_keeps_the_incarnation,
     triggers::a_mark_that_was_removed_is_put_back,
+    poison::a_remembered_reply_that_cannot_be_read_is_said_to_be,
     lives::another_life_is_named_by_hand,
     lives::a_commit_is_recalled_by_id_and_salt,
     shells::statements_typed_by_hand_are_logged,

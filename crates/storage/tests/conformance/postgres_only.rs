@@ -238,7 +238,7 @@ async fn a_crash_is_another_incarnation_and_loses_no_acknowledged_write() {
         for products in kept.chunks(500) {
             let ids: Vec<String> = products.iter().map(|product| product.id.clone()).collect();
             let loaded = bench.repository.get(&ids).await.unwrap();
-            assert_eq!(loaded.value.len(), products.len(), "acknowledged writes are there");
+            assert_eq!(loaded.value.found.len(), products.len(), "acknowledged writes are there");
             for product in loaded.value {
                 assert!(products.contains(&product));
             }
@@ -276,7 +276,7 @@ async fn a_standby_is_no_source() {
     let pass = promoted.pass(since, 100).await.unwrap();
     assert_ne!(pass.incarnation, follower.incarnation);
     assert!(matches!(pass.changes, PassChanges::Window { .. }), "{:?}", pass.changes);
-    assert_eq!(promoted.get(&["a".to_owned()]).await.unwrap().value.len(), 1);
+    assert_eq!(promoted.get(&["a".to_owned()]).await.unwrap().value.found.len(), 1);
     assert_eq!(follower.told().await, [""; 0]);
 }
 

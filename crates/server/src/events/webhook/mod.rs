@@ -95,7 +95,11 @@ fn failed(error: &StorageError) -> Refusal {
             tracing::warn!(%error, "webhook not written down");
             unavailable("the database is away or too slow")
         }
-        StorageError::Url(_) | StorageError::Schema(_) | StorageError::Database(_) => {
+        StorageError::Url(_)
+        | StorageError::Schema(_)
+        | StorageError::Unreadable(_)
+        | StorageError::UnreadableReply(_)
+        | StorageError::Database(_) => {
             tracing::error!(%error, "webhook not written down");
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error; the log says more")
         }
