@@ -299,7 +299,7 @@ pub(crate) async fn a_write_is_seen_by_whoever_sees_its_commit(bench: Bench) {
         assert_eq!(done.changes[0].id, commit.id);
         let after = bench.repository.get(&[id]).await.unwrap();
         assert_eq!(after.point.incarnation, Some(commit.incarnation));
-        assert_eq!(after.value.len(), 1);
+        assert_eq!(after.value.found.len(), 1);
         assert!(after.point.snapshot.sees(commit.id));
         assert!(!before.snapshot.sees(commit.id));
     }

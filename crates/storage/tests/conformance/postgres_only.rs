@@ -11,7 +11,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::{
     basics::full,
-    bench::{Bench, Follower, Shell, named, tell_all, until},
+    bench::{Bench, Follower, Shell, named, until},
 };
 
 async fn connection(bench: &Bench) -> PgConnection {
@@ -70,9 +70,9 @@ async fn truncate_is_a_change_of_everything() {
     bench.create("a", &full()).await;
     let mut follower = bench.follow().await;
     bench.sql("TRUNCATE products").await;
-    // It alters the table as well, from which everything begins anew.
-    let (_, changes) = follower.window(100).await;
-    assert_eq!(tell_all(&changes), ["all"]);
+    // It alters the table as well, from where everything begins anew.
+    let (from, _) = follower.window(100).await;
+    assert!(from > 0);
     assert_eq!(bench.get("a").await, None);
 }
 
@@ -130,8 +130,8 @@ async fn triggers_fire_whatever_the_session_is_set_to() {
     assert_eq!(follower.told().await, ["put a"]);
     assert!(bench.get("a").await.unwrap().version > version);
     bench.sql("SET session_replication_role = replica; TRUNCATE products").await;
-    let (_, changes) = follower.window(100).await;
-    assert_eq!(tell_all(&changes), ["all"]);
+    let (from, _) = follower.window(100).await;
+    assert!(from > 0);
 
     // A role that may write products needs no right on the change log.
     bench.sql("CREATE ROLE storage_clerk; GRANT SELECT, INSERT, UPDATE, DELETE ON products TO storage_clerk").await;
@@ -239,7 +239,7 @@ async fn a_crash_is_another_incarnation_and_loses_no_acknowledged_write() {
             let ids: Vec<String> = products.iter().map(|product| product.id.clone()).collect();
             let loaded = bench.repository.get(&ids).await.unwrap();
             assert_eq!(loaded.value.found.len(), products.len(), "acknowledged writes are there");
-            for product in loaded.value {
+            for product in loaded.value.found {
                 assert!(products.contains(&product));
             }
         }
