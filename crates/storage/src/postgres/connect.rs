@@ -92,7 +92,10 @@ async fn prepare(options: &PgConnectOptions, config: &StorageConfig) -> Result<S
 
 /// The migrations, in order. Those that only a later release knows are none of this one's business.
 fn migrator() -> Migrator {
-    let files = [(1, "catalogue", include_str!("../../migrations/postgres/0001_catalogue.sql"))];
+    let files = [
+        (1, "catalogue", include_str!("../../migrations/postgres/0001_catalogue.sql")),
+        (2, "search", include_str!("../../migrations/postgres/0002_search.sql")),
+    ];
     Migrator {
         migrations: files
             .into_iter()
