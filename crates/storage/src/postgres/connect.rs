@@ -95,6 +95,7 @@ async fn prepare(options: &PgConnectOptions, config: &StorageConfig) -> Result<S
 fn migrator() -> Migrator {
     let files = [
         (1, "catalogue", include_str!("../../migrations/postgres/0001_catalogue.sql")),
+        (2, "search", include_str!("../../migrations/postgres/0002_search.sql")),
         (3, "lives", include_str!("../../migrations/postgres/0003_lives.sql")),
     ];
     Migrator {
