@@ -9,8 +9,8 @@ use std::{
 };
 
 use larder_cache::{
-    Cache, ChangeLog, Clock, Freshness, Incarnation, Key, Loaded, News, Pass, Policy, ReadError, ReadOptions, Snapshot,
-    Tier,
+    Cache, ChangeLog, Clock, Freshness, Incarnation, Key, Loaded, News, Pass, Policy, ReadError, ReadOptions, Recall,
+    Snapshot, Tier, Witness,
 };
 use tokio::{runtime::Handle, time::sleep};
 
@@ -110,6 +110,10 @@ impl ChangeLog for Silent {
         Ok(Pass { snapshot: Snapshot::default(), incarnation, news: News::Complete(Vec::new()) })
     }
 
+    async fn recall(&self, _: &[Witness]) -> Result<Recall, String> {
+        Err("it says nothing".to_owned())
+    }
+
     async fn changed(&self, at_most: Duration) {
         sleep(at_most).await;
     }
@@ -121,7 +125,8 @@ async fn another_incarnation_drops_everything_whatever_the_log_says() {
     let cache: Cache<Item> = Cache::new(config(), Clock::manual(), Handle::current(), 1);
     let follower = tokio::spawn(cache.clone().follow(Arc::clone(&log)));
     cache.first_pass().await.unwrap();
-    let load = |_| async { Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)), horizon: 0 }) };
+    let load =
+        |_| async { Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)), horizon: 0, witness: None }) };
     cache.get_or_load(Key::item("item:a"), Policy::Item, ReadOptions::default(), load).await.unwrap();
     cache.reach(Freshness::FullyConsistent).await.unwrap();
     assert!(cache.get("item:a").is_some());
