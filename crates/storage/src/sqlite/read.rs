@@ -206,10 +206,8 @@ fn list_sql(query: &ListQuery, whole: Whole) -> Sql {
 fn search_sql(query: &SearchQuery, whole: Whole) -> Sql {
     // A word is letters, digits and vowel signs, so that quoting it is enough; every word may go on.
     let terms = Terms::new(&query.words, |word| format!("\"{word}\"*"), " AND ", " OR ");
-    let mut sql = Sql::new(format!(
-        "SELECT {POINT_COLUMNS}, page.id, page.rank{} FROM {POINT} LEFT JOIN (",
-        whole.columns()
-    ));
+    let mut sql =
+        Sql::new(format!("SELECT {POINT_COLUMNS}, page.id, page.rank{} FROM {POINT} LEFT JOIN (", whole.columns()));
     match (&terms.most, &query.after) {
         // Pages after the first go on as the first one did: the rank tells.
         (Some(most), Some((rank, _))) if rank.0 < 0.0 => push_found(&mut sql, query, most, PARTIAL, ""),
