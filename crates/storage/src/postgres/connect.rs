@@ -1,6 +1,6 @@
 //! Connections and migrations.
 
-use std::{borrow::Cow, str::FromStr, time::Duration};
+use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
     Connection, PgConnection, SqlSafeStr,
@@ -33,6 +33,7 @@ pub(super) async fn connect(config: &StorageConfig) -> Result<PostgresRepository
         listener: Listener::start(options.clone(), config.acquire_timeout),
         reach: Reach::new(options, config.acquire_timeout),
         horizons: Horizons::default(),
+        disowning: Arc::default(),
         backend: Backend { name: "PostgreSQL", version },
     })
 }
@@ -95,6 +96,7 @@ fn migrator() -> Migrator {
     let files = [
         (1, "catalogue", include_str!("../../migrations/postgres/0001_catalogue.sql")),
         (2, "search", include_str!("../../migrations/postgres/0002_search.sql")),
+        (3, "lives", include_str!("../../migrations/postgres/0003_lives.sql")),
     ];
     Migrator {
         migrations: files

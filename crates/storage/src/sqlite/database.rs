@@ -174,6 +174,7 @@ fn migrator() -> Migrator {
     let files = [
         (1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql")),
         (2, "search", include_str!("../../migrations/sqlite/0002_search.sql")),
+        (3, "lives", include_str!("../../migrations/sqlite/0003_lives.sql")),
     ];
     Migrator {
         migrations: files
