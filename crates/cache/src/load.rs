@@ -21,12 +21,13 @@ use crate::{
     ageing::Life,
     flight::Duty,
     l1::{Entry, Value},
+    memory::Origin,
 };
 
 /// What a load brought and L1 has taken in.
 pub(crate) struct Landed<V> {
-    /// Where it came from; `None` when it must not be stored anywhere else.
-    pub(crate) origin: Option<(Incarnation, u64)>,
+    /// What it is judged by; `None` when it must not be stored anywhere else.
+    pub(crate) origin: Option<Origin>,
     /// The names of the keys with what was read.
     pub(crate) entries: Vec<(Box<str>, Arc<Entry<V>>)>,
 }
@@ -92,7 +93,9 @@ impl<V: Value> Cache<V> {
             })
             .collect();
         duty.fulfil(entries.iter().map(|(_, entry)| Ok(Arc::clone(entry))));
-        let origin = loaded.incarnation.filter(|_| ours).map(|incarnation| (incarnation, loaded.horizon));
+        let Loaded { horizon, witness, .. } = loaded;
+        let origin = loaded.incarnation.filter(|_| ours);
+        let origin = origin.map(|incarnation| Origin { incarnation, horizon, version: 0, witness });
         Landed { origin, entries }
     }
 

@@ -20,7 +20,9 @@ mod retry;
 mod sqlite;
 
 pub use any::Repository;
-pub use change::{Change, Incarnation, Pass, PassChanges, ReadPoint, Snapshot, Subject, Term};
+pub use change::{
+    Change, Incarnation, Pass, PassChanges, ReadPoint, Recall, Recalled, Replay, Snapshot, Subject, Term,
+};
 pub use config::StorageConfig;
 pub use error::{BoxError, StorageError};
 pub use postgres::PostgresRepository;

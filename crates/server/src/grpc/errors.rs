@@ -5,9 +5,9 @@ use std::time::Duration;
 use larder_cache::{LoadError, ReadError};
 use larder_storage::StorageError;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use tonic_types::ErrorDetails;
 
-use super::names::DOMAIN;
+use super::{brief, names::DOMAIN};
 use crate::{catalog::WatchError, contract::Violations};
 
 /// The type of a product in `google.rpc.ResourceInfo`.
@@ -16,16 +16,13 @@ const PRODUCT: &str = "larder.catalog.v1.Product";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A status with its reason.
-pub(super) fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
-    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
+pub(super) fn status(code: Code, reason: &str, message: &str) -> Status {
+    brief::status(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
 }
 
 /// A request that breaks rules.
 pub(super) fn invalid(violations: &Violations) -> Status {
-    let mut details = ErrorDetails::with_error_info("INVALID_REQUEST", DOMAIN, []);
-    let broken = violations.iter().map(|v| FieldViolation::new(v.field.clone(), v.rule.clone()));
-    details.set_bad_request(broken.collect::<Vec<_>>());
-    Status::with_error_details(Code::InvalidArgument, format!("invalid request: {violations}"), details)
+    brief::invalid("INVALID_REQUEST", violations)
 }
 
 /// A product that does not exist.
@@ -47,7 +44,7 @@ pub(super) fn changed(id: &str) -> Status {
 fn about_product(code: Code, reason: &str, id: &str, text: &str) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, [("id".to_owned(), id.to_owned())]);
     details.set_resource_info(PRODUCT, id, "", text);
-    Status::with_error_details(code, format!("{text}: {id}"), details)
+    brief::status(code, &format!("{text}: {id}"), details)
 }
 
 /// A read that found nothing to return.
@@ -58,15 +55,20 @@ pub(super) fn read(error: &ReadError) -> Status {
         ReadError::OtherIncarnation => {
             let rule =
                 "belongs to a database that was lost or replaced; read without it, or take a token of a new write";
-            invalid_token(rule)
+            invalid_token("TOKEN_LOST", rule)
         }
-        ReadError::UnknownCommit => invalid_token("names a commit that the database does not have"),
+        ReadError::ForgottenCommit => {
+            let rule = "is of an earlier life of the database, and too old to tell whether this one has its commit; \
+                        read without it, or take a token of a new write";
+            invalid_token("TOKEN_FORGOTTEN", rule)
+        }
+        ReadError::UnknownCommit => invalid_token("TOKEN_UNKNOWN", "names a commit that the database does not have"),
         ReadError::NoPass => unavailable("the database cannot be asked what has changed"),
     }
 }
 
-fn invalid_token(rule: &str) -> Status {
-    invalid(&Violations::one("read.at_least_as_fresh", rule))
+fn invalid_token(reason: &str, rule: &str) -> Status {
+    brief::invalid(reason, &Violations::one("read.at_least_as_fresh", rule))
 }
 
 fn load(error: &LoadError) -> Status {
@@ -137,11 +139,6 @@ pub(super) fn watch(error: &WatchError) -> Status {
                         read again what is to be followed, and start from now";
             status(Code::OutOfRange, "START_TOO_OLD", text)
         }
-        WatchError::OtherIncarnation => {
-            let text = "the start belongs to a database that was lost or replaced; \
-                        read again what is to be followed, and start from now";
-            status(Code::OutOfRange, "START_LOST", text)
-        }
         WatchError::UnknownState => {
             invalid(&Violations::one("start_token", "names a state that the database does not have"))
         }
@@ -178,7 +175,7 @@ fn unavailable(text: &str) -> Status {
 fn retry(code: Code, reason: &str, text: &str) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
     details.set_retry_info(Some(RETRY_AFTER));
-    Status::with_error_details(code, text, details)
+    brief::status(code, text, details)
 }
 
 /// A defect. What it was stands in the log, under the id of the request.

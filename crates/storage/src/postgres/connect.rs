@@ -1,6 +1,6 @@
 //! Connections and migrations.
 
-use std::{borrow::Cow, str::FromStr, time::Duration};
+use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
     Connection, PgConnection, SqlSafeStr,
@@ -8,7 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{PostgresRepository, listen::Listener, reach::Reach};
+use super::{PostgresRepository, listen::Listener, reach::Reach, url};
 use crate::{Backend, StorageConfig, StorageError, driver, horizon::Horizons};
 
 /// A migration waits for one that another replica is running.
@@ -33,13 +33,14 @@ pub(super) async fn connect(config: &StorageConfig) -> Result<PostgresRepository
         listener: Listener::start(options.clone(), config.acquire_timeout),
         reach: Reach::new(options, config.acquire_timeout),
         horizons: Horizons::default(),
+        disowning: Arc::default(),
         backend: Backend { name: "PostgreSQL", version },
     })
 }
 
 /// Parses a URL into what the driver needs.
 pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StorageError> {
-    PgConnectOptions::from_str(url).map_err(driver::sort)
+    PgConnectOptions::from_str(&url::without_host(url)).map_err(driver::sort)
 }
 
 fn options(config: &StorageConfig) -> Result<PgConnectOptions, StorageError> {
@@ -92,7 +93,10 @@ async fn prepare(options: &PgConnectOptions, config: &StorageConfig) -> Result<S
 
 /// The migrations, in order. Those that only a later release knows are none of this one's business.
 fn migrator() -> Migrator {
-    let files = [(1, "catalogue", include_str!("../../migrations/postgres/0001_catalogue.sql"))];
+    let files = [
+        (1, "catalogue", include_str!("../../migrations/postgres/0001_catalogue.sql")),
+        (3, "lives", include_str!("../../migrations/postgres/0003_lives.sql")),
+    ];
     Migrator {
         migrations: files
             .into_iter()

@@ -8,12 +8,14 @@ mod horizons;
 mod imports;
 mod invalidations;
 mod lists;
+mod lives;
 mod log;
 mod model;
 mod postgres_only;
 mod requests;
 mod searches;
 mod shells;
+mod sockets;
 mod sqlite_only;
 mod whole_pages;
 mod windows;
@@ -93,6 +95,8 @@ for_both_databases! {
     log::pruning_keeps_what_is_young,
     log::pruned_changes_are_not_missed_silently,
     log::a_clean_restart_keeps_the_incarnation,
+    lives::another_life_is_named_by_hand,
+    lives::a_commit_is_recalled_by_id_and_salt,
     shells::statements_typed_by_hand_are_logged,
     shells::a_row_typed_by_hand_gets_defaults,
     shells::an_id_cannot_be_changed,
