@@ -20,7 +20,7 @@ use crate::{
     temp::{TempDir, free_port},
 };
 
-const USER: &str = "postgres";
+pub(crate) const USER: &str = "postgres";
 const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// How a server is started.
@@ -270,7 +270,7 @@ impl Postgres {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -309,7 +309,7 @@ fn find_binaries() -> PathBuf {
 }
 
 /// The command line that runs a program as somebody who may run PostgreSQL, which refuses to run as root.
-fn as_server_user(command: &[&OsStr]) -> Vec<String> {
+pub(crate) fn as_server_user(command: &[&OsStr]) -> Vec<String> {
     let command = command.iter().map(|part| part.to_string_lossy().into_owned());
     let mut line: Vec<String> = Vec::new();
     if is_root() {
@@ -326,7 +326,7 @@ fn as_server_user(command: &[&OsStr]) -> Vec<String> {
     line
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     static ROOT: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *ROOT.get_or_init(|| Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0"))
 }
@@ -336,7 +336,7 @@ fn on_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|place| Path::new(&place).join(program).is_file())
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let output = command.output();
     match output {
         Ok(output) if output.status.success() => {}

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     PostgresRepository,
     point::{self, Life, POINT},
+    pool::Lease,
     row::Xid,
 };
 use crate::{Change, Incarnation, Pass, PassChanges, Snapshot, StorageError, Subject, Term, change, driver};
@@ -23,7 +24,7 @@ impl PostgresRepository {
     ) -> Result<Pass, StorageError> {
         let mut settled = false;
         loop {
-            let seen = self.look_once(since.map(|(snapshot, _)| snapshot), limit).await?;
+            let seen = self.look_once(Looker::Follower, since.map(|(snapshot, _)| snapshot), limit).await?;
             match seen.life {
                 Life::Standby => return Err(StorageError::Unavailable("the server is a standby".into())),
                 Life::Known(incarnation) => {
@@ -47,7 +48,7 @@ impl PostgresRepository {
                     return Err(StorageError::Unavailable("the database has no incarnation".into()));
                 }
                 Life::Unnamed => {
-                    let mut connection = self.acquire().await.map_err(driver::sort)?;
+                    let mut connection = self.session_for(Looker::Follower).await.map_err(driver::sort)?;
                     point::name_life(&mut connection).await?;
                 }
             }
@@ -61,7 +62,8 @@ impl PostgresRepository {
         of: Incarnation,
         limit: u32,
     ) -> Result<Option<Pass>, StorageError> {
-        let Seen { snapshot, life, pruned_below, changes, .. } = self.look_once(Some(since), limit).await?;
+        let Seen { snapshot, life, pruned_below, changes, .. } =
+            self.look_once(Looker::Other, Some(since), limit).await?;
         if life == Life::Standby {
             return Err(StorageError::Unavailable("the server is a standby".into()));
         }
@@ -74,7 +76,7 @@ impl PostgresRepository {
 
     /// One statement outside any transaction: its snapshot, and the changes that it sees and the last one did not; without a
     /// last one, the newest. One more than `limit` tells that there are more.
-    async fn look_once(&self, since: Option<&Snapshot>, limit: u32) -> Result<Seen, StorageError> {
+    async fn look_once(&self, looker: Looker, since: Option<&Snapshot>, limit: u32) -> Result<Seen, StorageError> {
         let which = match since {
             Some(_) => "xid >= $2 OR xid = ANY($3)",
             None => "xid >= (SELECT below FROM public.changes_pruned) ORDER BY xid DESC",
@@ -84,19 +86,16 @@ impl PostgresRepository {
              (SELECT below FROM public.changes_pruned), c.xid, c.kind, c.key, c.version, c.categories, c.tags \
              FROM {POINT} LEFT JOIN LATERAL (SELECT * FROM public.changes WHERE {which} LIMIT $1) c ON true"
         );
-        let mut attempts = self.pool.options().get_max_connections() + 1;
+        let mut attempts = self.connections.attempts();
         let rows = loop {
-            let mut connection = self.acquire().await.map_err(driver::sort)?;
+            let mut connection = self.session_for(looker).await.map_err(driver::sort)?;
             let mut query = sqlx::query(sqlx::AssertSqlSafe(sql.as_str())).bind(i64::from(limit) + 1);
             if let Some(last) = since {
                 let in_progress: Vec<Xid> = last.in_progress.iter().copied().map(Xid).collect();
                 query = query.bind(Xid(last.xmax)).bind(in_progress);
             }
             match query.fetch_all(&mut *connection).await {
-                Err(error) if attempts > 1 && driver::connection_lost(&error) => {
-                    attempts -= 1;
-                    connection.close_on_drop();
-                }
+                Err(error) if attempts > 1 && driver::connection_lost(&error) => attempts -= 1,
                 Err(error) if driver::on_standby(&error) => return Err(StorageError::Unavailable(error.into())),
                 result => break result.map_err(driver::sort)?,
             }
@@ -116,18 +115,26 @@ impl PostgresRepository {
         })
     }
 
+    async fn session_for(&self, looker: Looker) -> Result<Lease, sqlx::Error> {
+        match looker {
+            Looker::Follower => self.connections.for_follower().await,
+            Looker::Other => self.connections.for_load().await,
+        }
+    }
+
     /// Begins another incarnation for every replica at once; the first to notice wins.
     async fn rename_life(&self, old: &str) -> Result<(), StorageError> {
+        let mut connection = self.session_for(Looker::Follower).await.map_err(driver::sort)?;
         sqlx::query("UPDATE public.incarnation SET id = pg_catalog.gen_random_uuid() WHERE id = $1::text::uuid")
             .bind(old)
-            .execute(&self.pool)
+            .execute(&mut *connection)
             .await
             .map(drop)
             .map_err(driver::sort)
     }
 
     pub(super) async fn prune_log(&self, retention: Duration) -> Result<u64, StorageError> {
-        let seen = self.look_once(None, 0).await?;
+        let seen = self.look_once(Looker::Other, None, 0).await?;
         let Life::Known(incarnation) = seen.life else {
             return Ok(0);
         };
@@ -138,12 +145,13 @@ impl PostgresRepository {
             gone += self.prune_below(below).await?;
         }
         loop {
+            let mut connection = self.connections.for_write().await.map_err(driver::sort)?;
             let done = sqlx::query(
                 "DELETE FROM public.requests WHERE id IN (SELECT id FROM public.requests \
                  WHERE create_time < pg_catalog.now() - interval '1 day' LIMIT $1)",
             )
             .bind(BATCH)
-            .execute(&self.pool)
+            .execute(&mut *connection)
             .await
             .map_err(driver::sort)?;
             gone += done.rows_affected();
@@ -171,13 +179,20 @@ impl PostgresRepository {
             .execute(&mut *tx)
             .await
             .map_err(driver::sort)?;
-            tx.commit().await.map_err(driver::sort_commit)?;
+            tx.commit().await?;
             gone += done.rows_affected();
             if done.rows_affected() < BATCH.unsigned_abs() {
                 return Ok(gone);
             }
         }
     }
+}
+
+/// Who looks: the follower does not wait for others.
+#[derive(Debug, Clone, Copy)]
+enum Looker {
+    Follower,
+    Other,
 }
 
 struct Seen {

@@ -6,14 +6,18 @@ mod invalidate;
 mod listen;
 mod log;
 mod point;
-mod reach;
+mod pool;
 mod read;
 mod row;
+mod session;
+mod settings;
+mod transaction;
+mod trust;
 mod write;
 
 use std::time::Duration;
 
-use sqlx::{PgPool, Postgres, pool::PoolConnection};
+pub(crate) use settings::is_unsuitable;
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
@@ -26,8 +30,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// A repository over PostgreSQL.
 #[derive(Debug)]
 pub struct PostgresRepository {
-    pool: PgPool,
-    reach: reach::Reach,
+    connections: pool::Connections,
     listener: listen::Listener,
     horizons: Horizons,
     backend: Backend,
@@ -48,8 +51,8 @@ impl PostgresRepository {
 }
 
 impl PostgresRepository {
-    async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        self.reach.or_away(self.pool.acquire()).await
+    async fn acquire(&self) -> Result<pool::Lease, sqlx::Error> {
+        self.connections.for_load().await
     }
 }
 
@@ -187,6 +190,6 @@ impl ProductRepository for PostgresRepository {
 
     async fn close(&self) {
         self.listener.stop();
-        let _ = tokio::time::timeout(CLOSE_LIMIT, self.pool.close()).await;
+        self.connections.close(CLOSE_LIMIT).await;
     }
 }
