@@ -22,6 +22,7 @@ mod coherence;
 mod durability;
 mod events;
 mod freshness;
+mod hanging;
 mod health;
 mod imports;
 mod loads;

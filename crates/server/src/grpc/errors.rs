@@ -114,7 +114,7 @@ pub(super) fn write(error: &StorageError) -> Status {
         }
         StorageError::UnknownOutcome(_) => {
             tracing::error!(%error, "outcome of a write unknown");
-            let text = "the connection was lost while the write was being committed: it may or may not have happened";
+            let text = "the database did not confirm the commit of the write: it may or may not have happened";
             status(Code::Unknown, "OUTCOME_UNKNOWN", text)
         }
         StorageError::Url(_) | StorageError::Schema(_) | StorageError::Database(_) => internal(error),
