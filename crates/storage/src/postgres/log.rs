@@ -1,20 +1,22 @@
 //! The change log: looking at it and pruning it.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use sqlx::{Row, postgres::PgRow};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     PostgresRepository,
     point::{self, Life, POINT},
-    pool::Lease,
     row::Xid,
+    session::Session,
 };
 use crate::{Change, Incarnation, Pass, PassChanges, Snapshot, StorageError, Subject, Term, change, driver};
 
 /// How many rows one transaction of the pruner removes.
 const BATCH: i64 = 10_000;
+/// How long the follower waits for its own connection alone: with the time between two passes it is well within the bound.
+const SOON: Duration = Duration::from_millis(400);
 
 impl PostgresRepository {
     pub(super) async fn look(
@@ -48,7 +50,7 @@ impl PostgresRepository {
                     return Err(StorageError::Unavailable("the database has no incarnation".into()));
                 }
                 Life::Unnamed => {
-                    let mut connection = self.session_for(Looker::Follower).await.map_err(driver::sort)?;
+                    let mut connection = self.connections.for_follower().await.map_err(driver::sort)?;
                     point::name_life(&mut connection).await?;
                 }
             }
@@ -88,13 +90,11 @@ impl PostgresRepository {
         );
         let mut attempts = self.connections.attempts();
         let rows = loop {
-            let mut connection = self.session_for(looker).await.map_err(driver::sort)?;
-            let mut query = sqlx::query(sqlx::AssertSqlSafe(sql.as_str())).bind(i64::from(limit) + 1);
-            if let Some(last) = since {
-                let in_progress: Vec<Xid> = last.in_progress.iter().copied().map(Xid).collect();
-                query = query.bind(Xid(last.xmax)).bind(in_progress);
-            }
-            match query.fetch_all(&mut *connection).await {
+            let rows = match looker {
+                Looker::Follower => self.read_soon(&sql, since, limit).await,
+                Looker::Other => async { read_log(&mut *self.acquire().await?, &sql, since, limit).await }.await,
+            };
+            match rows {
                 Err(error) if attempts > 1 && driver::connection_lost(&error) => attempts -= 1,
                 Err(error) if driver::on_standby(&error) => return Err(StorageError::Unavailable(error.into())),
                 result => break result.map_err(driver::sort)?,
@@ -115,16 +115,32 @@ impl PostgresRepository {
         })
     }
 
-    async fn session_for(&self, looker: Looker) -> Result<Lease, sqlx::Error> {
-        match looker {
-            Looker::Follower => self.connections.for_follower().await,
-            Looker::Other => self.connections.for_load().await,
-        }
+    /// Reads the log on the follower's own connection. That may be dead: when it does not answer soon, the same is read on a new
+    /// one as well, and whichever answers first is the follower's own from then on.
+    async fn read_soon(&self, sql: &str, since: Option<&Snapshot>, limit: u32) -> Result<Vec<PgRow>, sqlx::Error> {
+        let read_own = async { read_log(&mut *self.connections.for_follower().await?, sql, since, limit).await };
+        let read_anew = async {
+            let mut session = self.connections.another_for_follower().await?;
+            Ok::<_, sqlx::Error>((read_log(&mut session, sql, since, limit).await?, session))
+        };
+        let (rows, session) = {
+            let mut read_own = pin!(read_own);
+            if let Ok(rows) = timeout(SOON, &mut read_own).await {
+                return rows;
+            }
+            tokio::select! {
+                biased;
+                rows = &mut read_own => return rows,
+                Ok(read) = read_anew => read,
+            }
+        };
+        self.connections.give_follower(session);
+        Ok(rows)
     }
 
     /// Begins another incarnation for every replica at once; the first to notice wins.
     async fn rename_life(&self, old: &str) -> Result<(), StorageError> {
-        let mut connection = self.session_for(Looker::Follower).await.map_err(driver::sort)?;
+        let mut connection = self.connections.for_follower().await.map_err(driver::sort)?;
         sqlx::query("UPDATE public.incarnation SET id = pg_catalog.gen_random_uuid() WHERE id = $1::text::uuid")
             .bind(old)
             .execute(&mut *connection)
@@ -186,6 +202,21 @@ impl PostgresRepository {
             }
         }
     }
+}
+
+/// Reads what [`PostgresRepository::look_once`] asks for.
+async fn read_log(
+    session: &mut Session,
+    sql: &str,
+    since: Option<&Snapshot>,
+    limit: u32,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(i64::from(limit) + 1);
+    if let Some(last) = since {
+        let in_progress: Vec<Xid> = last.in_progress.iter().copied().map(Xid).collect();
+        query = query.bind(Xid(last.xmax)).bind(in_progress);
+    }
+    query.fetch_all(session).await
 }
 
 /// Who looks: the follower does not wait for others.

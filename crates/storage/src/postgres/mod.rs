@@ -1,5 +1,6 @@
 //! PostgreSQL, 15 and later.
 
+mod alive;
 mod connect;
 mod import;
 mod invalidate;

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    alive::Inquiry,
     listen::News,
     session::Session,
     settings::Settings,
@@ -40,6 +41,7 @@ pub(super) struct Connections {
     follower: Arc<Mutex<Option<Session>>>,
     acquire_timeout: Duration,
     pub(super) news: Arc<News>,
+    pub(super) inquiry: Inquiry,
     sweep: JoinHandle<()>,
 }
 
@@ -89,6 +91,7 @@ impl Connections {
             follower: Arc::default(),
             acquire_timeout: config.acquire_timeout,
             news,
+            inquiry: Inquiry::default(),
         };
         drop(connections.for_load().await?);
         Ok(connections)
@@ -124,6 +127,19 @@ impl Connections {
             slot = made.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))?;
         }
         Ok(Lease { held: Held::Follower(slot), place: None })
+    }
+
+    /// A session that is made now, in the place of the follower's own, which does not answer.
+    pub(super) async fn another_for_follower(&self) -> Result<Session, sqlx::Error> {
+        let made = self.pool.manager().create();
+        timeout(self.acquire_timeout, made).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// Makes a session the follower's own, unless it has another by now.
+    pub(super) fn give_follower(&self, session: Session) {
+        if let Ok(mut slot) = self.follower.try_lock() {
+            slot.get_or_insert(session);
+        }
     }
 
     /// How many connections may turn out to be lost, one after the other, before there must be a new one.

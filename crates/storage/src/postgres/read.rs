@@ -114,7 +114,9 @@ impl PostgresRepository {
         let mut attempts = self.connections.attempts();
         loop {
             let mut connection = self.acquire().await?;
-            match build(point).build().fetch_all(&mut *connection).await {
+            let (pid, mut sql) = (connection.pid(), build(point));
+            let statement = sql.build().fetch_all(&mut *connection);
+            match self.connections.unless_dead(pid, statement).await {
                 Err(error) if attempts > 1 && driver::connection_lost(&error) => attempts -= 1,
                 result => return result,
             }
