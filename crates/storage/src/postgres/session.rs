@@ -18,8 +18,10 @@ use crate::driver;
 
 /// How much longer than the server this side waits for a statement: the server's own word says more.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long what waits for nothing in the server may take: a ping, or BEGIN.
-const BRIEF: Duration = Duration::from_secs(2);
+/// How long BEGIN may take, which waits for nothing in the server.
+const BEGIN: Duration = Duration::from_secs(2);
+/// How long a ping may take. To close a connection for nothing costs little.
+const PING: Duration = Duration::from_secs(1);
 
 /// A session of PostgreSQL, and the connection to it. Everything that runs on it has a limit on this side, whatever becomes of
 /// the server and the network. A session in which something was begun and has not ended is [busy](Self::is_busy) for good: nobody
@@ -91,7 +93,7 @@ impl Session {
     pub(super) async fn ping(&mut self) -> Result<(), sqlx::Error> {
         self.state.busy = true;
         let ping = sqlx::raw_sql("SELECT pg_catalog.pg_backend_pid()::text").fetch_one(&mut self.connection);
-        let row = self.state.ended(timeout(BRIEF, ping).await)?;
+        let row = self.state.ended(timeout(PING, ping).await)?;
         let pid: &str = sqlx::Row::try_get(&row, 0)?;
         if pid.parse() == Ok(self.pid) { Ok(()) } else { Err(Settings::shared_session()) }
     }
@@ -99,7 +101,7 @@ impl Session {
     /// Begins a transaction.
     pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
         self.state.busy = true;
-        let began = timeout(BRIEF, self.connection.execute("BEGIN")).await;
+        let began = timeout(BEGIN, self.connection.execute("BEGIN")).await;
         self.state.ended(began)?;
         self.state.in_transaction = true;
         Ok(())
