@@ -152,9 +152,6 @@ async fn connections_that_a_network_forgot_are_replaced() {
     // What is under way when nobody knows yet may fail.
     let mut first = loads(&repository);
     first.push(write(&repository, "written-0".to_owned()));
-    // As the cache gives a pass no more time than this.
-    let cut = timeout(Duration::from_secs(1), repository.pass(Some((&pass.snapshot, pass.incarnation)), 10)).await;
-    assert!(cut.is_err(), "the follower's connection is forgotten, too");
     let recovered = async {
         repository.pass(Some((&pass.snapshot, pass.incarnation)), 10).await.expect("a pass");
         loop {
