@@ -16,11 +16,13 @@ mod harness;
 
 mod admin;
 mod admin_cli;
+mod arriving;
 mod bad_input;
 mod caching;
 mod coherence;
 mod durability;
 mod events;
+mod files;
 mod freshness;
 mod hanging;
 mod health;

@@ -22,6 +22,8 @@ use crate::{
 
 pub(crate) const USER: &str = "postgres";
 const START_LIMIT: Duration = Duration::from_mins(1);
+/// How long a dead server may keep others from its port, and another program may have it meanwhile.
+const PORT_LIMIT: Duration = Duration::from_secs(20);
 
 /// How a server is started.
 #[derive(Debug, Clone, Default)]
@@ -104,7 +106,7 @@ impl Postgres {
         let program = self.psql_program();
         let sql = sql.to_owned();
         blocking(move || {
-            let mut child = Command::new(program)
+            let mut child = without_settings(&mut Command::new(program))
                 .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &url, "-f", "-"])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
@@ -169,9 +171,7 @@ impl Postgres {
         let server = Arc::clone(self);
         blocking(move || {
             server.stop();
-            if let Err(log) = server.launch() {
-                panic!("PostgreSQL did not start again:\n{log}");
-            }
+            server.launch_again();
         })
         .await;
     }
@@ -219,7 +219,7 @@ impl Postgres {
         run(Command::new(&command[0]).args(&command[1..]).current_dir("/"));
 
         let mut settings = format!(
-            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nmax_connections = 200\n\
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nmax_connections = 1000\n\
              fsync = {}\nfull_page_writes = {}\nmax_prepared_transactions = 10\nautovacuum_naptime = '1h'\n",
             self.port,
             if options.fsync { "on" } else { "off" },
@@ -230,6 +230,16 @@ impl Postgres {
         }
         let path = data.join("postgresql.auto.conf");
         std::fs::write(&path, settings).expect("the server's configuration to be written");
+    }
+
+    /// Starts the server on the port that it had, and waits for that where somebody else has it meanwhile.
+    fn launch_again(&self) {
+        let begin = Instant::now();
+        while let Err(log) = self.launch() {
+            let taken = log.contains("Address already in use");
+            assert!(taken && begin.elapsed() < PORT_LIMIT, "PostgreSQL did not start again:\n{log}");
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Starts the server and waits until it takes connections; the error is its log.
@@ -336,8 +346,16 @@ fn on_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|place| Path::new(&place).join(program).is_file())
 }
 
+/// The same command without the variables by which somebody's shell configures clients of PostgreSQL.
+fn without_settings(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 pub(crate) fn run(command: &mut Command) {
-    let output = command.output();
+    let output = without_settings(command).output();
     match output {
         Ok(output) if output.status.success() => {}
         Ok(output) => panic!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr)),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use larder_cache::{LoadError, ReadError};
 use larder_storage::StorageError;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use tonic_types::ErrorDetails;
 
-use super::names::DOMAIN;
+use super::{brief, names::DOMAIN};
 use crate::{catalog::WatchError, contract::Violations};
 
 /// The type of a product in `google.rpc.ResourceInfo`.
@@ -16,16 +16,13 @@ const PRODUCT: &str = "larder.catalog.v1.Product";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A status with its reason.
-pub(super) fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
-    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
+pub(super) fn status(code: Code, reason: &str, message: &str) -> Status {
+    brief::status(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
 }
 
 /// A request that breaks rules.
 pub(super) fn invalid(violations: &Violations) -> Status {
-    let mut details = ErrorDetails::with_error_info("INVALID_REQUEST", DOMAIN, []);
-    let broken = violations.iter().map(|v| FieldViolation::new(v.field.clone(), v.rule.clone()));
-    details.set_bad_request(broken.collect::<Vec<_>>());
-    Status::with_error_details(Code::InvalidArgument, format!("invalid request: {violations}"), details)
+    brief::invalid(violations)
 }
 
 /// A product that does not exist.
@@ -47,7 +44,7 @@ pub(super) fn changed(id: &str) -> Status {
 fn about_product(code: Code, reason: &str, id: &str, text: &str) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, [("id".to_owned(), id.to_owned())]);
     details.set_resource_info(PRODUCT, id, "", text);
-    Status::with_error_details(code, format!("{text}: {id}"), details)
+    brief::status(code, &format!("{text}: {id}"), details)
 }
 
 /// A read that found nothing to return.
@@ -189,7 +186,7 @@ fn unavailable(text: &str) -> Status {
 fn retry(code: Code, reason: &str, text: &str) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
     details.set_retry_info(Some(RETRY_AFTER));
-    Status::with_error_details(code, text, details)
+    brief::status(code, text, details)
 }
 
 /// A defect. What it was stands in the log, under the id of the request.

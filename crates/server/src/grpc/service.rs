@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     catalog::{Catalog, Copy, Page, product_name},
+    config::Compression,
     contract::{
         MAX_BATCH, ProductId, Stamp, Violations, encode_stamp, parse_etag, parse_id, parse_list, parse_mask,
         parse_product, parse_read, parse_search, to_message,
@@ -38,20 +39,33 @@ use crate::{
 pub(super) struct CatalogService {
     catalog: Catalog,
     max_response: usize,
+    /// Whether replies are compressed for some clients.
+    compresses: bool,
 }
 
 const LONGEST_REQUEST_ID: usize = 128;
+/// Replies below this size are not compressed: it would save next to nothing.
+const COMPRESS_FROM: usize = 1 << 10;
 
 impl CatalogService {
     /// Serves a catalogue, with replies of at most `max_response` bytes.
-    pub(super) fn new(catalog: Catalog, max_response: usize) -> Self {
-        Self { catalog, max_response }
+    pub(super) fn new(catalog: Catalog, max_response: usize, compression: Compression) -> Self {
+        Self { catalog, max_response, compresses: compression != Compression::default() }
     }
 
-    /// Refuses a reply that is too large. tonic could as well, but only when the headers have left, without details, and
-    /// with another code.
-    fn sized<T: Message>(&self, message: T) -> Result<T, Status> {
-        if message.encoded_len() > self.max_response { Err(errors::reply_too_large()) } else { Ok(message) }
+    /// The reply of a read, unless it is too large. tonic could refuse it as well, but only when the headers have left, without
+    /// details, and with another code.
+    fn sized<T: Message>(&self, message: T) -> Result<Response<T>, Status> {
+        if message.encoded_len() > self.max_response { Err(errors::reply_too_large()) } else { Ok(self.reply(message)) }
+    }
+
+    fn reply<T: Message>(&self, message: T) -> Response<T> {
+        let small = self.compresses && message.encoded_len() < COMPRESS_FROM;
+        let mut response = Response::new(message);
+        if small {
+            response.disable_compression();
+        }
+        response
     }
 
     fn facts(&self) -> Facts {
@@ -197,7 +211,7 @@ impl ProductCatalog for CatalogService {
         match written.value {
             Creation::Created(product) => {
                 let product = Some(Product::from(to_message(product)));
-                Ok(Response::new(CreateProductResponse { product, token }))
+                Ok(self.reply(CreateProductResponse { product, token }))
             }
             Creation::Exists => Err(errors::exists(&id)),
             Creation::RequestIdReused => Err(request_id_reused()),
@@ -231,7 +245,7 @@ impl ProductCatalog for CatalogService {
         match written.value {
             Updating::Updated(product) => {
                 let product = Some(Product::from(to_message(product)));
-                Ok(Response::new(UpdateProductResponse { product, token }))
+                Ok(self.reply(UpdateProductResponse { product, token }))
             }
             Updating::Missing => Err(errors::missing(&id)),
             Updating::VersionDiffers => Err(errors::changed(&id)),
@@ -250,7 +264,7 @@ impl ProductCatalog for CatalogService {
         let token = token(written.stamp());
         match written.value {
             Deletion::Missing if !request.allow_missing => Err(errors::missing(&id)),
-            Deletion::Deleted | Deletion::Missing => Ok(Response::new(DeleteProductResponse { token })),
+            Deletion::Deleted | Deletion::Missing => Ok(self.reply(DeleteProductResponse { token })),
             Deletion::VersionDiffers => Err(errors::changed(&id)),
         }
     }

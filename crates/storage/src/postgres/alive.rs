@@ -64,7 +64,7 @@ impl Connections {
     /// Whether a process of the server is gone, or waits for us. What cannot be found out is not so.
     async fn is_dead(&self, pid: i32) -> bool {
         let mut known = self.inquiry.0.lock().await;
-        if !known.as_ref().is_some_and(|(asked, _)| asked.elapsed() < HOLDS) {
+        if known.as_ref().is_none_or(|(asked, _)| asked.elapsed() >= HOLDS) {
             let asked = Instant::now();
             *known = timeout(PATIENCE, self.inquire()).await.ok().and_then(Result::ok).map(|found| (asked, found));
         }

@@ -13,6 +13,7 @@ use super::{
     listen::{Listener, News},
     pool::Connections,
     settings::{Settings, check_sessions},
+    url,
 };
 use crate::{Backend, StorageConfig, StorageError, driver, horizon::Horizons};
 
@@ -38,7 +39,7 @@ pub(super) async fn connect(config: &StorageConfig) -> Result<PostgresRepository
 
 /// Parses a URL into what the driver needs.
 pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StorageError> {
-    PgConnectOptions::from_str(url).map_err(driver::sort)
+    PgConnectOptions::from_str(&url::without_host(url)).map_err(driver::sort)
 }
 
 /// What the driver sends when it connects. Poolers refuse what they do not know, so it is as little as possible.

@@ -119,7 +119,9 @@ async fn receive(pool: &PgPool, news: &News, failures: &mut u32) -> Result<(), s
                 next = Instant::now() + GAP;
                 answer(listener.execute("NOTIFY larder_changes")).await?;
             }
-            () = sleep(SILENCE) => drop(answer(listener.execute("SELECT 1")).await?),
+            () = sleep(SILENCE) => {
+                answer(listener.execute("SELECT 1")).await?;
+            }
         }
     }
 }

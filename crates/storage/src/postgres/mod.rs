@@ -14,6 +14,7 @@ mod session;
 mod settings;
 mod transaction;
 mod trust;
+mod url;
 mod write;
 
 use std::time::Duration;

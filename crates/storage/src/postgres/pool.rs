@@ -100,14 +100,14 @@ impl Connections {
     /// A session for a load.
     pub(super) async fn for_load(&self) -> Result<Lease, sqlx::Error> {
         let object = timeout(self.acquire_timeout, self.pool.get()).await;
-        self.lease(object.map_err(|_elapsed| sqlx::Error::PoolTimedOut)?, None)
+        Lease::of(object.map_err(|_elapsed| sqlx::Error::PoolTimedOut)?, None)
     }
 
     /// A session for a write.
     pub(super) async fn for_write(&self) -> Result<Lease, sqlx::Error> {
         let acquire = async {
             let place = Arc::clone(&self.writes).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
-            self.lease(self.pool.get().await, Some(place))
+            Lease::of(self.pool.get().await, Some(place))
         };
         timeout(self.acquire_timeout, acquire).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
@@ -162,19 +162,6 @@ impl Connections {
             tracing::debug!(connections = all, "connections are still in use");
         }
     }
-
-    fn lease(
-        &self,
-        object: Result<Object<Maker>, PoolError<sqlx::Error>>,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> Result<Lease, sqlx::Error> {
-        match object {
-            Ok(object) => Ok(Lease { held: Held::Shared(Some(object)), place }),
-            Err(PoolError::Backend(error)) => Err(error),
-            Err(PoolError::Closed) => Err(sqlx::Error::PoolClosed),
-            Err(_) => Err(sqlx::Error::PoolTimedOut),
-        }
-    }
 }
 
 impl Drop for Connections {
@@ -219,6 +206,20 @@ impl Manager for Maker {
 impl fmt::Debug for Maker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Maker").finish_non_exhaustive()
+    }
+}
+
+impl Lease {
+    fn of(
+        object: Result<Object<Maker>, PoolError<sqlx::Error>>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Result<Self, sqlx::Error> {
+        match object {
+            Ok(object) => Ok(Self { held: Held::Shared(Some(object)), place }),
+            Err(PoolError::Backend(error)) => Err(error),
+            Err(PoolError::Closed) => Err(sqlx::Error::PoolClosed),
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
+        }
     }
 }
 

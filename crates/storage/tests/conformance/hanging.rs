@@ -175,11 +175,11 @@ async fn a_silent_listener_is_replaced() {
     let mut bench = Bench::postgres().await;
     let (gate, repository) = gated(&mut bench).await;
     let woken = async || {
-        while timeout(Duration::ZERO, repository.changed(Duration::from_secs(60))).await.is_ok() {}
+        while timeout(Duration::ZERO, repository.changed(Duration::from_mins(1))).await.is_ok() {}
         bench.sql("INSERT INTO changes (kind) VALUES ('all')").await;
-        timeout(Duration::from_millis(500), repository.changed(Duration::from_secs(60))).await.is_ok()
+        timeout(Duration::from_millis(500), repository.changed(Duration::from_mins(1))).await.is_ok()
     };
-    until("a notification", || woken()).await;
+    until("a notification", &woken).await;
     until("the listener's connection", || async { gate.forget_who_said(b"LISTEN") == 1 }).await;
     assert!(!woken().await);
     let replaced = async { while !woken().await {} };

@@ -15,6 +15,7 @@ mod postgres_only;
 mod requests;
 mod searches;
 mod shells;
+mod sockets;
 mod sqlite_only;
 mod whole_pages;
 mod windows;

@@ -44,9 +44,7 @@ impl Postgres {
             let data = server.root.join("data");
             fs::remove_dir_all(&data).expect("the server's files to be removed");
             fs::rename(&copy, &data).expect("the copy to be put in place");
-            if let Err(log) = server.launch() {
-                panic!("PostgreSQL did not start from a base backup:\n{log}");
-            }
+            server.launch_again();
         })
         .await;
     }

@@ -126,7 +126,8 @@ const DATABASE_URL: Setting = Setting::new(
     "DATABASE_URL",
     "larder.db, a SQLite file in data-dir",
     "URL",
-    "The database: postgres://user:password@host:5432/name or sqlite:///path/of/larder.db.",
+    "The database: postgres://user:password@host:5432/name, postgres://user@/name?host=/run/postgresql for a Unix socket, or \
+     sqlite:///path/of/larder.db.",
     |config, text| {
         config.storage.url = database_url(text)?;
         Ok(())
