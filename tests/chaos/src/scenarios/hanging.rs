@@ -55,7 +55,7 @@ pub(super) async fn database(setup: &Setup) -> anyhow::Result<Report> {
     writes_again(&stage).await?;
 
     let before = stage.shop.tally.figures();
-    let forgotten: usize = stage.world.gates().iter().map(|gate| gate.forget_all()).sum();
+    let forgotten: usize = stage.world.gates().iter().map(larder_test_servers::Gate::forget_all).sum();
     wait(length).await;
     must_have_read_on(&mut stage, before, "old connections were forgotten").await;
     writes_again(&stage).await?;
@@ -92,11 +92,11 @@ async fn must_have_read_on(stage: &mut Stage, before: Figures, meanwhile: &str) 
     stage.shop.ended_before(stage.shop.now()).await;
     let now = stage.shop.tally.figures();
     let errors = |figures: &Figures| figures.read_errors.iter().sum::<u64>();
-    let (failed, stale) = (errors(&now) - errors(&before), now.stale - before.stale);
+    let (failed, old) = (errors(&now) - errors(&before), now.stale - before.stale);
     stage.must(now.reads > before.reads, format!("nothing was read while {meanwhile}"));
     stage.must(failed == 0, format!("{failed} reads failed while {meanwhile}"));
-    stage.must_be_quick(stale == 0, format!("{stale} replies were stale while {meanwhile}"));
-    stage.note(format!("{} reads while {meanwhile}, {failed} failed, {stale} stale", now.reads - before.reads));
+    stage.must_be_quick(old == 0, format!("{old} replies were stale while {meanwhile}"));
+    stage.note(format!("{} reads while {meanwhile}, {failed} failed, {old} stale", now.reads - before.reads));
 }
 
 /// With the name of a standby that there is none of, commits wait; with none they do not.
