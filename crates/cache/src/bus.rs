@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    Cache, Change, Counters, Incarnation, Value,
+    Cache, Change, Counters, Incarnation, Moment, Value,
     l2::{BackOff, L2},
     learned::Source,
     message::{self, Message},
@@ -29,7 +29,24 @@ pub(crate) struct Bus {
     reported: AtomicBool,
     /// Microseconds from sending to learning, of the last message, by the clocks of both replicas.
     lag_micros: AtomicU64,
+    strangers: Mutex<Strangers>,
 }
+
+/// Incarnations that messages tell of and this replica never followed.
+#[derive(Debug, Default)]
+struct Strangers {
+    /// With when they were first heard of; the newest last.
+    heard: Vec<(Incarnation, Moment)>,
+    /// Those that this replica followed, the newest last.
+    former: Vec<Incarnation>,
+    shared: bool,
+}
+
+/// Incarnations remembered of either kind.
+const MOST_STRANGERS: usize = 16;
+/// Staleness bounds after which an incarnation that is still heard of is another catalogue's: a replica that has not noticed yet
+/// that the database is another one does so within one.
+const STRANGE_AFTER: u32 = 10;
 
 /// Messages learned before other tasks get their turn.
 const LEARNED_AT_ONCE: usize = 64;
@@ -46,6 +63,37 @@ impl Bus {
     pub(crate) fn lag(&self) -> Duration {
         Duration::from_micros(self.lag_micros.load(Ordering::Relaxed))
     }
+
+    /// Messages of an incarnation that was followed until now may still come in.
+    pub(crate) fn was_ours(&self, incarnation: Incarnation) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if strangers.former.len() == MOST_STRANGERS {
+            strangers.former.remove(0);
+        }
+        strangers.former.push(incarnation);
+    }
+
+    /// A message came of an incarnation that is not followed. Returns whether that tells for the first time that another catalogue
+    /// uses this Redis and prefix.
+    fn hear_stranger(&self, incarnation: Incarnation, now: Moment, bound: Duration) -> bool {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if strangers.shared || strangers.former.contains(&incarnation) {
+            return false;
+        }
+        let Some((_, first)) = strangers.heard.iter().find(|(of, _)| *of == incarnation) else {
+            if strangers.heard.len() == MOST_STRANGERS {
+                strangers.heard.remove(0);
+            }
+            strangers.heard.push((incarnation, now));
+            return false;
+        };
+        strangers.shared = now.since(*first) > bound * STRANGE_AFTER;
+        strangers.shared
+    }
+
+    fn is_shared(&self) -> bool {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).shared
+    }
 }
 
 /// Writes messages for other replicas.
@@ -54,6 +102,16 @@ pub(crate) fn messages(incarnation: Incarnation, sender: u64, changes: &[Change]
 }
 
 impl<V: Value> Cache<V> {
+    /// Whether another catalogue was found to use the same Redis under the same prefix. Each is right for itself, and hears news that
+    /// is none of its business.
+    pub fn shares_prefix(&self) -> bool {
+        self.bus().is_shared()
+    }
+
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.shared().bus
+    }
+
     /// Takes part in the shared tier until the future is dropped: keeps its connections up, learns what the bus brings and
     /// writes what is to be written behind. Returns at once where there is no shared tier.
     pub async fn share(self) {
@@ -160,6 +218,14 @@ impl<V: Value> Cache<V> {
         }
         self.shared().bus.lag_micros.store(now_micros().saturating_sub(sent_micros), Ordering::Relaxed);
         self.counters().bus_changes.add(changes.len() as u64);
+        let strange = self.knowledge().view().is_some_and(|view| view.incarnation != incarnation);
+        if strange && self.bus().hear_stranger(incarnation, self.clock().now(), self.config().staleness_bound) {
+            let prefix = self.config().shared.as_ref().map_or("", |shared| &shared.prefix);
+            tracing::warn!(
+                prefix,
+                "another catalogue uses this Redis under the same prefix: give each a prefix of its own"
+            );
+        }
         for change in &changes {
             self.learn_from(Source::Bus, change, incarnation);
         }

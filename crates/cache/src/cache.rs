@@ -8,7 +8,7 @@ use std::{
 use tokio::runtime::Handle;
 
 use crate::{
-    CacheConfig, Clock, Counters, Freshness, LatencySummary, Moment, Policies, ReadError, Stats, Token,
+    CacheConfig, Clock, Counters, Freshness, LatencySummary, Moment, Policies, ReadError, Stats,
     behind::Behind,
     bus::Bus,
     flight::Flights,
@@ -22,6 +22,7 @@ use crate::{
     prefetch::Prefetch,
     seen::Seen,
     talk::Talk,
+    tokens::Tokens,
 };
 
 /// Keys and terms whose last changes are remembered where no copies are shared: what a standby returns is judged by them.
@@ -52,6 +53,7 @@ pub(crate) struct Shared<V> {
     pub(crate) behind: Behind,
     pub(crate) hot: Hot,
     pub(crate) talk: Talk,
+    pub(crate) tokens: Tokens,
 }
 
 /// A cache, as long as somebody else keeps it.
@@ -99,6 +101,7 @@ impl<V: Value> Cache<V> {
             shared: Arc::new(Shared {
                 hot: Hot::new(clock.now(), seed),
                 talk: Talk::new(clock.now()),
+                tokens: Tokens::default(),
                 clock,
                 runtime,
                 jitter: Jitter::new(seed),
@@ -124,15 +127,7 @@ impl<V: Value> Cache<V> {
         match freshness {
             Freshness::MinimizeLatency => Ok(()),
             Freshness::FullyConsistent => self.pass_now(self.config().load_timeout).await,
-            Freshness::AtLeast(token) if self.sees(token) == Some(true) => Ok(()),
-            Freshness::AtLeast(token) => {
-                self.pass_now(self.config().load_timeout).await?;
-                match self.sees(token) {
-                    Some(true) => Ok(()),
-                    Some(false) => Err(ReadError::UnknownCommit),
-                    None => Err(ReadError::OtherIncarnation),
-                }
-            }
+            Freshness::AtLeast(token) => self.reach_commit(token).await,
         }
     }
 
@@ -223,10 +218,8 @@ impl<V: Value> Cache<V> {
         &self.shared.jitter
     }
 
-    /// Whether the last look at the change log saw a commit; `None` when that was another database's.
-    fn sees(&self, token: Token) -> Option<bool> {
-        let view = self.shared.knowledge.view()?;
-        (view.incarnation == token.incarnation).then(|| view.snapshot.sees(token.id))
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.shared.tokens
     }
 
     pub(crate) async fn pass_now(&self, at_most: Duration) -> Result<(), ReadError> {

@@ -5,6 +5,8 @@
 pub struct Change {
     /// Orders changes against snapshots.
     pub id: u64,
+    /// Chance. It tells this change from one of the same id in another life of the database.
+    pub salt: u64,
     /// What it touches.
     pub subject: Subject,
 }
@@ -40,9 +42,46 @@ pub struct Snapshot {
     pub xmax: u64,
     /// Changes in between that were not seen, in rising order.
     pub in_progress: Vec<u64>,
+    /// The salt of the newest change seen, in a database that a restored copy gives its incarnation back, and whose changes
+    /// have one order. There copies and tokens are of this life only if their [`Witness`] is. `None` elsewhere.
+    pub salt: Option<u64>,
+}
+
+/// A change by its id and salt. In a database whose changes have one order, whoever has that very change has every one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Witness {
+    /// Its id.
+    pub id: u64,
+    /// Its salt.
+    pub salt: u64,
+}
+
+/// What the change log says of a change that somebody names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recalled {
+    /// It is there.
+    Here,
+    /// The log tells what is that old, and that change is not there.
+    Unknown,
+    /// Changes that old may have been pruned.
+    Pruned,
+}
+
+/// What the change log told of some changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recall {
+    /// Of which database.
+    pub incarnation: Incarnation,
+    /// Of each, in the order in which they were named.
+    pub changes: Vec<Recalled>,
 }
 
 impl Snapshot {
+    /// The newest change seen, where that one stands for all before it.
+    pub fn witness(&self) -> Option<Witness> {
+        self.salt.map(|salt| Witness { id: self.xmax.saturating_sub(1), salt })
+    }
+
     /// Whether a change was seen.
     pub fn sees(&self, id: u64) -> bool {
         id < self.xmin || (id < self.xmax && self.in_progress.binary_search(&id).is_err())
@@ -57,7 +96,8 @@ impl Snapshot {
     }
 }
 
-/// Which life of the database this is: change ids of one mean nothing in another.
+/// Which life of the database this is: change ids of one mean nothing in another. It may be that of a lost life only in a database
+/// whose snapshots have a salt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Incarnation(pub u64);
 
@@ -91,7 +131,7 @@ mod tests {
     use super::*;
 
     fn snapshot(xmin: u64, xmax: u64, in_progress: &[u64]) -> Snapshot {
-        Snapshot { xmin, xmax, in_progress: in_progress.to_vec() }
+        Snapshot { xmin, xmax, in_progress: in_progress.to_vec(), salt: None }
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub enum ReadError {
     /// The token names a commit that the database does not have.
     #[error("the token names a commit that the database does not have")]
     UnknownCommit,
+    /// The token is of an earlier life of the database, and the change log no longer tells what is that old.
+    #[error("the change log no longer tells whether this database has the commit that the token names")]
+    ForgottenCommit,
     /// What the change log holds now could not be found out, or the database that answered is not the one it belongs to.
     #[error("the change log cannot be read")]
     NoPass,

@@ -73,6 +73,7 @@ impl<V: Value> Cache<V> {
             self.load(duty, &search).await;
             return;
         };
+        self.look_up_to(&frames).await;
         self.settle(&mut duty, &search, frames);
         self.counters().l2_misses.add(duty.len() as u64);
         if duty.is_empty() {
@@ -115,6 +116,18 @@ impl<V: Value> Cache<V> {
         let l2 = self.shared().l2.as_ref().filter(|l2| l2.link.is_up())?;
         let view = self.knowledge().view()?;
         self.proven().then(|| (Arc::clone(l2), view.incarnation))
+    }
+
+    /// Looks at the change log, where a frame was made by somebody who saw a change that the last look did not: whether that is
+    /// of this life nobody can tell before. If it cannot be done, such a frame does not stand.
+    async fn look_up_to(&self, frames: &[Option<Frame>]) {
+        let Some(view) = self.knowledge().view() else { return };
+        let witnesses = frames.iter().flatten().filter_map(|frame| frame.origin.witness);
+        if view.snapshot.salt.is_some()
+            && witnesses.max_by_key(|witness| witness.id).is_some_and(|newest| newest.id >= view.snapshot.xmax)
+        {
+            let _ = self.pass_now(self.config().staleness_bound.max(Duration::from_millis(100))).await;
+        }
     }
 
     /// Takes the frames that stand for outcomes.
@@ -182,12 +195,13 @@ impl<V: Value> Cache<V> {
             return (duty, none);
         };
         let (lost, frames): (Vec<bool>, Vec<_>) = leased.into_iter().map(|leased| (leased.lost, leased.frame)).unzip();
-        let won = frames.into_iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(frame, _)| frame).collect();
+        let won: Vec<_> = frames.into_iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(frame, _)| frame).collect();
         let theirs = duty.split(|place| lost[place]);
         self.counters().leases_won.add(duty.len() as u64);
         self.counters().leases_lost.add(theirs.len() as u64);
         let rights = self::names(&duty);
         if !search.anew {
+            self.look_up_to(&won).await;
             self.settle(&mut duty, search, won);
         }
         if duty.len() < rights.len() {
@@ -223,26 +237,20 @@ impl<V: Value> Cache<V> {
 
     /// What a load brought, for other replicas. What was outdated while it was loaded is left out: it would only be refused.
     fn fills(&self, policy: Policy, landed: Landed<V>) -> Vec<Fill> {
-        let Landed { origin: Some((incarnation, horizon)), entries } = landed else { return Vec::new() };
+        let Landed { origin: Some(origin), entries } = landed else { return Vec::new() };
         let standing = entries.into_iter().filter(|(_, entry)| entry.stands(self.knowledge()));
-        standing.map(|(name, entry)| self.fill(policy, name, entry.value.as_ref(), incarnation, horizon)).collect()
+        standing.map(|(name, entry)| self.fill(policy, name, entry.value.as_ref(), origin)).collect()
     }
 
-    pub(crate) fn fill(
-        &self,
-        policy: Policy,
-        name: Box<str>,
-        value: Option<&V>,
-        incarnation: Incarnation,
-        horizon: u64,
-    ) -> Fill {
+    /// A copy to store, of what was read so; the version is the value's own.
+    pub(crate) fn fill(&self, policy: Policy, name: Box<str>, value: Option<&V>, origin: Origin) -> Fill {
         let facts = value.map(Value::facts).unwrap_or_default();
         let policies = self.policies();
         let kept = policies.of(policy, value.is_some());
         Fill {
             name,
             frame: Frame {
-                origin: Origin { incarnation, horizon, version: facts.version },
+                origin: Origin { version: facts.version, ..origin },
                 list: policy != Policy::Item,
                 terms: facts.terms,
                 payload: value.map(Value::encode),
@@ -290,6 +298,7 @@ impl<V: Value> Cache<V> {
                 .zip(seen)
                 .map(|(name, lease)| (name.clone(), leases.judge(name, lease, now, l2.lease_length())))
                 .collect();
+            self.look_up_to(&frames).await;
             self.settle(&mut duty, search, frames);
             let of_keys: Vec<Lease> = duty.keys().map(|(name, _)| verdicts[name]).collect();
             let overdue = duty.split(|place| of_keys[place] == Lease::Overdue);

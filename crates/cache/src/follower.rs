@@ -18,7 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    Cache, Change, Incarnation, Moment, News, Pass, Snapshot, Subject, Value, knowledge::View, learned::Source,
+    Cache, Change, Incarnation, Moment, News, Pass, Recall, Snapshot, Subject, Value, Witness, knowledge::View,
+    learned::Source, tokens::Asked,
 };
 
 /// Where committed changes are written down.
@@ -31,6 +32,9 @@ pub trait ChangeLog: Send + Sync + 'static {
         since: Option<(&Snapshot, Incarnation)>,
         limit: u32,
     ) -> impl Future<Output = Result<Pass, String>> + Send;
+
+    /// Tells of changes, each named by its id and salt, whether the log has them. The error is for logs.
+    fn recall(&self, changes: &[Witness]) -> impl Future<Output = Result<Recall, String>> + Send;
 
     /// Waits until there may be something new, at most `at_most`. May be dropped and called again at any time, since a look
     /// follows in each case.
@@ -153,8 +157,11 @@ impl<V: Value> Cache<V> {
         let last = self.knowledge().view();
         let since = last.as_deref().map(|view| (&view.snapshot, view.incarnation));
         let limit = self.config().max_changes_per_pass;
+        let most = self.config().staleness_bound.max(Duration::from_millis(100));
+        // First: the look that follows then sees whatever is told to be there.
+        let (asked, recalled) = self.recall(log, most).await;
         let look = AssertUnwindSafe(async { log.pass(since, limit).await }).catch_unwind();
-        let look = timeout(self.config().staleness_bound.max(Duration::from_millis(100)), look).await;
+        let look = timeout(most, look).await;
         let succeeded = match look {
             Ok(Ok(Ok(pass))) => {
                 self.take_in(pass, last.as_deref(), began).await;
@@ -167,6 +174,13 @@ impl<V: Value> Cache<V> {
         if succeeded && passes.failing.swap(false, Ordering::Relaxed) {
             tracing::info!("change log can be read again");
         }
+        // Whoever is not answered is told that it could not be found out.
+        if let (true, Some(recall)) = (succeeded, recalled) {
+            let same = self.knowledge().view().is_some_and(|view| view.incarnation == recall.incarnation);
+            for ((_, answer), recalled) in asked.into_iter().zip(recall.changes) {
+                let _ = answer.send(same.then_some(recalled));
+            }
+        }
         let counters = self.counters();
         if succeeded { &counters.passes } else { &counters.failed_passes }.one();
         passes.done.send_modify(|done| {
@@ -178,14 +192,39 @@ impl<V: Value> Cache<V> {
         succeeded
     }
 
+    /// Asks the log for the changes that readers wait for.
+    async fn recall(&self, log: &impl ChangeLog, most: Duration) -> (Vec<Asked>, Option<Recall>) {
+        let asked = self.tokens().take();
+        if asked.is_empty() {
+            return (asked, None);
+        }
+        let changes: Vec<Witness> = asked.iter().map(|(witness, _)| *witness).collect();
+        let recall = AssertUnwindSafe(async { log.recall(&changes).await }).catch_unwind();
+        let recalled = match timeout(most, recall).await {
+            Ok(Ok(Ok(recall))) => Some(recall),
+            Ok(Ok(Err(error))) => {
+                tracing::debug!(error, "change log could not be asked for commits");
+                None
+            }
+            Ok(Err(_)) | Err(_) => None,
+        };
+        (asked, recalled)
+    }
+
     /// Learns first, then says up to when everything is learned.
     async fn take_in(&self, pass: Pass, last: Option<&View>, began: Moment) {
         // A log that went back lost commits, and will use their ids again.
         let same =
             last.is_some_and(|last| last.incarnation == pass.incarnation && last.snapshot.xmax <= pass.snapshot.xmax);
         let incarnation = pass.incarnation;
+        let (News::Complete(told) | News::Window { changes: told, .. }) = &pass.news;
+        let told: Vec<Witness> = if pass.snapshot.salt.is_some() {
+            told.iter().map(|change| Witness { id: change.id, salt: change.salt }).collect()
+        } else {
+            Vec::new()
+        };
         match pass.news {
-            News::Complete(changes) if same => self.learn_found(&changes, incarnation).await,
+            News::Complete(changes) if same => self.learn_found(&changes, &pass.snapshot, incarnation).await,
             // More than a look may tell one by one: what was asked for before it cannot be told from what was not.
             News::Window { from, changes } if same => {
                 self.knowledge().raise_start(from);
@@ -204,21 +243,28 @@ impl<V: Value> Cache<V> {
             }
         }
         if let Some(last) = last.filter(|_| !same) {
+            self.bus().was_ours(last.incarnation);
             tracing::warn!(
                 before = format_args!("{:016x}", last.incarnation.0),
                 now = format_args!("{:016x}", pass.incarnation.0),
                 "database has another incarnation, every copy is dropped"
             );
         }
+        // After they were learned: a copy that one of them stands for is judged by all of them.
+        self.knowledge().witnesses().vouch(&told, &pass.snapshot);
         self.knowledge().publish(View { snapshot: pass.snapshot, incarnation: pass.incarnation }, began);
     }
 
     /// Learns what a look found, and counts what was known already.
-    async fn learn_found(&self, changes: &[Change], incarnation: Incarnation) {
+    ///
+    /// Where a lost life may come back under the same incarnation, what was learned before is learned again: copies that were
+    /// read in between may be of yet another life.
+    async fn learn_found(&self, changes: &[Change], snapshot: &Snapshot, incarnation: Incarnation) {
+        let source = if snapshot.salt.is_some() { Source::LogAlone } else { Source::Log };
         let (mut known, mut new) = (0, 0);
         for changes in changes.chunks(LEARNED_AT_ONCE) {
             for change in changes {
-                *(if self.learn_from(Source::Log, change, incarnation) { &mut new } else { &mut known }) += 1;
+                *(if self.learn_from(source, change, incarnation) { &mut new } else { &mut known }) += 1;
             }
             yield_now().await;
         }

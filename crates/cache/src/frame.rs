@@ -5,11 +5,12 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | 2 | magic, `0x4C 0xAD` |
-//! | 1 | version of the format, 1 |
-//! | 1 | flags: 1 not found, 2 list, 4 compressed with zstd |
+//! | 1 | version of the format, 2 |
+//! | 1 | flags: 1 not found, 2 list, 4 compressed with zstd, 8 with a witness |
 //! | 8 | incarnation |
 //! | 8 | horizon |
 //! | 8 | version |
+//! | 16 | with a witness alone: its id and salt |
 //! | 2 | number of terms, each 2 bytes of length and the text |
 //! | 4 | length of the payload before compression |
 //! | … | payload |
@@ -24,13 +25,14 @@ use bytes::{Buf, BufMut, Bytes};
 use xxhash_rust::xxh3::Xxh3;
 use zstd::bulk::{Compressor, Decompressor};
 
-use crate::{Incarnation, memory::Origin};
+use crate::{Incarnation, Witness, memory::Origin};
 
 const MAGIC: [u8; 2] = [0x4C, 0xAD];
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const NOT_FOUND: u8 = 1;
 const LIST: u8 = 2;
 const COMPRESSED: u8 = 4;
+const WITNESS: u8 = 8;
 const CHECKSUM: usize = 8;
 /// Level of zstd: the fastest of its usual ones.
 const LEVEL: i32 = 1;
@@ -79,18 +81,27 @@ impl Frame {
             .flatten()
             .filter(|compressed| compressed.len() < payload.len());
         let mut flags = 0;
-        for (set, flag) in [(self.payload.is_none(), NOT_FOUND), (self.list, LIST), (compressed.is_some(), COMPRESSED)]
-        {
+        let set = [
+            (self.payload.is_none(), NOT_FOUND),
+            (self.list, LIST),
+            (compressed.is_some(), COMPRESSED),
+            (self.origin.witness.is_some(), WITNESS),
+        ];
+        for (set, flag) in set {
             flags |= if set { flag } else { 0 };
         }
         let terms: usize = self.terms.iter().map(|term| 2 + term.len()).sum();
         let stored = compressed.as_deref().unwrap_or(payload);
-        let mut out = Vec::with_capacity(34 + terms + stored.len() + CHECKSUM);
+        let mut out = Vec::with_capacity(50 + terms + stored.len() + CHECKSUM);
         out.put_slice(&MAGIC);
         out.put_slice(&[FORMAT, flags]);
         out.put_u64_le(self.origin.incarnation.0);
         out.put_u64_le(self.origin.horizon);
         out.put_i64_le(self.origin.version);
+        if let Some(Witness { id, salt }) = self.origin.witness {
+            out.put_u64_le(id);
+            out.put_u64_le(salt);
+        }
         out.put_u16_le(u16::try_from(self.terms.len()).ok()?);
         for term in &self.terms {
             out.put_u16_le(u16::try_from(term.len()).ok()?);
@@ -126,11 +137,16 @@ impl Frame {
 /// panic here.
 fn read(bytes: &mut Bytes, flags: u8, most: usize) -> Result<Frame, FrameError> {
     let short = |_| FrameError::Damaged;
-    let origin = Origin {
+    let mut origin = Origin {
         incarnation: Incarnation(bytes.try_get_u64_le().map_err(short)?),
         horizon: bytes.try_get_u64_le().map_err(short)?,
         version: bytes.try_get_i64_le().map_err(short)?,
+        witness: None,
     };
+    if flags & WITNESS != 0 {
+        let (id, salt) = (bytes.try_get_u64_le().map_err(short)?, bytes.try_get_u64_le().map_err(short)?);
+        origin.witness = Some(Witness { id, salt });
+    }
     let count = bytes.try_get_u16_le().map_err(short)?;
     let mut terms = Vec::with_capacity(usize::from(count).min(64));
     for _ in 0..count {
@@ -198,7 +214,12 @@ mod tests {
 
     fn frame(payload: Option<&[u8]>) -> Frame {
         Frame {
-            origin: Origin { incarnation: Incarnation(7), horizon: 8, version: -9 },
+            origin: Origin {
+                incarnation: Incarnation(7),
+                horizon: 8,
+                version: -9,
+                witness: payload.map(|_| Witness { id: 5, salt: u64::MAX }),
+            },
             list: false,
             terms: vec!["tag:summer".to_owned(), "category:größe".to_owned()],
             payload: payload.map(Bytes::copy_from_slice),

@@ -20,6 +20,7 @@ use crate::{
     memory::{Depends, Memory, Origin},
     rules::{Rule, Rules},
     term::ANY,
+    witness::Witnesses,
 };
 
 /// What a replica has learned.
@@ -30,6 +31,7 @@ pub(crate) struct Knowledge {
     rules: Rules,
     /// What copies of others are judged by, and what a standby returns.
     memory: Memory,
+    witnesses: Witnesses,
     proven: AtomicU64,
     view: RwLock<Option<Arc<View>>>,
 }
@@ -64,6 +66,7 @@ impl Knowledge {
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
             rules: Rules::default(),
             memory: Memory::new(memory),
+            witnesses: Witnesses::default(),
             proven: AtomicU64::new(Moment::NEVER.nanos()),
             view: RwLock::default(),
         }
@@ -109,6 +112,19 @@ impl Knowledge {
         }
     }
 
+    /// Learns a change of a database that is not followed, of which there are no copies here.
+    pub(crate) fn learn_elsewhere(&self, change: &Change, incarnation: Incarnation) {
+        self.remember(change, incarnation);
+        if Rule::of(&change.subject).is_some() {
+            self.rules.add_elsewhere(incarnation, change.id);
+        }
+    }
+
+    /// Which changes looks have told, where copies are told by them from those of another life.
+    pub(crate) fn witnesses(&self) -> &Witnesses {
+        &self.witnesses
+    }
+
     /// Anything may have changed: no copy of this replica's stands any more. Of those of others, memory tells.
     pub(crate) fn touch_all(&self) {
         self.rules.touch_all();
@@ -121,11 +137,13 @@ impl Knowledge {
 
     /// From `start` on, everything of this incarnation that is learned from here on is complete.
     pub(crate) fn restart(&self, incarnation: Incarnation, start: u64) {
+        self.witnesses.forget();
         self.memory.restart(incarnation, start);
     }
 
     /// Changes below `start` may have been missed.
     pub(crate) fn raise_start(&self, start: u64) {
+        self.witnesses.forget();
         self.memory.raise_start(start);
     }
 
@@ -143,12 +161,14 @@ impl Knowledge {
             Rule::Pattern(glob) => glob.matches(name),
             Rule::All => true,
         };
-        self.memory.stands(depends, origin) && !self.rules.touched_since(origin, touches)
+        self.witnesses.vouch_for(origin.witness)
+            && self.memory.stands(depends, origin)
+            && !self.rules.touched_since(origin, touches)
     }
 
     /// Whether what was read so can be judged at all, its incarnation and its age being what they are.
     pub(crate) fn remembers(&self, origin: &Origin) -> bool {
-        self.memory.remembers(origin)
+        self.witnesses.vouch_for(origin.witness) && self.memory.remembers(origin)
     }
 
     /// Everything up to `view` has been learned, by a look at the change log that began at `began`.
@@ -189,7 +209,7 @@ mod tests {
 
     fn entry(id: u64, key: &str, terms: &[&str]) -> Change {
         let terms = terms.iter().map(|&term| term.to_owned()).collect();
-        Change { id, subject: Subject::Entry { key: key.to_owned(), version: 1, terms } }
+        Change { id, salt: 0, subject: Subject::Entry { key: key.to_owned(), version: 1, terms } }
     }
 
     #[test]

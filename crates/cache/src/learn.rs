@@ -1,6 +1,8 @@
 //! What is learned of changes, and what is dropped for them.
 
-use crate::{Cache, Change, Commit, Incarnation, Policy, Subject, Value, WritePolicy, bus, learned::Source};
+use crate::{
+    Cache, Change, Commit, Incarnation, Policy, Subject, Value, WritePolicy, bus, learned::Source, memory::Origin,
+};
 
 impl<V: Value> Cache<V> {
     /// Learns a change of this replica's own. Twice, late or out of order is harmless. Returns whether it was new.
@@ -11,14 +13,30 @@ impl<V: Value> Cache<V> {
     /// Learns a change, unless it was learned before: its copies went then, and those there are now were read after that.
     pub(crate) fn learn_from(&self, source: Source, change: &Change, incarnation: Incarnation) -> bool {
         let shared = self.shared();
+        if source == Source::Bus && self.is_elsewhere(incarnation) {
+            shared.knowledge.learn_elsewhere(change, incarnation);
+            // The database that is followed may have become that one since.
+            if self.is_elsewhere(incarnation) {
+                return false;
+            }
+        }
         if shared.seen.contains(change, incarnation) {
             shared.knowledge.remember(change, incarnation);
+            if source == Source::LogAlone {
+                self.drop_copies(change, incarnation);
+            }
             return false;
         }
         shared.counters.learned.count(source, &change.subject);
         self.drop_copies(change, incarnation);
         shared.seen.note(change, incarnation);
         true
+    }
+
+    /// Whether another database is followed than that of a change: it touches no copy that is here, and may be news of another
+    /// catalogue over the same Redis.
+    fn is_elsewhere(&self, incarnation: Incarnation) -> bool {
+        self.knowledge().view().is_some_and(|view| view.incarnation != incarnation)
     }
 
     /// Drops every copy: anything may have changed.
@@ -49,7 +67,7 @@ impl<V: Value> Cache<V> {
     /// Learns a commit of this replica's own and tells the others, before anybody is told that it was made. Waits for Redis
     /// no longer than a command may take; what Redis misses, the others find in the change log.
     pub async fn wrote(&self, commit: Commit<V>) {
-        let Commit { incarnation, horizon, changes, items } = commit;
+        let Commit { incarnation, horizon, witness, changes, items } = commit;
         for change in &changes {
             self.learn(change, incarnation);
         }
@@ -57,8 +75,8 @@ impl<V: Value> Cache<V> {
         if changes.is_empty() || !l2.link.is_up() {
             return;
         }
-        let fills =
-            items.into_iter().map(|(name, value)| self.fill(Policy::Item, name, Some(&value), incarnation, horizon));
+        let origin = Origin { incarnation, horizon, version: 0, witness };
+        let fills = items.into_iter().map(|(name, value)| self.fill(Policy::Item, name, Some(&value), origin));
         let messages = bus::messages(incarnation, l2.replica, &changes);
         let now = match shared.write {
             WritePolicy::Through => fills.collect(),

@@ -11,6 +11,8 @@ pub(crate) enum Source {
     Bus,
     /// The change log.
     Log,
+    /// The change log, whatever was learned before.
+    LogAlone,
 }
 
 /// Changes learned, each once, by who brought it first.
@@ -64,7 +66,7 @@ impl LearnedCounters {
         let kinds = match source {
             Source::Own => &self.own,
             Source::Bus => &self.bus,
-            Source::Log => &self.log,
+            Source::Log | Source::LogAlone => &self.log,
         };
         match subject {
             Subject::Entry { .. } => kinds.entries.one(),

@@ -27,8 +27,8 @@ use crate::{
 
 /// What a load brought and L1 has taken in.
 pub(crate) struct Landed<V> {
-    /// Where it came from; `None` when it must not be stored anywhere else.
-    pub(crate) origin: Option<(Incarnation, u64)>,
+    /// What it is judged by; `None` when it must not be stored anywhere else.
+    pub(crate) origin: Option<Origin>,
     /// The names of the keys with what was read.
     pub(crate) entries: Vec<(Box<str>, Arc<Entry<V>>)>,
 }
@@ -92,7 +92,9 @@ impl<V: Value> Cache<V> {
             })
             .collect();
         duty.fulfil(entries.iter().map(|(_, entry)| Ok(Arc::clone(entry))));
-        let origin = loaded.incarnation.filter(|_| ours).map(|incarnation| (incarnation, loaded.horizon));
+        let Loaded { horizon, witness, .. } = loaded;
+        let origin = loaded.incarnation.filter(|_| ours);
+        let origin = origin.map(|incarnation| Origin { incarnation, horizon, version: 0, witness });
         Landed { origin, entries }
     }
 
@@ -100,7 +102,7 @@ impl<V: Value> Cache<V> {
     /// likes: only what nothing is known to have changed since was right at the last look at the change log, and may be served
     /// as stale as that look is. It is stored nowhere.
     fn land_unproven<F>(&self, duty: Duty<V>, search: &Search<F>, loaded: Loaded<V>) -> Landed<V> {
-        let (began, horizon) = (duty.began(), loaded.horizon);
+        let (began, horizon, witness) = (duty.began(), loaded.horizon, loaded.witness);
         let followed = self.knowledge().view().map(|view| view.incarnation);
         let outcomes: Vec<_> = duty
             .keys()
@@ -110,7 +112,7 @@ impl<V: Value> Cache<V> {
                 let term = search.terms[number].as_deref();
                 let facts = value.as_ref().map(Value::facts).unwrap_or_default();
                 let stands = followed.is_some_and(|incarnation| {
-                    let origin = Origin { incarnation, horizon, version: facts.version };
+                    let origin = Origin { incarnation, horizon, version: facts.version, witness };
                     let terms = (value.is_some() && term.is_none()).then_some(&facts.terms[..]);
                     self.knowledge().frame_stands(name, Depends::of(name, term, value.is_some()), &origin, terms)
                 });

@@ -11,7 +11,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use crate::{Change, Incarnation, Subject, term::ANY};
+use crate::{Change, Incarnation, Subject, Witness, lives::Ahead, term::ANY};
 
 /// What is remembered.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Origin {
     pub(crate) horizon: u64,
     /// The version of what was read; meaningless for what was not found and for lists.
     pub(crate) version: i64,
+    /// The newest change that whoever read it saw, in a database that needs one.
+    pub(crate) witness: Option<Witness>,
 }
 
 /// What a frame holds, and so what it depends on.
@@ -62,14 +64,9 @@ struct Facts {
     any: u64,
     young: Generation,
     old: Generation,
-    /// Learned of an incarnation that the look at the change log has not come to yet.
-    ahead: Vec<(Incarnation, Change)>,
-    /// The highest id for which there was no room among those.
-    ahead_lost: u64,
+    /// Learned of incarnations that the look at the change log has not come to yet.
+    ahead: Ahead,
 }
-
-/// Changes kept of an incarnation to come.
-const MOST_AHEAD: usize = 4_096;
 
 /// Facts in the order in which they came: when the young generation is full, the old one is forgotten as a whole.
 #[derive(Debug, Default)]
@@ -110,12 +107,12 @@ impl Memory {
     /// Starts anew: from `start` on, everything of this incarnation that was or will be learned is complete.
     pub(crate) fn restart(&self, incarnation: Incarnation, start: u64) {
         let mut facts = self.write();
-        let new = Facts::new(Some(incarnation), start.max(facts.ahead_lost + 1));
-        let before = std::mem::replace(&mut *facts, new);
-        for (of, change) in before.ahead {
-            if of == incarnation {
-                facts.remember(&change, self.most);
-            }
+        let mut ahead = std::mem::take(&mut facts.ahead);
+        let (changes, lost) = ahead.take(incarnation);
+        *facts =
+            Facts { ahead, ..Facts::new(Some(incarnation), start.max(lost.map_or(0, |lost| lost.saturating_add(1)))) };
+        for change in changes {
+            facts.remember(&change, self.most);
         }
     }
 
@@ -130,10 +127,8 @@ impl Memory {
         let mut facts = self.write();
         if facts.incarnation == Some(incarnation) {
             facts.remember(change, self.most);
-        } else if facts.ahead.len() < MOST_AHEAD {
-            facts.ahead.push((incarnation, change.clone()));
         } else {
-            facts.ahead_lost = facts.ahead_lost.max(change.id);
+            facts.ahead.push(incarnation, change);
         }
     }
 
@@ -175,8 +170,7 @@ impl Facts {
             any: 0,
             young: Generation::default(),
             old: Generation::default(),
-            ahead: Vec::new(),
-            ahead_lost: 0,
+            ahead: Ahead::default(),
         }
     }
 
@@ -244,16 +238,17 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lives::MOST_AHEAD;
 
     const LIFE: Incarnation = Incarnation(1);
 
     fn put(id: u64, key: &str, version: i64, terms: &[&str]) -> Change {
         let terms = terms.iter().map(|&term| term.to_owned()).collect();
-        Change { id, subject: Subject::Entry { key: key.to_owned(), version, terms } }
+        Change { id, salt: 0, subject: Subject::Entry { key: key.to_owned(), version, terms } }
     }
 
     fn origin(horizon: u64, version: i64) -> Origin {
-        Origin { incarnation: LIFE, horizon, version }
+        Origin { incarnation: LIFE, horizon, version, witness: None }
     }
 
     fn started() -> Memory {
@@ -296,7 +291,7 @@ mod tests {
     fn an_invalidation_of_the_key_counts_whatever_the_version() {
         let memory = started();
         memory.remember(&put(15, "a", 7, &[]), LIFE);
-        memory.remember(&Change { id: 30, subject: Subject::Key("a".to_owned()) }, LIFE);
+        memory.remember(&Change { id: 30, salt: 0, subject: Subject::Key("a".to_owned()) }, LIFE);
         assert!(!memory.stands(Depends::Item("a"), &origin(30, 9)));
         assert!(memory.stands(Depends::Item("a"), &origin(31, 7)));
     }
@@ -327,10 +322,11 @@ mod tests {
         memory.remember(&put(5, "a", 3, &[]), Incarnation(2));
         memory.remember(&put(6, "a", 3, &[]), Incarnation(3));
         memory.restart(Incarnation(2), 1);
-        let of = |version| Origin { incarnation: Incarnation(2), horizon: 2, version };
+        let of = |version| Origin { incarnation: Incarnation(2), ..origin(2, version) };
         assert!(!memory.stands(Depends::Item("a"), &of(2)) && memory.stands(Depends::Item("a"), &of(3)));
         for id in 0..MOST_AHEAD as u64 + 10 {
             memory.remember(&put(id, "b", 1, &[]), LIFE);
+            memory.remember(&put(1 << 40, "b", 1, &[]), Incarnation(9));
         }
         memory.restart(LIFE, 1);
         assert_eq!(memory.read().start, MOST_AHEAD as u64 + 10, "what there was no room for cannot be judged");

@@ -1,14 +1,14 @@
 //! What replicas tell each other over the bus: changes, never values.
 //!
 //! Little-endian: 1 byte version of the format, 8 incarnation, 8 the sender, 8 when it was sent (microseconds since 1970 by the
-//! sender's clock, for measuring alone), 4 the number of changes; then each change: 8 id, 1 kind, 4 length of a text and the
+//! sender's clock, for measuring alone), 4 the number of changes; then each change: 8 id, 8 salt, 1 kind, 4 length of a text and the
 //! text; for a change of an entry also 8 version, 2 the number of terms, and each term as 4 length and text.
 
 use bytes::{Buf, BufMut};
 
 use crate::{Change, Incarnation, Subject};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const ENTRY: u8 = 1;
 const KEY: u8 = 2;
 const TERM: u8 = 3;
@@ -84,6 +84,7 @@ fn fits(change: &Change) -> bool {
 
 fn put_change(out: &mut Vec<u8>, change: &Change) {
     out.put_u64_le(change.id);
+    out.put_u64_le(change.salt);
     match &change.subject {
         Subject::Entry { key, version, terms } => {
             out.put_u8(ENTRY);
@@ -114,7 +115,7 @@ fn put_change(out: &mut Vec<u8>, change: &Change) {
 }
 
 fn get_change(bytes: &mut &[u8]) -> Result<Change, Unknown> {
-    let id = u64(bytes)?;
+    let (id, salt) = (u64(bytes)?, u64(bytes)?);
     let kind = bytes.try_get_u8().map_err(|_| Unknown)?;
     let text = get_text(bytes)?;
     let subject = match kind {
@@ -130,7 +131,7 @@ fn get_change(bytes: &mut &[u8]) -> Result<Change, Unknown> {
         ALL => Subject::All,
         _ => return Err(Unknown),
     };
-    Ok(Change { id, subject })
+    Ok(Change { id, salt, subject })
 }
 
 fn u64(bytes: &mut &[u8]) -> Result<u64, Unknown> {
@@ -157,11 +158,11 @@ mod tests {
     fn changes() -> Vec<Change> {
         let terms = vec!["category:käse".to_owned(), "tag:x".to_owned()];
         vec![
-            Change { id: 1, subject: Subject::Entry { key: "product:a".to_owned(), version: -7, terms } },
-            Change { id: 2, subject: Subject::Key("product:b".to_owned()) },
-            Change { id: 3, subject: Subject::Term("tag:t".to_owned()) },
-            Change { id: 4, subject: Subject::Pattern("product:*".to_owned()) },
-            Change { id: u64::MAX, subject: Subject::All },
+            Change { id: 1, salt: 9, subject: Subject::Entry { key: "product:a".to_owned(), version: -7, terms } },
+            Change { id: 2, salt: u64::MAX, subject: Subject::Key("product:b".to_owned()) },
+            Change { id: 3, salt: 0, subject: Subject::Term("tag:t".to_owned()) },
+            Change { id: 4, salt: 1, subject: Subject::Pattern("product:*".to_owned()) },
+            Change { id: u64::MAX, salt: 2, subject: Subject::All },
         ]
     }
 
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn many_changes_are_several_messages() {
-        let long = Change { id: 1, subject: Subject::Key("k".repeat(1_000)) };
+        let long = Change { id: 1, salt: 0, subject: Subject::Key("k".repeat(1_000)) };
         let all = vec![long; 1_000];
         let messages = encode(Incarnation(1), 2, 3, &all);
         assert!(messages.len() > 1 && messages.iter().all(|message| message.len() < LARGE + 2_000));
@@ -188,7 +189,7 @@ mod tests {
     fn what_does_not_fit_as_a_whole_is_left_out() {
         let with = |count: usize| {
             let terms = vec!["t".to_owned(); count];
-            Change { id: 1, subject: Subject::Entry { key: "product:a".to_owned(), version: 1, terms } }
+            Change { id: 1, salt: 0, subject: Subject::Entry { key: "product:a".to_owned(), version: 1, terms } }
         };
         assert!(encode(Incarnation(1), 2, 3, &[with(65_536)]).is_empty());
         let messages = encode(Incarnation(1), 2, 3, &[with(65_536), with(65_535)]);

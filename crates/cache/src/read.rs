@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Change, Entry, Incarnation};
+use crate::{Change, Entry, Incarnation, Witness};
 
 /// A key to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,12 +34,14 @@ pub enum Freshness {
 }
 
 /// Names a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token {
     /// Of which database.
     pub incarnation: Incarnation,
     /// Whoever sees a change of this id sees the commit.
     pub id: u64,
+    /// Of a change that the commit made: another life of the database has the commit if it has that very change.
+    pub salt: u64,
 }
 
 /// What a read found.
@@ -75,6 +77,8 @@ pub struct Loaded<V> {
     pub incarnation: Option<Incarnation>,
     /// Every change below this id was seen, and its transaction had ended.
     pub horizon: u64,
+    /// The newest change that was seen, as [`Snapshot::witness`](crate::Snapshot::witness) tells it.
+    pub witness: Option<Witness>,
 }
 
 /// What a write committed.
@@ -84,6 +88,8 @@ pub struct Commit<V> {
     pub incarnation: Incarnation,
     /// Every change below this id was seen by the statement that read back what was written, and its transaction had ended.
     pub horizon: u64,
+    /// The newest change that it made, where one stands for all before it.
+    pub witness: Option<Witness>,
     /// What changed.
     pub changes: Vec<Change>,
     /// What items are now, by key; those that are gone, or that nobody read back, are not among them.

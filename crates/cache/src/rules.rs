@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use crate::{Glob, Incarnation, Subject, memory::Origin};
+use crate::{Glob, Incarnation, Subject, lives::Highest, memory::Origin};
 
 /// Rules remembered one by one; when there are more, they become one that touches everything.
 const MAX_RULES: usize = 1_024;
@@ -56,8 +56,8 @@ struct Recent {
     rules: VecDeque<Learned>,
     /// How many of them are patterns.
     patterns: usize,
-    /// The highest ids of what is forgotten, by incarnation, the newest last.
-    forgotten: Vec<(Incarnation, u64)>,
+    /// The highest ids of what is forgotten.
+    forgotten: Highest,
 }
 
 /// A rule, and the change that made it.
@@ -68,23 +68,6 @@ struct Learned {
     incarnation: Incarnation,
     id: u64,
     rule: Rule,
-}
-
-/// Incarnations of which it is known what was forgotten.
-const MAX_FORGOTTEN: usize = 4;
-
-impl Recent {
-    fn forget(&mut self, incarnation: Incarnation, id: u64) {
-        match self.forgotten.iter_mut().find(|(of, _)| *of == incarnation) {
-            Some((_, highest)) => *highest = id.max(*highest),
-            None => {
-                if self.forgotten.len() == MAX_FORGOTTEN {
-                    self.forgotten.remove(0);
-                }
-                self.forgotten.push((incarnation, id));
-            }
-        }
-    }
 }
 
 impl Rules {
@@ -105,7 +88,7 @@ impl Rules {
     pub(crate) fn touched_since(&self, origin: &Origin, touches: impl Fn(&Rule) -> bool) -> bool {
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
         let unseen = |incarnation, id| incarnation == origin.incarnation && id >= origin.horizon;
-        recent.forgotten.iter().any(|&(incarnation, id)| unseen(incarnation, id))
+        recent.forgotten.of(origin.incarnation).is_some_and(|id| id >= origin.horizon)
             || recent.rules.iter().any(|learned| unseen(learned.incarnation, learned.id) && touches(&learned.rule))
     }
 
@@ -116,6 +99,12 @@ impl Rules {
         self.counter.store(recent.floor, Ordering::SeqCst);
     }
 
+    /// A rule of an incarnation that is not followed, for judging the copies of others: what is in L1 it does not touch.
+    pub(crate) fn add_elsewhere(&self, incarnation: Incarnation, id: u64) {
+        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+        recent.forgotten.raise(incarnation, id);
+    }
+
     pub(crate) fn add(&self, incarnation: Incarnation, id: u64, rule: Rule) {
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         let counter = self.counter.load(Ordering::Acquire) + 1;
@@ -123,9 +112,9 @@ impl Rules {
         let full = recent.rules.len() == MAX_RULES || (pattern && recent.patterns == MAX_PATTERNS);
         if rule == Rule::All || full {
             for forgotten in std::mem::take(&mut recent.rules) {
-                recent.forget(forgotten.incarnation, forgotten.id);
+                recent.forgotten.raise(forgotten.incarnation, forgotten.id);
             }
-            recent.forget(incarnation, id);
+            recent.forgotten.raise(incarnation, id);
             recent.floor = counter;
             recent.patterns = 0;
         } else {
@@ -171,7 +160,7 @@ mod tests {
         let seen = rules.counter();
         rules.touch_all();
         assert!(rules.touched(seen, |_| false).0 && !rules.touched(rules.counter(), |_| true).0);
-        let origin = |horizon| Origin { incarnation: Incarnation(1), horizon, version: 0 };
+        let origin = |horizon| Origin { incarnation: Incarnation(1), horizon, version: 0, witness: None };
         assert!(rules.touched_since(&origin(20), |_| true) && !rules.touched_since(&origin(20), |_| false));
         let seen = rules.counter();
         rules.add(Incarnation(1), 30, Rule::Term("u".into()));
@@ -205,7 +194,7 @@ mod tests {
     fn a_rule_touches_what_was_read_before_its_change() {
         let rules = Rules::default();
         rules.add(Incarnation(1), 20, Rule::Term("t".into()));
-        let origin = |horizon| Origin { incarnation: Incarnation(1), horizon, version: 0 };
+        let origin = |horizon| Origin { incarnation: Incarnation(1), horizon, version: 0, witness: None };
         let tagged = |rule: &Rule| *rule == Rule::Term("t".into());
         assert!(rules.touched_since(&origin(20), tagged));
         assert!(!rules.touched_since(&origin(21), tagged), "who sees every change below 21 saw it");
@@ -215,7 +204,15 @@ mod tests {
         // An older one that is learned later.
         rules.add(Incarnation(1), 25, Rule::All);
         assert!(rules.touched_since(&origin(30), |_| false));
-        let other = Origin { incarnation: Incarnation(2), ..origin(1) };
-        assert!(!rules.touched_since(&other, |_| true), "the ids of another incarnation mean nothing");
+        let other = |horizon| Origin { incarnation: Incarnation(2), ..origin(horizon) };
+        assert!(!rules.touched_since(&other(1), |_| true), "the ids of another incarnation mean nothing");
+        let counter = rules.counter();
+        rules.add_elsewhere(Incarnation(2), 40);
+        assert!(rules.touched_since(&other(40), |_| false) && !rules.touched_since(&other(41), |_| true));
+        assert_eq!(rules.counter(), counter, "nothing in L1 is touched");
+        for life in 3..200 {
+            rules.add_elsewhere(Incarnation(life), 1);
+        }
+        assert!(rules.touched_since(&origin(30), |_| false), "however many there are");
     }
 }

@@ -53,6 +53,7 @@ fn hash(change: &Change, incarnation: Incarnation) -> u128 {
     let mut hash = Xxh3::new();
     hash.update(&incarnation.0.to_le_bytes());
     hash.update(&change.id.to_le_bytes());
+    hash.update(&change.salt.to_le_bytes());
     let (kind, text, version) = match &change.subject {
         Subject::Entry { key, version, .. } => (0, key.as_str(), *version),
         Subject::Key(key) => (1, key.as_str(), 0),
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     fn put(id: u64, version: i64) -> Change {
-        Change { id, subject: Subject::Entry { key: "a".to_owned(), version, terms: Vec::new() } }
+        Change { id, salt: 0, subject: Subject::Entry { key: "a".to_owned(), version, terms: Vec::new() } }
     }
 
     #[test]
@@ -82,9 +83,10 @@ mod tests {
         for (id, version, life) in [(2, 1, 1), (1, 2, 1), (1, 1, 2)] {
             assert!(!seen.contains(&put(id, version), Incarnation(life)), "{id} {version} {life}");
         }
+        assert!(!seen.contains(&Change { salt: 1, ..put(1, 1) }, Incarnation(1)), "of another life");
         let others = [Subject::Key, Subject::Term, Subject::Pattern].map(|kind| kind("a".to_owned()));
         for subject in others.into_iter().chain([Subject::All]) {
-            let change = Change { id: 1, subject };
+            let change = Change { id: 1, salt: 0, subject };
             assert!(!seen.contains(&change, Incarnation(1)), "{change:?}");
             seen.note(&change, Incarnation(1));
             assert!(seen.contains(&change, Incarnation(1)), "{change:?}");

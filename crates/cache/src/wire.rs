@@ -2,7 +2,7 @@
 //!
 //! Little-endian: 1 byte version of the format, 8 the sender, 8 its age in microseconds, 1 kind; then for a hello and a presence
 //! the name and the version of its program, each as 2 length and text; nothing for a goodbye; for a question 8 its number, 4 how
-//! long it may take in milliseconds, 1 what it is about, and for a commit 8 incarnation and 8 id, else what is asked; for an
+//! long it may take in milliseconds, 1 what it is about, and for a commit 8 incarnation, 8 id and 8 salt, else what is asked; for an
 //! answer 8 the number of the question, 1 whether there is one, and it.
 
 use std::time::Duration;
@@ -17,7 +17,8 @@ const PRESENT: u8 = 2;
 const GOODBYE: u8 = 3;
 const QUESTION: u8 = 4;
 const ANSWER: u8 = 5;
-const OF_COMMIT: u8 = 1;
+/// 1 was that of a commit without a salt.
+const OF_COMMIT: u8 = 3;
 const OF_SERVER: u8 = 2;
 
 /// The largest question and the largest answer, in bytes.
@@ -85,6 +86,7 @@ impl Word {
                         out.put_u8(OF_COMMIT);
                         out.put_u64_le(token.incarnation.0);
                         out.put_u64_le(token.id);
+                        out.put_u64_le(token.salt);
                     }
                     Question::Server(question) => {
                         out.put_u8(OF_SERVER);
@@ -118,7 +120,11 @@ impl Word {
                 number: u64(bytes)?,
                 at_most: Duration::from_millis(bytes.try_get_u32_le().map_err(|_| Unknown)?.into()),
                 question: match u8(bytes)? {
-                    OF_COMMIT => Question::Learned(Token { incarnation: Incarnation(u64(bytes)?), id: u64(bytes)? }),
+                    OF_COMMIT => Question::Learned(Token {
+                        incarnation: Incarnation(u64(bytes)?),
+                        id: u64(bytes)?,
+                        salt: u64(bytes)?,
+                    }),
                     OF_SERVER => Question::Server(all(bytes)?),
                     _ => return Err(Unknown),
                 },
@@ -177,7 +183,7 @@ mod tests {
 
     fn words() -> Vec<Word> {
         let introduction = || Introduction::new("käse:50051", "1.2.3");
-        let token = Token { incarnation: Incarnation(7), id: 8 };
+        let token = Token { incarnation: Incarnation(7), id: 8, salt: 9 };
         let question = |question| Said::Question { number: 9, at_most: Duration::from_millis(250), question };
         let all = [
             Said::Hello(introduction()),

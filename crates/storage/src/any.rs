@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, PostgresRepository, Product, ProductData, ProductRepository, SearchPage, SearchQuery,
-    Snapshot, SqliteRepository, StorageConfig, StorageError, Update, Updating, WriteOptions,
+    ListQuery, Loaded, Pass, PostgresRepository, Product, ProductData, ProductRepository, Recall, Replay, SearchPage,
+    SearchQuery, Snapshot, SqliteRepository, StorageConfig, StorageError, Update, Updating, WriteOptions,
 };
 
 /// A repository over the database that its URL names.
@@ -127,8 +127,16 @@ impl ProductRepository for Repository {
         each!(self, inner => inner.pass(since, limit).await)
     }
 
-    async fn replay(&self, since: &Snapshot, of: Incarnation, limit: u32) -> Result<Option<Pass>, StorageError> {
+    async fn replay(&self, since: &Snapshot, of: Incarnation, limit: u32) -> Result<Replay, StorageError> {
         each!(self, inner => inner.replay(since, of, limit).await)
+    }
+
+    async fn recall(&self, changes: &[(u64, u64)]) -> Result<Recall, StorageError> {
+        each!(self, inner => inner.recall(changes).await)
+    }
+
+    async fn begin_life(&self) -> Result<(), StorageError> {
+        each!(self, inner => inner.begin_life().await)
     }
 
     async fn changed(&self, at_most: Duration) {

@@ -5,6 +5,8 @@
 pub struct Change {
     /// Orders changes against snapshots: the id of the transaction in PostgreSQL, the number of the change in SQLite.
     pub id: u64,
+    /// Chance. It tells this change from one of the same id in another life of the database.
+    pub salt: u64,
     /// What it touches.
     pub subject: Subject,
 }
@@ -61,9 +63,17 @@ pub struct Snapshot {
     pub xmax: u64,
     /// Changes from `xmin` to `xmax` that were not seen, in rising order.
     pub in_progress: Vec<u64>,
+    /// SQLite: the salt of the newest change seen. Changes have one order there, so that whoever has that very change has
+    /// everything before it as well. `None` in PostgreSQL.
+    pub salt: Option<u64>,
 }
 
 impl Snapshot {
+    /// The newest change seen, where that one stands for all before it: its id and salt.
+    pub fn witness(&self) -> Option<(u64, u64)> {
+        self.salt.map(|salt| (self.xmax.saturating_sub(1), salt))
+    }
+
     /// Whether a change was seen.
     pub fn sees(&self, id: u64) -> bool {
         id < self.xmin || (id < self.xmax && self.in_progress.binary_search(&id).is_err())
@@ -72,6 +82,9 @@ impl Snapshot {
 
 /// Which life of the database this is. After a crash that may have lost commits, a promotion or a restore it is another,
 /// and change ids and versions of before mean nothing.
+///
+/// In PostgreSQL it is made of what cannot be put back: no restored database ever has the incarnation of a lost life. A SQLite
+/// file brings its own back, which is why snapshots have a [`witness`](Snapshot::witness) there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Incarnation(pub u64);
 
@@ -93,6 +106,37 @@ pub struct Pass {
     pub incarnation: Incarnation,
     /// What has been committed since the pass before.
     pub changes: PassChanges,
+}
+
+/// What the change log says of a change that somebody names by its id and salt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recalled {
+    /// It is there: this life of the database has the commit.
+    Here,
+    /// The log tells what is that old, and that change is not there.
+    Unknown,
+    /// Changes that old may have been pruned.
+    Pruned,
+}
+
+/// What the change log told of some changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recall {
+    /// Of which database.
+    pub incarnation: Incarnation,
+    /// Of each, in the order in which they were named.
+    pub changes: Vec<Recalled>,
+}
+
+/// What the change log told from an earlier snapshot on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replay {
+    /// What came after it.
+    Told(Pass),
+    /// Some of that has been pruned.
+    Pruned,
+    /// The snapshot is of another life of the database.
+    OtherLife,
 }
 
 /// The changes between two passes, in the order of their versions, so that those of each key rise; requested invalidations,
@@ -160,7 +204,7 @@ mod tests {
     use super::*;
 
     fn rules(ids: &[u64]) -> Vec<Change> {
-        ids.iter().map(|&id| Change { id, subject: Subject::All }).collect()
+        ids.iter().map(|&id| Change { id, salt: 0, subject: Subject::All }).collect()
     }
 
     #[test]

@@ -17,20 +17,24 @@ mod query;
 mod repository;
 mod request;
 mod retry;
+mod search;
 mod sqlite;
 
 pub use any::Repository;
-pub use change::{Change, Incarnation, Pass, PassChanges, ReadPoint, Snapshot, Subject, Term};
+pub use change::{
+    Change, Incarnation, Pass, PassChanges, ReadPoint, Recall, Recalled, Replay, Snapshot, Subject, Term,
+};
 pub use config::StorageConfig;
 pub use error::{BoxError, StorageError};
 pub use postgres::PostgresRepository;
 pub use product::{Money, Product, ProductData, ProductMask};
 pub use query::{
     Filter, ListPage, ListPosition, ListQuery, Order, OrderField, PriceRange, SearchPage, SearchQuery, SearchRank,
-    SortValue, words,
+    SortValue,
 };
 pub use repository::{
     Backend, Commit, Committed, Creation, Deletion, Imported, Invalidating, Invalidation, Loaded, ProductRepository,
     Update, Updating, WriteOptions,
 };
+pub use search::words;
 pub use sqlite::SqliteRepository;

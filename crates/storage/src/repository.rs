@@ -3,8 +3,8 @@
 use std::{future::Future, time::Duration};
 
 use crate::{
-    Change, Filter, Incarnation, ListPage, ListQuery, Pass, Product, ProductData, ProductMask, ReadPoint, SearchPage,
-    SearchQuery, Snapshot, StorageError, Term,
+    Change, Filter, Incarnation, ListPage, ListQuery, Pass, Product, ProductData, ProductMask, ReadPoint, Recall,
+    Replay, SearchPage, SearchQuery, Snapshot, StorageError, Term,
 };
 
 /// Something read, and under what.
@@ -41,6 +41,9 @@ pub struct Commit {
     pub incarnation: Incarnation,
     /// Whoever sees a change of this id sees the commit.
     pub id: u64,
+    /// The salt of a change that it made: whatever life of the database has that very change has the commit. 0 when it made
+    /// none, which no other life can be asked for. (SQLite then names the newest change before it.)
+    pub salt: u64,
 }
 
 /// How a write is to be done.
@@ -257,14 +260,20 @@ pub trait ProductRepository: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Pass, StorageError>> + Send;
 
     /// Reads the change log again from an earlier snapshot of the incarnation `of`, for somebody who does not follow it: what
-    /// [`changed`](Self::changed) waits for stays as it is. `None` when the log does not tell what came after that snapshot,
-    /// being of another incarnation or pruned. Of more than `limit` changes none is told ([`PassChanges::Window`]).
+    /// [`changed`](Self::changed) waits for stays as it is. Of more than `limit` changes none is told
+    /// ([`PassChanges::Window`](crate::PassChanges::Window)).
     fn replay(
         &self,
         since: &Snapshot,
         of: Incarnation,
         limit: u32,
-    ) -> impl Future<Output = Result<Option<Pass>, StorageError>> + Send;
+    ) -> impl Future<Output = Result<Replay, StorageError>> + Send;
+
+    /// Asks the change log for changes, each named by its id and salt, at most 1,000.
+    fn recall(&self, changes: &[(u64, u64)]) -> impl Future<Output = Result<Recall, StorageError>> + Send;
+
+    /// Begins another incarnation for everybody, as if the database had been restored: for what nobody can detect.
+    fn begin_life(&self) -> impl Future<Output = Result<(), StorageError>> + Send;
 
     /// Waits until there may be something new in the change log, at most `at_most`. Wakes too often rather than too rarely;
     /// a database that cannot tell waits the whole time.

@@ -13,7 +13,7 @@ use prost_types::Duration;
 use tonic::{Response, Status};
 
 use super::Table;
-use crate::harness::{Server, product};
+use crate::harness::{Refusal, Server, product};
 
 /// Batches and the options of reads.
 pub(super) async fn reads(server: &Server, table: &mut Table) {
@@ -99,8 +99,8 @@ pub(super) async fn lists(server: &Server, table: &mut Table) {
 
 /// Queries.
 pub(super) async fn searches(server: &Server, table: &mut Table) {
-    let (long, words) = ("x".repeat(513), "a b c d e f g h i j k l m n o p q".to_owned());
-    for query in ["", " ", "-- '\" *", "\u{1F600}", "a\0b", &long, &words] {
+    let long = "x".repeat(2_049);
+    for query in ["", " ", "-- '\" *", "\u{1F600}", "\u{301}", "a\0b", &long] {
         let request = SearchProductsRequest { query: query.to_owned(), ..Default::default() };
         table.invalid(&format!("search, query {query:?}"), server.client().search_products(request).await, &["query"]);
     }
@@ -173,11 +173,15 @@ pub(super) async fn tokens(server: &Server, table: &mut Table) {
     let mut cases = alterations(&token);
     cases.push(("no token".to_owned(), String::new()));
     cases.push(("a page token".to_owned(), page_token));
-    let Token { incarnation: Incarnation(incarnation), id } = decode_token(&token).expect("a token");
-    let made = |incarnation, id| encode_token(Token { incarnation: Incarnation(incarnation), id });
-    cases.push(("the token of another database".to_owned(), made(incarnation ^ 1, id)));
-    cases.push(("the token of a commit to come".to_owned(), made(incarnation, id + 1_000_000)));
-    cases.push(("the token of the last commit there can be".to_owned(), made(incarnation, u64::MAX)));
+    let Token { incarnation: Incarnation(incarnation), id, salt } = decode_token(&token).expect("a token");
+    let made = |incarnation, id, salt| encode_token(Token { incarnation: Incarnation(incarnation), id, salt });
+    for (case, token, reason) in [
+        ("the token of another database", made(incarnation ^ 1, id, salt ^ 1), "TOKEN_LOST"),
+        ("the token of a commit to come", made(incarnation, id + 1_000_000, salt), "TOKEN_UNKNOWN"),
+        ("the token of the last commit there can be", made(incarnation, u64::MAX, salt), "TOKEN_UNKNOWN"),
+    ] {
+        table.refused(&format!("get, {case}"), server.read("p0", read(&token)).await, &Refusal::token(reason));
+    }
     for (case, token) in cases {
         table.invalid(&format!("get, {case}"), server.read("p0", read(&token)).await, &fields);
         let request = ListProductsRequest { read: read(&token), ..Default::default() };

@@ -81,6 +81,21 @@ impl Outsider {
         number.parse().expect("a number")
     }
 
+    /// The salt of a change that the transaction under way has made under its number.
+    pub(super) async fn salt(&mut self, number: u64) -> u64 {
+        let salt: Option<String> = match self {
+            Self::Postgres(session) => {
+                let sql = "SELECT salt::text FROM changes WHERE xid = $1::text::xid8 LIMIT 1";
+                sqlx::query_scalar(sql).bind(number.to_string()).fetch_optional(session).await.expect("a salt")
+            }
+            Self::Sqlite(session) => {
+                let sql = "SELECT CAST(salt AS TEXT) FROM changes WHERE id = CAST(?1 AS INTEGER)";
+                sqlx::query_scalar(sql).bind(number.to_string()).fetch_optional(session).await.expect("a salt")
+            }
+        };
+        salt.map_or(0, |salt| salt.parse::<i64>().expect("a number").cast_unsigned())
+    }
+
     /// The statement that puts a product.
     pub(super) fn put(&self, how: Put, id: &str, data: &ProductData) -> String {
         let columns = self.columns(data);

@@ -6,15 +6,13 @@ use std::{
     time::Duration,
 };
 
-use larder_cache::{
-    Entry, Found, Freshness, Incarnation, Key, LoadError, Loaded, Policy, ReadError, ReadOptions, Tier,
-};
+use larder_cache::{Entry, Found, Freshness, Key, LoadError, Policy, ReadError, ReadOptions, Tier};
 use larder_proto::catalog;
 use larder_server::{
-    catalog::{Catalog, Copy, Page, PageCopy},
+    catalog::{Catalog, Copy, Page, PageCopy, read_at},
     contract::{Read, encode, parse_id},
 };
-use larder_storage::{ProductRepository as _, ReadPoint, StorageError};
+use larder_storage::{ProductRepository as _, StorageError};
 use prost::Message as _;
 use rand::{Rng as _, rngs::SmallRng, seq::IndexedRandom as _};
 use tokio::time::{sleep, timeout};
@@ -185,11 +183,7 @@ impl Reader {
                         products.iter_mut().find(|product| product.as_ref().is_some_and(|found| found.id == *id));
                     found.and_then(Option::take).map(|product| Copy::Product(encode(product)))
                 };
-                Ok(Loaded {
-                    values: ids.iter().map(&mut take).collect(),
-                    incarnation: incarnation(&answer.point),
-                    horizon: answer.point.snapshot.xmin,
-                })
+                Ok(read_at(ids.iter().map(&mut take).collect(), &answer.point))
             }
         };
         let found = self.catalog.cache().get_or_load_many(names, Policy::Item, ReadOptions::default(), load).await;
@@ -230,7 +224,7 @@ impl Reader {
                     }
                 };
                 let page = Copy::Page(PageCopy::new(ids, None, None));
-                Ok(Loaded { values: vec![Some(page)], incarnation: incarnation(&point), horizon: point.snapshot.xmin })
+                Ok(read_at(vec![Some(page)], &point))
             }
         };
         match self.catalog.cache().get_or_load(key, policy, ReadOptions::default(), load).await {
@@ -355,8 +349,4 @@ impl Reader {
             self.history.fail(format!("a read failed: {error}"));
         }
     }
-}
-
-fn incarnation(point: &ReadPoint) -> Option<Incarnation> {
-    point.incarnation.map(|incarnation| Incarnation(incarnation.0))
 }

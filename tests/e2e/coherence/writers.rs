@@ -120,8 +120,9 @@ impl Writer {
         }
         let number = session.number().await;
         let pending = history.commit(changes, false);
+        let salt = session.salt(number).await;
         session.run("COMMIT").await;
-        pending.acknowledge(Some(Token { incarnation: self.incarnation, id: number }));
+        pending.acknowledge(Some(Token { incarnation: self.incarnation, id: number, salt }));
         drop(locked);
     }
 

@@ -22,6 +22,11 @@ impl Refusal {
         let fields = fields.iter().map(|&field| field.to_owned()).collect();
         Self { code: Code::InvalidArgument, reason: "INVALID_REQUEST".to_owned(), fields }
     }
+
+    /// A refusal because of a token that says nothing here.
+    pub(crate) fn token(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), ..Self::invalid(&["read.at_least_as_fresh"]) }
+    }
 }
 
 /// Words that only a driver or a library would write.

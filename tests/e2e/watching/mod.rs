@@ -4,3 +4,5 @@ mod limits;
 mod resume;
 mod stream;
 mod told;
+
+pub(crate) use stream::Watching;

@@ -83,9 +83,9 @@
 //! # How much is searched
 //!
 //! The scenarios of `tests/holds.rs` have 0.2 to 6.3 million states each, those of `tests/lives.rs` 5,000 to 370,000. The walks
-//! take 500 times 400 steps over each kind of database, with 60 commits and 40 forks in two replicas at most; after each step every
-//! copy, token and position that a reader could be given is judged: about a million copies, and two million of the rest. A walk that breaks an invariant is told
-//! with its seed, and as few of its steps as break it.
+//! take 500 times 400 steps over each kind of database, with 60 commits and 40 forks in two replicas at most. After each step every
+//! copy, token and position that a reader could be given is judged: about a million copies, and two million of the rest. A walk
+//! that breaks an invariant is told with its seed, and as few of its steps as break it.
 //!
 //! # What is not here
 //!

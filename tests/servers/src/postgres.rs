@@ -64,10 +64,18 @@ impl Postgres {
     /// # Panics
     /// When the server refuses.
     pub async fn create_database(&self) -> String {
+        match self.try_create_database("").await {
+            Ok(url) => url,
+            Err(error) => panic!("psql: {error}"),
+        }
+    }
+
+    /// Creates an empty database with options of CREATE DATABASE and returns its URL, or what psql wrote when the server refused.
+    pub async fn try_create_database(&self, options: &str) -> Result<String, String> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.psql(USER, &format!("CREATE DATABASE {name}")).await;
-        self.url(&name)
+        self.try_psql(USER, &format!("CREATE DATABASE {name} {options}")).await?;
+        Ok(self.url(&name))
     }
 
     /// The URL of a database.
@@ -205,16 +213,7 @@ impl Postgres {
         let mut command =
             as_server_user(&[self.binaries.join("initdb").as_os_str(), OsStr::new("--pgdata"), data.as_os_str()]);
         command.extend(
-            [
-                "--no-sync",
-                "--auth=trust",
-                "--encoding=UTF8",
-                // Letters are letters: the full text depends on it.
-                "--locale=C.UTF-8",
-                "--username",
-                USER,
-            ]
-            .map(str::to_owned),
+            ["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username", USER].map(str::to_owned),
         );
         run(Command::new(&command[0]).args(&command[1..]).current_dir("/"));
 

@@ -10,7 +10,9 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use larder_cache::{Cache, CacheConfig, ChangeLog, Clock, Freshness, Incarnation, News, Pass, Snapshot};
+use larder_cache::{
+    Cache, CacheConfig, ChangeLog, Clock, Freshness, Incarnation, News, Pass, Recall, Snapshot, Witness,
+};
 use tokio::{
     runtime::Handle,
     task::yield_now,
@@ -208,8 +210,12 @@ impl ChangeLog for Rude {
     async fn pass(&self, _: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<Pass, String> {
         let count = self.0.fetch_add(1, Ordering::SeqCst);
         assert!(count % 2 == 1, "a pass that panics on purpose");
-        let snapshot = Snapshot { xmin: count, xmax: count, in_progress: Vec::new() };
+        let snapshot = Snapshot { xmin: count, xmax: count, in_progress: Vec::new(), salt: None };
         Ok(Pass { snapshot, incarnation: Incarnation(1), news: News::Complete(Vec::new()) })
+    }
+
+    async fn recall(&self, _: &[Witness]) -> Result<Recall, String> {
+        panic!("on purpose, too")
     }
 
     async fn changed(&self, _: Duration) {

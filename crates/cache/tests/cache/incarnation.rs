@@ -9,12 +9,16 @@ use std::{
 };
 
 use larder_cache::{
-    Cache, ChangeLog, Clock, Freshness, Incarnation, Key, Loaded, News, Pass, Policy, ReadError, ReadOptions, Snapshot,
-    Tier,
+    Cache, CacheConfig, ChangeLog, Clock, Freshness, Incarnation, Key, Loaded, News, Pass, Policy, ReadError,
+    ReadOptions, Recall, Snapshot, Subject, Tier, Witness,
 };
+use larder_test_servers::Redis;
 use tokio::{runtime::Handle, time::sleep};
 
-use crate::support::{At, Bench, Item, config, seq};
+use crate::{
+    shared::{Cluster, shared},
+    support::{At, Bench, Item, config, entry, seq, until},
+};
 
 async fn bench() -> Arc<Bench> {
     let bench = Bench::new().await;
@@ -110,6 +114,10 @@ impl ChangeLog for Silent {
         Ok(Pass { snapshot: Snapshot::default(), incarnation, news: News::Complete(Vec::new()) })
     }
 
+    async fn recall(&self, _: &[Witness]) -> Result<Recall, String> {
+        Err("it says nothing".to_owned())
+    }
+
     async fn changed(&self, at_most: Duration) {
         sleep(at_most).await;
     }
@@ -121,7 +129,8 @@ async fn another_incarnation_drops_everything_whatever_the_log_says() {
     let cache: Cache<Item> = Cache::new(config(), Clock::manual(), Handle::current(), 1);
     let follower = tokio::spawn(cache.clone().follow(Arc::clone(&log)));
     cache.first_pass().await.unwrap();
-    let load = |_| async { Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)), horizon: 0 }) };
+    let load =
+        |_| async { Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)), horizon: 0, witness: None }) };
     cache.get_or_load(Key::item("item:a"), Policy::Item, ReadOptions::default(), load).await.unwrap();
     cache.reach(Freshness::FullyConsistent).await.unwrap();
     assert!(cache.get("item:a").is_some());
@@ -129,4 +138,110 @@ async fn another_incarnation_drops_everything_whatever_the_log_says() {
     cache.reach(Freshness::FullyConsistent).await.unwrap();
     assert!(cache.get("item:a").is_none());
     follower.abort();
+}
+
+#[tokio::test]
+async fn two_catalogues_under_one_prefix_are_each_as_if_alone() {
+    /// More than is kept of what is heard of another incarnation.
+    const FLOOD: u64 = 3_000;
+    let shared = shared(Redis::shared().await.url());
+    let loud = Cluster::of(1, &shared, |db| db).await;
+    // The second of these replicas; the first has the same number as the loud one.
+    let quiet = Cluster::of(2, &shared, |db| {
+        (0..50).for_each(|_| db.next_incarnation());
+        db
+    })
+    .await;
+    let listener = &quiet.replicas[1];
+    quiet.write(0, entry("item:a", &[]), true).await;
+    listener.reach(Freshness::FullyConsistent).await.unwrap();
+    quiet.item(1, "item:a").await;
+    let heard = listener.stats().bus_changes;
+    for _ in 0..FLOOD {
+        loud.write(0, entry("item:a", &[]), true).await;
+    }
+    loud.write(0, Subject::All, true).await;
+    until(|| listener.stats().bus_changes > heard + FLOOD).await;
+    assert!(listener.get("item:a").is_some(), "the other one's item of the same name is another");
+
+    // A crash: whatever is stored in Redis after it is good for everybody who has noticed.
+    quiet.db.next_incarnation();
+    for replica in &quiet.replicas {
+        replica.reach(Freshness::FullyConsistent).await.unwrap();
+    }
+    assert_eq!(quiet.item(0, "item:b").await.0, Tier::Database);
+    until(|| quiet.replicas[0].stats().l2_sets >= 2).await;
+    assert_eq!(quiet.item(1, "item:b").await.0, Tier::L2);
+
+    assert!(!listener.shares_prefix());
+    quiet.clock.advance(Duration::from_secs(60));
+    loud.write(0, entry("item:a", &[]), true).await;
+    until(|| listener.shares_prefix()).await;
+}
+
+/// As a SQLite file that is put back: the incarnation stays, and the numbers begin again.
+struct PutBack {
+    salt: AtomicU64,
+    newest: AtomicU64,
+}
+
+impl ChangeLog for PutBack {
+    async fn pass(&self, _: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<Pass, String> {
+        let (newest, salt) = (self.newest.load(Ordering::SeqCst), self.salt.load(Ordering::SeqCst));
+        let snapshot = Snapshot { xmin: newest + 1, xmax: newest + 1, in_progress: Vec::new(), salt: Some(salt) };
+        Ok(Pass { snapshot, incarnation: Incarnation(1), news: News::Complete(Vec::new()) })
+    }
+
+    async fn recall(&self, _: &[Witness]) -> Result<Recall, String> {
+        Err("it says nothing".to_owned())
+    }
+
+    async fn changed(&self, at_most: Duration) {
+        sleep(at_most).await;
+    }
+}
+
+/// A replica of one life stores a copy; one of another life, which has as many changes, does not take it.
+#[tokio::test]
+async fn a_frame_of_a_lost_life_of_the_same_incarnation_is_not_taken() {
+    let shared = shared(Redis::shared().await.url());
+    let replica = async |seed: u64, newest: u64, salt: u64| {
+        let config = CacheConfig { shared: Some(shared.clone()), ..config() };
+        let cache: Cache<Item> = Cache::sharing(config, Clock::manual(), Handle::current(), seed).unwrap();
+        let log = Arc::new(PutBack { newest: AtomicU64::new(newest), salt: AtomicU64::new(salt) });
+        let tasks = [tokio::spawn(cache.clone().share()), tokio::spawn(cache.clone().follow(Arc::clone(&log)))];
+        cache.first_pass().await.unwrap();
+        until(|| cache.shared_tier_up() == Some(true)).await;
+        (cache, log, tasks)
+    };
+    let read = async |cache: &Cache<Item>, newest: u64, salt: u64| {
+        let load = move |_| async move {
+            let witness = Some(Witness { id: newest, salt });
+            Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)), horizon: newest + 1, witness })
+        };
+        let found = cache.get_or_load(Key::item("item:a"), Policy::Item, ReadOptions::default(), load).await.unwrap();
+        cache.clear();
+        found.tier
+    };
+    let (lost, _, lost_tasks) = replica(1, 10, 111).await;
+    assert_eq!(read(&lost, 10, 111).await, Tier::Database);
+    until(|| lost.stats().l2_sets == 1).await;
+    assert_eq!(read(&lost, 10, 111).await, Tier::L2, "in its own life");
+    let (same, _, same_tasks) = replica(2, 10, 111).await;
+    assert_eq!(read(&same, 10, 111).await, Tier::L2, "and after a restart");
+    let (other, log, other_tasks) = replica(3, 10, 222).await;
+    assert_eq!(read(&other, 10, 222).await, Tier::Database, "as many changes, and another one");
+    until(|| other.stats().l2_sets == 1).await;
+    assert_eq!(read(&same, 10, 111).await, Tier::Database, "nor the other way");
+    until(|| same.stats().l2_sets == 1).await;
+
+    // What lies above the last look is looked for first.
+    log.salt.store(111, Ordering::SeqCst);
+    log.newest.store(9, Ordering::SeqCst);
+    other.reach(Freshness::FullyConsistent).await.unwrap();
+    log.newest.store(10, Ordering::SeqCst);
+    let passes = other.stats().passes;
+    assert_eq!(read(&other, 10, 111).await, Tier::L2);
+    assert!(other.stats().passes > passes);
+    lost_tasks.into_iter().chain(same_tasks).chain(other_tasks).for_each(|task| task.abort());
 }

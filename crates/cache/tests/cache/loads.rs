@@ -50,7 +50,9 @@ async fn readers_that_come_as_a_load_ends_cost_no_second_one() {
                 let loads = Arc::clone(&loads);
                 let load = move |_| {
                     loads.fetch_add(1, Ordering::SeqCst);
-                    async { Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)), horizon: 0 }) }
+                    async {
+                        Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)), horizon: 0, witness: None })
+                    }
                 };
                 let key = Key::item(format!("item:{round}"));
                 bench.cache.get_or_load(key, Policy::Item, ReadOptions::default(), load).await.unwrap();

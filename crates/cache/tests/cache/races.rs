@@ -84,7 +84,7 @@ impl<V: Value> Replica<V> {
         let (change, commit) = self.commit();
         let items = vec![("item:a".into(), make(Item { seq: commit, terms: Vec::new(), bytes: 100 }))];
         let (incarnation, horizon) = (Incarnation(1), change.id);
-        self.cache.wrote(Commit { incarnation, horizon, changes: vec![change], items }).await;
+        self.cache.wrote(Commit { incarnation, horizon, witness: None, changes: vec![change], items }).await;
         commit
     }
 
@@ -93,8 +93,9 @@ impl<V: Value> Replica<V> {
         let load = move |_| {
             let db = Arc::clone(&db);
             async move {
-                let Loaded { values, incarnation, horizon } = db.load(vec!["item:a".to_owned()]).await?;
-                Ok(Loaded { values: values.into_iter().map(|item| item.map(make)).collect(), incarnation, horizon })
+                let Loaded { values, incarnation, horizon, witness } = db.load(vec!["item:a".to_owned()]).await?;
+                let values = values.into_iter().map(|item| item.map(make)).collect();
+                Ok(Loaded { values, incarnation, horizon, witness })
             }
         };
         let read = self.cache.get_or_load(Key::item("item:a"), Policy::Item, ReadOptions::default(), load);

@@ -120,7 +120,7 @@ impl Cluster {
         let changes = vec![committed(id, subject, commit)];
         let token = self.db.token(id);
         // Transactions that began earlier may still be under way.
-        let commit = Commit { incarnation: token.incarnation, horizon: id.min(100), changes, items };
+        let commit = Commit { incarnation: token.incarnation, horizon: id.min(100), witness: None, changes, items };
         self.replicas[replica].wrote(commit).await;
     }
 

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use larder_cache::{
     ANY, Cache, CacheConfig, Change, ChangeLog, Clock, Facts, Found, Glob, Incarnation, Key, LoadError, Loaded, Moment,
-    News, Pass, Policy, ReadError, ReadOptions, Snapshot, Stats, Subject, Token, Value,
+    News, Pass, Policy, ReadError, ReadOptions, Recall, Recalled, Snapshot, Stats, Subject, Token, Value, Witness,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{
@@ -21,6 +21,9 @@ use tokio::{
     task::{JoinHandle, yield_now},
     time::{sleep, timeout},
 };
+
+/// Salts are made of this and the number of the commit.
+const SALT: u64 = 0x5a17_0000_0000_0000;
 
 /// What is cached: the number of the commit that wrote it last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +109,8 @@ struct State {
     terms: HashMap<String, Vec<String>>,
     bytes: usize,
     incarnation: u64,
+    /// Changes below this id are gone.
+    pruned: u64,
     /// What loads say that they read, when it is not the truth.
     claim: Option<Claim>,
     /// What the follower is known to have learned: by name, the last commit.
@@ -189,7 +194,7 @@ impl Database {
             let exists = exists || !name.starts_with("item:");
             state.history.entry(name.clone()).or_default().push(Point { seq, exists, at });
         }
-        state.log.push(Row { change: Change { id, subject }, seq, names });
+        state.log.push(Row { change: Change { id, salt: SALT ^ seq, subject }, seq, names });
         seq
     }
 
@@ -204,8 +209,11 @@ impl Database {
         self.token(id)
     }
 
+    /// Names a commit, or a transaction that has made none.
     pub(crate) fn token(&self, id: u64) -> Token {
-        Token { incarnation: Incarnation(self.state().incarnation), id }
+        let state = self.state();
+        let salt = state.log.iter().rev().find(|row| row.change.id == id).map_or(0, |row| row.change.salt);
+        Token { incarnation: Incarnation(state.incarnation), id, salt }
     }
 
     /// What an item has from now on.
@@ -225,6 +233,20 @@ impl Database {
         state.log.clear();
         state.open.clear();
         state.next = 100;
+    }
+
+    /// The server starts again, and has everything that it had.
+    pub(crate) fn restart(&self) {
+        let mut state = self.state();
+        state.incarnation += 1;
+        state.open.clear();
+    }
+
+    /// Removes every change.
+    pub(crate) fn prune(&self) {
+        let mut state = self.state();
+        state.log.clear();
+        state.pruned = state.next;
     }
 
     /// The change ids start again, and the incarnation stays the same.
@@ -288,7 +310,7 @@ impl Database {
             let state = self.state();
             let values = names.iter().map(|name| state.read(name)).collect();
             let incarnation = state.claim.map_or(Some(Incarnation(state.incarnation)), |claim| claim.0);
-            Loaded { values, incarnation, horizon: state.open.first().copied().unwrap_or(state.next) }
+            Loaded { values, incarnation, horizon: state.open.first().copied().unwrap_or(state.next), witness: None }
         };
         self.gate(At::Loaded).await;
         Ok(loaded)
@@ -372,6 +394,7 @@ impl ChangeLog for Database {
                 xmin: state.open.first().copied().unwrap_or(state.next),
                 xmax: state.next,
                 in_progress: state.open.iter().copied().collect(),
+                salt: None,
             };
             let news = since.filter(|(_, incarnation)| incarnation.0 == state.incarnation).map(|(since, _)| {
                 let news = state.log.iter().map(|row| &row.change).filter(|change| !since.sees(change.id));
@@ -390,6 +413,23 @@ impl ChangeLog for Database {
         Ok(pass)
     }
 
+    async fn recall(&self, changes: &[Witness]) -> Result<Recall, String> {
+        if self.fail_passes.load(Ordering::SeqCst) {
+            return Err("away".to_owned());
+        }
+        let state = self.state();
+        let of = |asked: &Witness| {
+            if state.log.iter().any(|row| row.change.id == asked.id && row.change.salt == asked.salt) {
+                Recalled::Here
+            } else if asked.id < state.pruned {
+                Recalled::Pruned
+            } else {
+                Recalled::Unknown
+            }
+        };
+        Ok(Recall { incarnation: Incarnation(state.incarnation), changes: changes.iter().map(of).collect() })
+    }
+
     async fn changed(&self, at_most: Duration) {
         let _ = timeout(at_most, self.wake.notified()).await;
     }
@@ -406,7 +446,7 @@ pub(crate) fn committed(id: u64, subject: &Subject, seq: u64) -> Change {
         Subject::Entry { key, terms, .. } => Subject::Entry { key, version: i64::try_from(seq).unwrap(), terms },
         other => other,
     };
-    Change { id, subject }
+    Change { id, salt: SALT ^ seq, subject }
 }
 
 /// A cache that follows a database, with a clock moved by hand.

@@ -173,7 +173,7 @@ async fn replicas_confirm_what_they_have_learned() {
     let confirmed = cluster.replicas[0].confirm(token, SHORT).await;
     assert_eq!((names(&confirmed.learned), names(&confirmed.silent)), (vec!["replica-2"], vec!["replica-3"]));
     // Of another life nobody has learned.
-    let strange = Token { incarnation: larder_cache::Incarnation(99), id: 1 };
+    let strange = Token { incarnation: larder_cache::Incarnation(99), id: 1, salt: 1 };
     let confirmed = cluster.replicas[0].confirm(strange, SHORT).await;
     assert_eq!((confirmed.learned.len(), confirmed.silent.len()), (0, 2));
 }

@@ -63,7 +63,7 @@ async fn a_commit_that_the_database_does_not_have_is_refused() {
 #[tokio::test]
 async fn a_token_of_another_incarnation_is_refused() {
     let bench = unhurried().await;
-    let token = Token { incarnation: Incarnation(7), id: 1 };
+    let token = Token { incarnation: Incarnation(7), id: 1, salt: 1 };
     assert_eq!(bench.cache.reach(Freshness::AtLeast(token)).await, Err(ReadError::OtherIncarnation));
 }
 
@@ -74,6 +74,47 @@ async fn a_token_of_the_next_incarnation_is_reached_by_a_pass() {
     let token = bench.db.put("item:a", &[]);
     bench.cache.reach(Freshness::AtLeast(token)).await.unwrap();
     assert_eq!(bench.seq("item:a").await, Some(1));
+}
+
+#[tokio::test]
+async fn a_token_outlives_a_restart_of_the_database() {
+    let bench = unhurried().await;
+    let (older, token) = (bench.db.put("item:a", &[]), bench.db.put("item:a", &[]));
+    bench.db.restart();
+    bench.pass().await;
+    for token in [token, older] {
+        bench.cache.reach(Freshness::AtLeast(token)).await.unwrap();
+        assert_eq!(bench.seq("item:a").await, Some(2));
+    }
+    let passes = bench.stats().passes;
+    bench.cache.reach(Freshness::AtLeast(token)).await.unwrap();
+    assert_eq!(bench.stats().passes, passes, "it is looked up once");
+    let other = Token { salt: token.salt ^ 1, ..token };
+    assert_eq!(bench.cache.reach(Freshness::AtLeast(other)).await, Err(ReadError::OtherIncarnation));
+    bench.db.restart();
+    bench.pass().await;
+    let passes = bench.stats().passes;
+    bench.cache.reach(Freshness::AtLeast(token)).await.unwrap();
+    assert_eq!(bench.stats().passes, passes + 1, "and again in another life");
+    bench.db.restart();
+    bench.db.prune();
+    bench.pass().await;
+    assert_eq!(bench.cache.reach(Freshness::AtLeast(token)).await, Err(ReadError::ForgottenCommit));
+    bench.db.fail_passes.store(true, Ordering::SeqCst);
+    assert_eq!(bench.cache.reach(Freshness::AtLeast(token)).await, Err(ReadError::NoPass));
+}
+
+#[tokio::test]
+async fn ids_used_again_by_another_life_make_no_token_of_a_lost_one_hold() {
+    let bench = unhurried().await;
+    let lost = bench.db.put("item:a", &[]);
+    bench.cache.reach(Freshness::AtLeast(lost)).await.unwrap();
+    bench.db.next_incarnation();
+    for _ in 0..5 {
+        bench.db.put("item:a", &[]);
+    }
+    bench.pass().await;
+    assert_eq!(bench.cache.reach(Freshness::AtLeast(lost)).await, Err(ReadError::OtherIncarnation));
 }
 
 #[tokio::test]

@@ -48,20 +48,32 @@ impl cache::ChangeLog for Log {
         })
     }
 
+    async fn recall(&self, changes: &[cache::Witness]) -> Result<cache::Recall, String> {
+        let asked: Vec<_> = changes.iter().map(|witness| (witness.id, witness.salt)).collect();
+        let recall = self.repository.recall(&asked).await.map_err(|error| error.to_string())?;
+        let told = recall.changes.into_iter().map(|recalled| match recalled {
+            storage::Recalled::Here => cache::Recalled::Here,
+            storage::Recalled::Unknown => cache::Recalled::Unknown,
+            storage::Recalled::Pruned => cache::Recalled::Pruned,
+        });
+        Ok(cache::Recall { incarnation: cache::Incarnation(recall.incarnation.0), changes: told.collect() })
+    }
+
     async fn changed(&self, at_most: Duration) {
         self.repository.changed(at_most).await;
     }
 }
 
 /// A snapshot in the words of the cache.
-pub(super) fn to_cache(storage::Snapshot { xmin, xmax, in_progress }: storage::Snapshot) -> cache::Snapshot {
-    cache::Snapshot { xmin, xmax, in_progress }
+pub(super) fn to_cache(snapshot: storage::Snapshot) -> cache::Snapshot {
+    let storage::Snapshot { xmin, xmax, in_progress, salt } = snapshot;
+    cache::Snapshot { xmin, xmax, in_progress, salt }
 }
 
 /// A snapshot in the words of the database.
 pub(super) fn to_storage(snapshot: &cache::Snapshot) -> storage::Snapshot {
-    let cache::Snapshot { xmin, xmax, in_progress } = snapshot.clone();
-    storage::Snapshot { xmin, xmax, in_progress }
+    let cache::Snapshot { xmin, xmax, in_progress, salt } = snapshot.clone();
+    storage::Snapshot { xmin, xmax, in_progress, salt }
 }
 
 /// The name of the copy that an invalidation of a key means: the key is that, as replies show it, or else the id of a product,
@@ -89,5 +101,5 @@ pub(super) fn change(change: storage::Change) -> cache::Change {
         storage::Subject::Pattern(pattern) => cache::Subject::Pattern(pattern),
         storage::Subject::All => cache::Subject::All,
     };
-    cache::Change { id: change.id, subject }
+    cache::Change { id: change.id, salt: change.salt, subject }
 }

@@ -13,7 +13,9 @@ mod write;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use larder_cache::{Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError, Reader, Tier};
+use larder_cache::{
+    Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError, Reader, Tier, Witness,
+};
 use larder_storage::{
     Incarnation, ListPage, Product, ProductRepository as _, ReadPoint, Repository, SearchPage, StorageError,
 };
@@ -230,7 +232,7 @@ async fn load_products(repository: &Repository, ids: Vec<String>) -> Result<Load
     let mut products: std::collections::HashMap<String, Product> =
         loaded.value.into_iter().map(|product| (product.id.clone(), product)).collect();
     let values = ids.iter().map(|id| products.remove(id).map(|product| Copy::Product(encode(product)))).collect();
-    Ok(Loaded { values, incarnation: incarnation(&loaded.point), horizon: loaded.point.snapshot.xmin })
+    Ok(read_at(values, &loaded.point))
 }
 
 fn list_copy(request: &ListRequest, page: ListPage) -> Copy {
@@ -244,11 +246,17 @@ fn search_copy(request: &SearchRequest, page: SearchPage) -> Copy {
 }
 
 fn one(copy: Copy, point: &ReadPoint) -> Loaded<Copy> {
-    Loaded { values: vec![Some(copy)], incarnation: incarnation(point), horizon: point.snapshot.xmin }
+    read_at(vec![Some(copy)], point)
 }
 
-fn incarnation(point: &ReadPoint) -> Option<larder_cache::Incarnation> {
-    point.incarnation.map(|Incarnation(incarnation)| larder_cache::Incarnation(incarnation))
+/// What a load returned, for the cache.
+pub fn read_at<V>(values: Vec<Option<V>>, point: &ReadPoint) -> Loaded<V> {
+    Loaded {
+        values,
+        incarnation: point.incarnation.map(|Incarnation(incarnation)| larder_cache::Incarnation(incarnation)),
+        horizon: point.snapshot.xmin,
+        witness: point.snapshot.witness().map(|(id, salt)| Witness { id, salt }),
+    }
 }
 
 fn load_error(error: StorageError) -> LoadError {

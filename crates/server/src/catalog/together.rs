@@ -9,7 +9,7 @@ use std::sync::Arc;
 use larder_cache::{Found, Freshness, LoadError, Loaded, Policy, ReadError};
 use larder_storage::{Product, ProductRepository as _, ReadPoint};
 
-use super::{Catalog, Copy, Page, incarnation, list_copy, load_error, load_products, search_copy};
+use super::{Catalog, Copy, Page, list_copy, load_error, load_products, read_at, search_copy};
 use crate::contract::{ListRequest, Read, SearchRequest, encode};
 
 /// Rounds before it is all read in one statement.
@@ -122,9 +122,5 @@ impl Catalog {
 
 fn whole(page: Copy, products: Vec<Product>, point: &ReadPoint) -> Loaded<Copy> {
     let products = products.into_iter().map(|product| Copy::Product(encode(product)));
-    Loaded {
-        values: std::iter::once(page).chain(products).map(Some).collect(),
-        incarnation: incarnation(point),
-        horizon: point.snapshot.xmin,
-    }
+    read_at(std::iter::once(page).chain(products).map(Some).collect(), point)
 }

@@ -5,7 +5,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use larder_cache::{Incarnation, Token};
+use larder_cache::{Incarnation, Token, Witness};
 use larder_storage::{
     Commit, Committed, Creation, Deletion, Imported, Product, ProductData, ProductRepository as _, Repository,
     StorageError, Update, Updating, WriteOptions,
@@ -91,13 +91,16 @@ impl Catalog {
     async fn wrote<T>(&self, committed: Committed<T>, item: Option<Product>) -> Written<T> {
         let Committed { value, changes, commit, horizon } = committed;
         let token = commit.map(token);
-        if let Some(Token { incarnation, .. }) = token {
+        if let Some(Token { incarnation, id, salt }) = token {
             let items = item.map(|product| {
                 let name = product_name(&product.id).into_boxed_str();
                 (name, Copy::Product(encode(product)))
             });
             let changes = changes.into_iter().map(change).collect();
-            let commit = larder_cache::Commit { incarnation, horizon, changes, items: items.into_iter().collect() };
+            // A horizon above the commit is that of a database with one writer, whose changes have one order.
+            let witness = (horizon > id).then_some(Witness { id, salt });
+            let items = items.into_iter().collect();
+            let commit = larder_cache::Commit { incarnation, horizon, witness, changes, items };
             self.cache.wrote(commit).await;
         }
         Written { value, token, horizon }
@@ -105,5 +108,5 @@ impl Catalog {
 }
 
 fn token(commit: Commit) -> Token {
-    Token { incarnation: Incarnation(commit.incarnation.0), id: commit.id }
+    Token { incarnation: Incarnation(commit.incarnation.0), id: commit.id, salt: commit.salt }
 }

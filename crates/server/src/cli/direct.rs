@@ -3,18 +3,14 @@
 use larder_storage::{Repository, StorageError};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::{
-    CliError,
-    error::Exit,
-    settings::{CallsOrOpens, SettingArgs},
-};
+use super::{CliError, error::Exit, settings::SettingArgs};
 use crate::{
     config::{LogConfig, LogFormat, Purpose},
     telemetry,
 };
 
 /// Opens the database that the settings name.
-pub(super) async fn open(settings: &SettingArgs<CallsOrOpens>) -> Result<Repository, CliError> {
+pub(super) async fn open<T>(settings: &SettingArgs<T>) -> Result<Repository, CliError> {
     telemetry::init(&LogConfig { filter: Targets::new().with_default(LevelFilter::WARN), format: LogFormat::Human });
     let storage = settings.resolve(Purpose::Direct)?.config.storage;
     Repository::connect(&storage).await.map_err(|error| failure("cannot open the database", &error))

@@ -4,6 +4,7 @@ mod admin;
 mod amount;
 mod client;
 mod csv;
+mod database;
 mod direct;
 mod error;
 mod export;
@@ -76,6 +77,7 @@ enum Command {
     Invalidate(admin::Invalidate),
     Warm(admin::Warm),
     Purge(admin::Purge),
+    Database(database::Database),
     Config(local::Config),
     Generate(local::Generate),
     Completions(local::Completions),
@@ -114,6 +116,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Invalidate(command) => call(command.run()),
         Command::Warm(command) => call(command.run()),
         Command::Purge(command) => call(command.run()),
+        Command::Database(command) => call(command.run()),
         Command::Config(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Completions(command) => command.run(),

@@ -82,6 +82,16 @@ impl Takes for CallsOrOpens {
     }
 }
 
+/// Where the database is.
+#[derive(Debug, Clone)]
+pub(crate) struct Opens;
+
+impl Takes for Opens {
+    fn takes(setting: &Setting) -> bool {
+        setting.scope == Scope::File || setting.scope == Scope::Database
+    }
+}
+
 impl<T> SettingArgs<T> {
     /// Makes the configuration for a purpose.
     pub(crate) fn resolve(&self, purpose: Purpose) -> Result<Resolved, CliError> {

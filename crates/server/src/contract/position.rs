@@ -4,7 +4,9 @@ use larder_cache::{Incarnation, Snapshot};
 
 use super::token::{Stamp, decode_stamp, seal, unseal};
 
-const POSITION: u8 = 0x21;
+const POSITION: u8 = 0x22;
+/// Of releases whose positions had no salts.
+const UNSALTED: u8 = 0x21;
 /// A start after a write leaves out this many transactions one by one that were under way beside it.
 const MOST_BESIDE: u64 = 1_000;
 
@@ -47,8 +49,10 @@ impl Position {
 
     /// Reads a token of a stream or of a write; `None` when it is neither.
     pub fn decode(text: &str) -> Option<Self> {
-        if let Some(content) = unseal(POSITION, text) {
-            return parse(&content);
+        for (kind, salted) in [(POSITION, true), (UNSALTED, false)] {
+            if let Some(content) = unseal(kind, text) {
+                return parse(&content, salted);
+            }
         }
         decode_stamp(text).map(after_write)
     }
@@ -59,22 +63,24 @@ fn after_write(Stamp { token, horizon }: Stamp) -> Position {
     let (id, end) = (token.id, token.id.saturating_add(1));
     let told = if id <= horizon {
         let end = end.max(horizon);
-        Snapshot { xmin: end, xmax: end, in_progress: Vec::new() }
+        // One writer: the commit is the newest change that its snapshot sees.
+        let salt = (id + 1 == horizon).then_some(token.salt);
+        Snapshot { xmin: end, xmax: end, in_progress: Vec::new(), salt }
     } else if id - horizon <= MOST_BESIDE {
-        Snapshot { xmin: horizon, xmax: end, in_progress: (horizon..id).collect() }
+        Snapshot { xmin: horizon, xmax: end, in_progress: (horizon..id).collect(), salt: None }
     } else {
-        Snapshot { xmin: horizon, xmax: horizon, in_progress: Vec::new() }
+        Snapshot { xmin: horizon, xmax: horizon, ..Snapshot::default() }
     };
     Position::after(told, token.incarnation)
 }
 
-fn parse(content: &[u8]) -> Option<Position> {
+fn parse(content: &[u8], salted: bool) -> Option<Position> {
     let (incarnation, mut rest) = content.split_at_checked(8)?;
     let incarnation = Incarnation(u64::from_be_bytes(incarnation.try_into().ok()?));
-    let told = take_snapshot(&mut rest)?;
+    let told = take_snapshot(&mut rest, salted)?;
     let mut step = None;
     if !rest.is_empty() {
-        let to = take_snapshot(&mut rest)?;
+        let to = take_snapshot(&mut rest, salted)?;
         step = Some(Step { to, version: take(&mut rest)?.cast_signed() });
     }
     rest.is_empty().then_some(Position { incarnation, told, step })
@@ -90,9 +96,13 @@ fn put_snapshot(into: &mut Vec<u8>, snapshot: &Snapshot) {
         put(into, id - last);
         last = id;
     }
+    into.push(u8::from(snapshot.salt.is_some()));
+    if let Some(salt) = snapshot.salt {
+        into.extend(salt.to_be_bytes());
+    }
 }
 
-fn take_snapshot(from: &mut &[u8]) -> Option<Snapshot> {
+fn take_snapshot(from: &mut &[u8], salted: bool) -> Option<Snapshot> {
     let xmin = take(from)?;
     let xmax = xmin.checked_add(take(from)?)?;
     let count = take(from)?;
@@ -105,7 +115,20 @@ fn take_snapshot(from: &mut &[u8]) -> Option<Snapshot> {
         }
         in_progress.push(id);
     }
-    Some(Snapshot { xmin, xmax, in_progress })
+    let mut salt = None;
+    if salted {
+        let (&flag, rest) = from.split_first()?;
+        *from = rest;
+        if flag > 1 {
+            return None;
+        }
+        if flag == 1 {
+            let (bytes, rest) = from.split_first_chunk()?;
+            *from = rest;
+            salt = Some(u64::from_be_bytes(*bytes));
+        }
+    }
+    Some(Snapshot { xmin, xmax, in_progress, salt })
 }
 
 /// Seven bits in each byte, the lowest first; a set eighth bit says that there are more (LEB128).
@@ -142,7 +165,7 @@ mod tests {
     use super::*;
 
     fn snapshot(xmin: u64, xmax: u64, in_progress: &[u64]) -> Snapshot {
-        Snapshot { xmin, xmax, in_progress: in_progress.to_vec() }
+        Snapshot { xmin, xmax, in_progress: in_progress.to_vec(), salt: xmin.is_multiple_of(2).then_some(xmax) }
     }
 
     #[test]
@@ -180,7 +203,7 @@ mod tests {
     #[test]
     fn a_start_after_a_write_leaves_out_what_it_must_not() {
         let start = |id, horizon| {
-            let stamp = Stamp { token: Token { incarnation: Incarnation(1), id }, horizon };
+            let stamp = Stamp { token: Token { incarnation: Incarnation(1), id, salt: 9 }, horizon };
             Position::decode(&encode_stamp(stamp)).unwrap().told
         };
         for (id, horizon) in [(10, 11), (10, 10), (10, 7), (5_000, 7)] {

@@ -7,21 +7,18 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use larder_cache::{Incarnation, Token};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-const COMMIT: u8 = 1;
-const COMMIT_LEN: usize = 16;
-const STAMP_LEN: usize = 24;
+const COMMIT: u8 = 2;
+/// Of releases whose tokens had no salt: they hold in the life of the database that they were made in.
+const UNSALTED: u8 = 1;
 
 /// Writes a token.
 pub fn encode_token(token: Token) -> String {
-    let mut content = Vec::with_capacity(COMMIT_LEN);
-    content.extend_from_slice(&token.incarnation.0.to_be_bytes());
-    content.extend_from_slice(&token.id.to_be_bytes());
-    seal(COMMIT, &content)
+    seal(COMMIT, &numbers(&[token.incarnation.0, token.id, token.salt]))
 }
 
 /// Reads a token; `None` when it is none.
 pub fn decode_token(text: &str) -> Option<Token> {
-    parse(&unseal(COMMIT, text)?).map(|(token, _)| token)
+    parse(text).map(|(token, _)| token)
 }
 
 /// The token of a write, with what a stream of changes needs that starts there.
@@ -35,26 +32,29 @@ pub struct Stamp {
 
 /// Writes the token of a write.
 pub fn encode_stamp(Stamp { token, horizon }: Stamp) -> String {
-    let mut content = Vec::with_capacity(STAMP_LEN);
-    for number in [token.incarnation.0, token.id, horizon] {
-        content.extend_from_slice(&number.to_be_bytes());
-    }
-    seal(COMMIT, &content)
+    seal(COMMIT, &numbers(&[token.incarnation.0, token.id, token.salt, horizon]))
 }
 
 /// Reads the token of a write; `None` when it is none.
 pub(super) fn decode_stamp(text: &str) -> Option<Stamp> {
-    let (token, horizon) = parse(&unseal(COMMIT, text)?)?;
+    let (token, horizon) = parse(text)?;
     Some(Stamp { token, horizon: horizon? })
 }
 
+fn numbers(numbers: &[u64]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
+}
+
 /// The commit, and the horizon if there is one.
-fn parse(content: &[u8]) -> Option<(Token, Option<u64>)> {
+fn parse(text: &str) -> Option<(Token, Option<u64>)> {
+    let salted = unseal(COMMIT, text);
+    let content = salted.clone().or_else(|| unseal(UNSALTED, text))?;
     let (numbers, []) = content.as_chunks::<8>() else { return None };
     let mut numbers = numbers.iter().map(|bytes| u64::from_be_bytes(*bytes));
-    let token = Token { incarnation: Incarnation(numbers.next()?), id: numbers.next()? };
+    let (incarnation, id) = (Incarnation(numbers.next()?), numbers.next()?);
+    let salt = if salted.is_some() { numbers.next()? } else { 0 };
     let horizon = numbers.next();
-    numbers.next().is_none().then_some((token, horizon))
+    numbers.next().is_none().then_some((Token { incarnation, id, salt }, horizon))
 }
 
 /// Makes a text of some bytes. `kind` tells what they are, and their version.
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_token_comes_back_and_no_altered_one_does() {
-        let token = Token { incarnation: Incarnation(0x0123_4567_89ab_cdef), id: 42 };
+        let token = Token { incarnation: Incarnation(0x0123_4567_89ab_cdef), id: 42, salt: 0xfedc_ba98_7654_3210 };
         let text = encode_token(token);
         assert_eq!(decode_token(&text), Some(token));
         for at in 0..text.len() {
@@ -100,8 +100,10 @@ mod tests {
                 assert!(altered == text || decode_token(&altered).is_none(), "{altered}");
             }
         }
-        for foreign in ["", "x", "not a token", &text[1..], &text[..text.len() - 1], &seal(2, &[0; 16])] {
+        for foreign in ["", "x", "not a token", &text[1..], &text[..text.len() - 1], &seal(3, &[0; 24])] {
             assert_eq!(decode_token(foreign), None, "{foreign}");
         }
+        let before = seal(UNSALTED, &numbers(&[1, 2]));
+        assert_eq!(decode_token(&before), Some(Token { incarnation: Incarnation(1), id: 2, salt: 0 }));
     }
 }

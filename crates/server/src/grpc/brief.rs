@@ -34,20 +34,20 @@ pub(super) fn status(code: Code, message: &str, details: ErrorDetails) -> Status
 }
 
 /// A request that breaks rules. It names as many of them as fit, and says how many more there are.
-pub(super) fn invalid(violations: &Violations) -> Status {
+pub(super) fn invalid(reason: &str, violations: &Violations) -> Status {
     let named = violations.named();
     let attempts = LENGTHS.into_iter().flat_map(|most| (1..=named.len()).rev().map(move |count| (most, count)));
     let mut attempts = attempts.map(|(most, count)| {
         let named: Vec<_> = named[..count].iter().map(|violation| violation.clone().cut(most)).collect();
-        naming(&named, violations.count() - count)
+        naming(reason, &named, violations.count() - count)
     });
-    attempts.find(fits).unwrap_or_else(|| naming(&[], violations.count()))
+    attempts.find(fits).unwrap_or_else(|| naming(reason, &[], violations.count()))
 }
 
-fn naming(named: &[Violation], more: usize) -> Status {
+fn naming(reason: &str, named: &[Violation], more: usize) -> Status {
     let counted = (more > 0).then(|| (MORE.to_owned(), more.to_string()));
     let counted: HashMap<_, _> = counted.into_iter().collect();
-    let mut details = ErrorDetails::with_error_info("INVALID_REQUEST", DOMAIN, counted);
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, counted);
     let broken = named.iter().map(|violation| FieldViolation::new(violation.field.clone(), violation.rule.clone()));
     details.set_bad_request(broken.collect::<Vec<_>>());
     let message = format!("invalid request: {}", Violations::told(named, more));
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_few_violations_are_all_named() {
-        let status = invalid(&many(3, "ids", "must be good"));
+        let status = invalid("INVALID_REQUEST", &many(3, "ids", "must be good"));
         let expected = "invalid request: ids[0]: must be good; ids[1]: must be good; ids[2]: must be good";
         assert_eq!(status.message(), expected);
         assert_eq!(status.get_details_bad_request().unwrap().field_violations.len(), 3);
@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn as_many_violations_are_named_as_fit() {
-        let status = invalid(&many(1_000, "ids", "must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -"));
+        let status =
+            invalid("INVALID_REQUEST", &many(1_000, "ids", "must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -"));
         let named = status.get_details_bad_request().unwrap().field_violations.len();
         assert!((5..30).contains(&named), "{named}");
         assert!(status.message().ends_with(&format!("; and {} more", 1_000 - named)), "{}", status.message());
@@ -124,8 +125,8 @@ mod tests {
             for length in [100, 500, 1_000, 5_000, 100_000] {
                 let long = text.repeat(length);
                 for status in [
-                    invalid(&many(1, &long, &long)),
-                    invalid(&many(2_000, &long, &long)),
+                    invalid("INVALID_REQUEST", &many(1, &long, &long)),
+                    invalid("INVALID_REQUEST", &many(2_000, &long, &long)),
                     super::status(Code::NotFound, &long, ErrorDetails::with_error_info("R", DOMAIN, [])),
                     super::status(
                         Code::NotFound,

@@ -22,7 +22,7 @@ pub(super) fn status(code: Code, reason: &str, message: &str) -> Status {
 
 /// A request that breaks rules.
 pub(super) fn invalid(violations: &Violations) -> Status {
-    brief::invalid(violations)
+    brief::invalid("INVALID_REQUEST", violations)
 }
 
 /// A product that does not exist.
@@ -55,15 +55,20 @@ pub(super) fn read(error: &ReadError) -> Status {
         ReadError::OtherIncarnation => {
             let rule =
                 "belongs to a database that was lost or replaced; read without it, or take a token of a new write";
-            invalid_token(rule)
+            invalid_token("TOKEN_LOST", rule)
         }
-        ReadError::UnknownCommit => invalid_token("names a commit that the database does not have"),
+        ReadError::ForgottenCommit => {
+            let rule = "is of an earlier life of the database, and too old to tell whether this one has its commit; \
+                        read without it, or take a token of a new write";
+            invalid_token("TOKEN_FORGOTTEN", rule)
+        }
+        ReadError::UnknownCommit => invalid_token("TOKEN_UNKNOWN", "names a commit that the database does not have"),
         ReadError::NoPass => unavailable("the database cannot be asked what has changed"),
     }
 }
 
-fn invalid_token(rule: &str) -> Status {
-    invalid(&Violations::one("read.at_least_as_fresh", rule))
+fn invalid_token(reason: &str, rule: &str) -> Status {
+    brief::invalid(reason, &Violations::one("read.at_least_as_fresh", rule))
 }
 
 fn load(error: &LoadError) -> Status {
@@ -144,11 +149,6 @@ pub(super) fn watch(error: &WatchError) -> Status {
             let text = "the change log does not tell any more what came after this start; \
                         read again what is to be followed, and start from now";
             status(Code::OutOfRange, "START_TOO_OLD", text)
-        }
-        WatchError::OtherIncarnation => {
-            let text = "the start belongs to a database that was lost or replaced; \
-                        read again what is to be followed, and start from now";
-            status(Code::OutOfRange, "START_LOST", text)
         }
         WatchError::UnknownState => {
             invalid(&Violations::one("start_token", "names a state that the database does not have"))

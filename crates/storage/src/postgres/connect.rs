@@ -30,9 +30,10 @@ pub(super) async fn connect(config: &StorageConfig) -> Result<PostgresRepository
     let news = Arc::new(News::default());
     let connections = Connections::open(options.clone(), config, Arc::clone(&news)).await.map_err(driver::sort)?;
     Ok(PostgresRepository {
-        connections,
+        connections: Arc::new(connections),
         listener: Listener::start(options, config.acquire_timeout, news),
         horizons: Horizons::default(),
+        disowning: Arc::default(),
         backend: Backend { name: "PostgreSQL", version },
     })
 }
@@ -98,7 +99,11 @@ fn check_server(about: &PgRow) -> Result<String, StorageError> {
 
 /// The migrations, in order. Those that only a later release knows are none of this one's business.
 fn migrator() -> Migrator {
-    let files = [(1, "catalogue", include_str!("../../migrations/postgres/0001_catalogue.sql"))];
+    let files = [
+        (1, "catalogue", include_str!("../../migrations/postgres/0001_catalogue.sql")),
+        (2, "search", include_str!("../../migrations/postgres/0002_search.sql")),
+        (3, "lives", include_str!("../../migrations/postgres/0003_lives.sql")),
+    ];
     Migrator {
         migrations: files
             .into_iter()

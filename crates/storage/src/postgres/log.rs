@@ -11,7 +11,7 @@ use super::{
     row::Xid,
     session::Session,
 };
-use crate::{Change, Incarnation, Pass, PassChanges, Snapshot, StorageError, Subject, Term, change, driver};
+use crate::{Change, Incarnation, Pass, PassChanges, Replay, Snapshot, StorageError, Subject, Term, change, driver};
 
 /// How many rows one transaction of the pruner removes.
 const BATCH: i64 = 10_000;
@@ -27,6 +27,14 @@ impl PostgresRepository {
         let mut settled = false;
         loop {
             let seen = self.look_once(Looker::Follower, since.map(|(snapshot, _)| snapshot), limit).await?;
+            if seen.of_another_server() {
+                if settled {
+                    return Err(StorageError::Unavailable("the change log is another server's".into()));
+                }
+                settled = true;
+                self.disown_log().await?;
+                continue;
+            }
             match seen.life {
                 Life::Standby => return Err(StorageError::Unavailable("the server is a standby".into())),
                 Life::Known(incarnation) => {
@@ -63,29 +71,36 @@ impl PostgresRepository {
         since: &Snapshot,
         of: Incarnation,
         limit: u32,
-    ) -> Result<Option<Pass>, StorageError> {
-        let Seen { snapshot, life, pruned_below, changes, .. } =
-            self.look_once(Looker::Other, Some(since), limit).await?;
-        if life == Life::Standby {
+    ) -> Result<Replay, StorageError> {
+        let seen = self.look_once(Looker::Other, Some(since), limit).await?;
+        if seen.life == Life::Standby {
             return Err(StorageError::Unavailable("the server is a standby".into()));
         }
-        if life != Life::Known(of) || pruned_below > since.xmin || snapshot.xmax < since.xmax {
-            return Ok(None);
+        if seen.life != Life::Known(of) || seen.snapshot.xmax < since.xmax || seen.of_another_server() {
+            return Ok(Replay::OtherLife);
         }
-        let changes = PassChanges::after(&snapshot, changes, limit);
-        Ok(Some(Pass { snapshot, incarnation: of, changes }))
+        if seen.pruned_below > since.xmin {
+            return Ok(Replay::Pruned);
+        }
+        let changes = PassChanges::after(&seen.snapshot, seen.changes, limit);
+        Ok(Replay::Told(Pass { snapshot: seen.snapshot, incarnation: of, changes }))
     }
 
     /// One statement outside any transaction: its snapshot, and the changes that it sees and the last one did not; without a
     /// last one, the newest. One more than `limit` tells that there are more.
-    async fn look_once(&self, looker: Looker, since: Option<&Snapshot>, limit: u32) -> Result<Seen, StorageError> {
+    pub(super) async fn look_once(
+        &self,
+        looker: Looker,
+        since: Option<&Snapshot>,
+        limit: u32,
+    ) -> Result<Seen, StorageError> {
         let which = match since {
             Some(_) => "xid >= $2 OR xid = ANY($3)",
             None => "xid >= (SELECT below FROM public.changes_pruned) ORDER BY xid DESC",
         };
         let sql = format!(
             "SELECT point.snapshot, point.life, (SELECT id::text FROM public.incarnation), \
-             (SELECT below FROM public.changes_pruned), c.xid, c.kind, c.key, c.version, c.categories, c.tags \
+             (SELECT below FROM public.changes_pruned), c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt \
              FROM {POINT} LEFT JOIN LATERAL (SELECT * FROM public.changes WHERE {which} LIMIT $1) c ON true"
         );
         let mut attempts = self.connections.attempts();
@@ -138,17 +153,6 @@ impl PostgresRepository {
         Ok(rows)
     }
 
-    /// Begins another incarnation for every replica at once; the first to notice wins.
-    async fn rename_life(&self, old: &str) -> Result<(), StorageError> {
-        let mut connection = self.connections.for_follower().await.map_err(driver::sort)?;
-        sqlx::query("UPDATE public.incarnation SET id = pg_catalog.gen_random_uuid() WHERE id = $1::text::uuid")
-            .bind(old)
-            .execute(&mut *connection)
-            .await
-            .map(drop)
-            .map_err(driver::sort)
-    }
-
     pub(super) async fn prune_log(&self, retention: Duration) -> Result<u64, StorageError> {
         let seen = self.look_once(Looker::Other, None, 0).await?;
         let Life::Known(incarnation) = seen.life else {
@@ -177,6 +181,7 @@ impl PostgresRepository {
         }
     }
 
+    /// Removes what is below a transaction, but never the newest one's rows: whoever has its token can be told that it is there.
     async fn prune_below(&self, below: u64) -> Result<u64, StorageError> {
         let mut gone = 0;
         loop {
@@ -188,7 +193,8 @@ impl PostgresRepository {
                 .map_err(driver::sort)?;
             let done = sqlx::query(
                 "DELETE FROM public.changes WHERE ctid = ANY(ARRAY(\
-                 SELECT ctid FROM public.changes WHERE xid < $1 LIMIT $2))",
+                 SELECT ctid FROM public.changes WHERE xid < $1 \
+                 AND xid < (SELECT xid FROM public.changes ORDER BY xid DESC LIMIT 1) LIMIT $2))",
             )
             .bind(Xid(below))
             .bind(BATCH)
@@ -221,20 +227,28 @@ async fn read_log(
 
 /// Who looks: the follower does not wait for others.
 #[derive(Debug, Clone, Copy)]
-enum Looker {
+pub(super) enum Looker {
     Follower,
     Other,
 }
 
-struct Seen {
-    snapshot: Snapshot,
-    life: Life,
+/// What one statement saw.
+pub(super) struct Seen {
+    pub(super) snapshot: Snapshot,
+    pub(super) life: Life,
     life_id: String,
     pruned_below: u64,
     changes: Vec<Change>,
 }
 
 impl Seen {
+    /// Whether the log was written by another server, as that of a dump that was restored here: what is visible has an id below
+    /// the snapshot's end, and so does what was pruned.
+    fn of_another_server(&self) -> bool {
+        let end = self.snapshot.xmax;
+        self.pruned_below > end || self.changes.iter().any(|change| change.id >= end)
+    }
+
     /// The pass; `None` when what was read is not all that came after `since`, and the newest changes are to be read instead.
     fn pass(self, since: Option<(&Snapshot, Incarnation)>, incarnation: Incarnation, limit: u32) -> Option<Pass> {
         let changes = match since {
@@ -250,7 +264,7 @@ impl Seen {
     }
 }
 
-/// Reads the changes whose columns `xid, kind, key, version, categories, tags` begin at `first`, and puts them in order.
+/// Reads the changes whose columns `xid, kind, key, version, categories, tags, salt` begin at `first`, and puts them in order.
 pub(super) fn changes(rows: &[PgRow], first: usize) -> Result<Vec<Change>, StorageError> {
     let mut changes = Vec::new();
     for row in rows {
@@ -276,7 +290,8 @@ fn read(row: &PgRow, first: usize) -> Result<Option<Change>, sqlx::Error> {
         // Whatever a later release may log touches no more than everything.
         _ => Subject::All,
     };
-    Ok(Some(Change { id, subject }))
+    let salt: i64 = row.try_get(first + 6)?;
+    Ok(Some(Change { id, salt: salt.cast_unsigned(), subject }))
 }
 
 fn terms(row: &PgRow, first: usize) -> Result<Vec<Term>, sqlx::Error> {

@@ -5,6 +5,7 @@ mod connect;
 mod import;
 mod invalidate;
 mod listen;
+mod lives;
 mod log;
 mod point;
 mod pool;
@@ -17,14 +18,16 @@ mod trust;
 mod url;
 mod write;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Mutex;
 
 pub(crate) use settings::is_unsuitable;
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, Product, ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot, StorageConfig,
-    StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
+    ListQuery, Loaded, Pass, Product, ProductData, ProductRepository, Recall, Replay, SearchPage, SearchQuery,
+    Snapshot, StorageConfig, StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
 };
 
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -32,9 +35,11 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// A repository over PostgreSQL.
 #[derive(Debug)]
 pub struct PostgresRepository {
-    connections: pool::Connections,
+    connections: Arc<pool::Connections>,
     listener: listen::Listener,
     horizons: Horizons,
+    /// Held by whoever removes another server's change log.
+    disowning: Arc<Mutex<()>>,
     backend: Backend,
 }
 
@@ -165,8 +170,16 @@ impl ProductRepository for PostgresRepository {
         self.look(since, limit).await
     }
 
-    async fn replay(&self, since: &Snapshot, of: Incarnation, limit: u32) -> Result<Option<Pass>, StorageError> {
+    async fn replay(&self, since: &Snapshot, of: Incarnation, limit: u32) -> Result<Replay, StorageError> {
         self.look_back(since, of, limit).await
+    }
+
+    async fn recall(&self, changes: &[(u64, u64)]) -> Result<Recall, StorageError> {
+        self.recall_changes(changes).await
+    }
+
+    async fn begin_life(&self) -> Result<(), StorageError> {
+        self.name_another_life().await
     }
 
     async fn changed(&self, at_most: Duration) {

@@ -29,6 +29,8 @@ const PING: Duration = Duration::from_secs(1);
 pub(super) struct Session {
     connection: PgConnection,
     limit: Duration,
+    /// The limit of statements in the transaction that is open, if it needs longer ones.
+    patience: Option<Duration>,
     trust: Arc<Trust>,
     state: State,
     /// The number of the server's process.
@@ -56,7 +58,15 @@ impl Session {
         let pid = settings.apply(&mut connection).await?;
         let now = Instant::now();
         let state = State { busy: false, committing: false, in_transaction: false, answered: now };
-        Ok(Self { connection, limit: settings.statement_timeout() + GRACE, trust, state, pid, made: now })
+        Ok(Self {
+            connection,
+            limit: settings.statement_timeout() + GRACE,
+            patience: None,
+            trust,
+            state,
+            pid,
+            made: now,
+        })
     }
 
     /// Whether something was begun that has not ended.
@@ -107,8 +117,14 @@ impl Session {
         Ok(())
     }
 
+    /// Gives the statements of the transaction that is open more time, in which the server is to have ended them.
+    pub(super) fn take_time(&mut self, limit: Duration) {
+        self.patience = Some(limit);
+    }
+
     /// Commits the transaction. The server has no limit for that: it waits for a synchronous standby as long as it takes.
     pub(super) async fn commit(&mut self) -> Result<(), sqlx::Error> {
+        self.patience = None;
         (self.state.busy, self.state.committing) = (true, true);
         let committed = timeout(self.limit, self.connection.execute("COMMIT")).await;
         self.state.ended(committed)?;
@@ -118,6 +134,7 @@ impl Session {
 
     /// Takes back what the transaction has done.
     pub(super) async fn rollback(&mut self) -> Result<(), sqlx::Error> {
+        self.patience = None;
         self.state.busy = true;
         let done = timeout(self.limit, self.connection.execute("ROLLBACK")).await;
         self.state.ended(done)?;
@@ -172,9 +189,10 @@ impl<'c> Executor<'c> for &'c mut Session {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        let Session { connection, state, limit, .. } = self;
+        let limit = self.patience.unwrap_or(self.limit);
+        let Session { connection, state, .. } = self;
         state.busy = true;
-        let deadline = Instant::now() + *limit;
+        let deadline = Instant::now() + limit;
         let steps = connection.fetch_many(query);
         Box::pin(stream::unfold(Some((steps, state)), move |rest| async move {
             let (mut steps, state) = rest?;
@@ -195,9 +213,10 @@ impl<'c> Executor<'c> for &'c mut Session {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        let Session { connection, state, limit, .. } = self;
+        let limit = self.patience.unwrap_or(self.limit);
+        let Session { connection, state, .. } = self;
         state.busy = true;
-        let statement = timeout(*limit, connection.fetch_optional(query));
+        let statement = timeout(limit, connection.fetch_optional(query));
         Box::pin(async move { state.ended(statement.await) })
     }
 
@@ -209,9 +228,10 @@ impl<'c> Executor<'c> for &'c mut Session {
     where
         'c: 'e,
     {
-        let Session { connection, state, limit, .. } = self;
+        let limit = self.patience.unwrap_or(self.limit);
+        let Session { connection, state, .. } = self;
         state.busy = true;
-        let statement = timeout(*limit, connection.prepare_with(sql, parameters));
+        let statement = timeout(limit, connection.prepare_with(sql, parameters));
         Box::pin(async move { state.ended(statement.await) })
     }
 }

@@ -112,7 +112,7 @@ pub(super) async fn finish<T>(
 /// that a replay has one of its own.
 async fn logged(tx: &mut Session) -> Result<(Vec<Change>, Commit, u64), StorageError> {
     let sql = format!(
-        "SELECT point.snapshot, point.life, mine.xid, c.xid, c.kind, c.key, c.version, c.categories, c.tags \
+        "SELECT point.snapshot, point.life, mine.xid, c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt \
          FROM (SELECT pg_catalog.pg_current_xact_id() AS xid OFFSET 0) mine CROSS JOIN {POINT} \
          LEFT JOIN public.changes c ON c.xid = mine.xid"
     );
@@ -126,7 +126,9 @@ async fn logged(tx: &mut Session) -> Result<(Vec<Change>, Commit, u64), StorageE
         match life {
             Life::Known(incarnation) => {
                 let Xid(id) = first.try_get(2).map_err(driver::sort)?;
-                return Ok((log::changes(&rows, 3)?, Commit { incarnation, id }, snapshot.xmin));
+                let changes = log::changes(&rows, 3)?;
+                let salt = changes.first().map_or(0, |change| change.salt);
+                return Ok((changes, Commit { incarnation, id, salt }, snapshot.xmin));
             }
             Life::Unnamed if !named => {
                 named = true;

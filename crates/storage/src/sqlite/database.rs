@@ -171,7 +171,11 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StorageError> 
 
 /// The migrations, in order. Those that only a later release knows are none of this one's business.
 fn migrator() -> Migrator {
-    let files = [(1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql"))];
+    let files = [
+        (1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql")),
+        (2, "search", include_str!("../../migrations/sqlite/0002_search.sql")),
+        (3, "lives", include_str!("../../migrations/sqlite/0003_lives.sql")),
+    ];
     Migrator {
         migrations: files
             .into_iter()

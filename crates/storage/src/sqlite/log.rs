@@ -8,9 +8,11 @@ use tokio::time::Instant;
 use super::{
     SqliteRepository,
     database::Database,
+    lives::{self, Found},
     row::{self, CHANGE_COLUMNS, number, signed},
+    seen::SeenChanges,
 };
-use crate::{Change, Incarnation, Pass, PassChanges, Snapshot, StorageError, driver};
+use crate::{Change, Incarnation, Pass, PassChanges, Replay, Snapshot, StorageError, driver};
 
 /// How many rows one transaction of the pruner removes.
 const BATCH: i64 = 10_000;
@@ -34,8 +36,14 @@ struct LastPass {
     data_version: i64,
     snapshot: Snapshot,
     incarnation: Incarnation,
-    /// Of the newest change.
-    salt: i64,
+}
+
+/// What a look found instead of news.
+enum Trouble {
+    /// The change log is not the one of the last pass: the file's content was replaced by another state of it.
+    OtherLife { life: String },
+    /// Somebody has emptied the change log.
+    Empty,
 }
 
 impl Follower {
@@ -59,13 +67,16 @@ impl Follower {
         Ok(self.last.as_ref().is_none_or(|last| last.data_version != data_version))
     }
 
-    /// One look, in a transaction of its own; `None` when the log is not the one of the last pass.
+    /// One look, in a transaction of its own.
     async fn look(
         &mut self,
         database: &Database,
+        seen: &SeenChanges,
         since: Option<(&Snapshot, Incarnation)>,
         limit: u32,
-    ) -> Result<Result<Pass, Discontinuity>, StorageError> {
+    ) -> Result<Result<Pass, Trouble>, StorageError> {
+        let _looking = seen.look().await;
+        let to_find = seen.to_find(since);
         let connection =
             self.connection.as_mut().ok_or_else(|| StorageError::Unavailable("the repository is closed".into()))?;
         let mut tx = connection.begin().await.map_err(driver::sort)?;
@@ -75,6 +86,7 @@ impl Follower {
             && last.data_version == data_version
             && last.incarnation == of
             && last.snapshot == *snapshot
+            && to_find.is_empty()
         {
             tx.commit().await.map_err(driver::sort)?;
             return Ok(Ok(Pass {
@@ -84,54 +96,68 @@ impl Follower {
             }));
         }
 
-        let last_seen = since.map_or(0, |(snapshot, _)| snapshot.xmax.saturating_sub(1));
-        let (newest, salt, life, below, last_salt): (i64, i64, String, i64, Option<i64>) = sqlx::query_as(
-            "SELECT coalesce((SELECT max(id) FROM changes), 0), \
-             coalesce((SELECT salt FROM changes ORDER BY id DESC LIMIT 1), 0), \
-             (SELECT id FROM incarnation), (SELECT below FROM changes_pruned), (SELECT salt FROM changes WHERE id = ?1)",
-        )
-        .bind(signed(last_seen))
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(driver::sort)?;
-        let incarnation = database.incarnation(&life);
-        let xmax = number(newest) + 1;
-        let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new() };
+        let end = end_of_log(&mut tx, since.map(|(snapshot, _)| snapshot)).await?;
+        let (newest, salt) = match end.salt {
+            Some(_) => lives::newest(end.newest, end.salt),
+            None => return Ok(Err(Trouble::Empty)),
+        };
+        let incarnation = database.incarnation(&end.life);
+        let (xmax, below) = (newest + 1, number(end.below));
+        let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new(), salt: Some(salt) };
 
         // Where the last pass ended, if the log still tells everything from there on.
         let mut resumed = None;
         if let Some((last, of)) = since
             && of == incarnation
         {
-            let pruned = number(below) > last.xmin;
-            let salt_before = self.last.as_ref().filter(|known| known.snapshot == *last).map(|known| known.salt);
-            let continues = match last_salt {
+            let pruned = below > last.xmin;
+            let continues = match end.last_salt {
                 None => pruned && xmax >= last.xmax,
-                Some(found) => salt_before.is_none_or(|salt| salt == found),
+                Some(found) => last.salt.is_none_or(|salt| salt == found.cast_unsigned()),
             };
-            if !continues {
-                return Ok(Err(Discontinuity { life }));
+            let found = lives::find(&mut tx, &to_find).await?;
+            if !continues || found == Found::NotAll {
+                return Ok(Err(Trouble::OtherLife { life: end.life }));
             }
-            if !pruned {
+            if !pruned && found == Found::All {
                 resumed = Some(last.xmax);
             }
         }
-        let found = tail(&mut tx, resumed.unwrap_or(number(below)), limit).await?;
+        let found = tail(&mut tx, resumed.unwrap_or(below), limit).await?;
         let changes = if resumed.is_some() && found.len() <= limit as usize {
             PassChanges::Complete(found)
         } else {
-            PassChanges::window(number(below), found, limit)
+            PassChanges::window(below, found, limit)
         };
         tx.commit().await.map_err(driver::sort)?;
+        seen.looked(incarnation, (newest, salt));
         self.last_change = Instant::now();
-        self.last = Some(LastPass { data_version, snapshot: snapshot.clone(), incarnation, salt });
+        self.last = Some(LastPass { data_version, snapshot: snapshot.clone(), incarnation });
         Ok(Ok(Pass { snapshot, incarnation, changes }))
     }
 }
 
-/// The change log is not the one of the last pass: the file's content was replaced by another state of it.
-struct Discontinuity {
+/// What the log says of itself.
+struct EndOfLog {
+    newest: i64,
+    salt: Option<i64>,
     life: String,
+    below: i64,
+    /// Of the newest change that the last pass saw, if that is still there.
+    last_salt: Option<i64>,
+}
+
+async fn end_of_log(tx: &mut SqliteConnection, since: Option<&Snapshot>) -> Result<EndOfLog, StorageError> {
+    let last_seen = since.map_or(0, |snapshot| snapshot.xmax.saturating_sub(1));
+    let (newest, salt, life, below, last_salt) = sqlx::query_as(
+        "SELECT coalesce((SELECT max(id) FROM changes), 0), (SELECT salt FROM changes ORDER BY id DESC LIMIT 1), \
+         (SELECT id FROM incarnation), (SELECT below FROM changes_pruned), (SELECT salt FROM changes WHERE id = ?1)",
+    )
+    .bind(signed(last_seen))
+    .fetch_one(tx)
+    .await
+    .map_err(driver::sort)?;
+    Ok(EndOfLog { newest, salt, life, below, last_salt })
 }
 
 /// The newest changes whose numbers are at least `from`; one more than `limit` tells that there are more.
@@ -152,29 +178,29 @@ async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StorageE
 
 impl SqliteRepository {
     pub(super) async fn look(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, StorageError> {
-        let mut renamed = false;
+        let mut settled = 0;
         loop {
             let database = self.current().await?;
-            let looked = database.follower.lock().await.look(&database, since, limit).await?;
+            let looked = database.follower.lock().await.look(&database, &self.seen, since, limit).await?;
             match looked {
                 Ok(pass) => {
                     self.horizons.remember(pass.incarnation, Instant::now(), pass.snapshot.xmin);
                     return Ok(pass);
                 }
-                Err(_) if renamed => {
+                // The log may be empty and of another life.
+                Err(_) if settled == 2 => {
                     return Err(StorageError::Unavailable("the database goes back in time".into()));
                 }
-                Err(Discontinuity { life }) => {
+                Err(Trouble::OtherLife { life }) => {
                     tracing::warn!("the change log is not the one that it was, beginning another incarnation");
-                    renamed = true;
-                    // For every process that has the file open; the first to notice wins.
-                    sqlx::query("UPDATE incarnation SET id = hex(randomblob(16)) WHERE id = ?1")
-                        .bind(life)
-                        .execute(&database.writer)
-                        .await
-                        .map_err(driver::sort)?;
+                    self.rename_life(&database, &life).await?;
+                }
+                Err(Trouble::Empty) => {
+                    tracing::warn!("the change log was emptied by hand, every copy may be out of date");
+                    self.refill_log(&database).await?;
                 }
             }
+            settled += 1;
         }
     }
 
@@ -184,23 +210,27 @@ impl SqliteRepository {
         since: &Snapshot,
         of: Incarnation,
         limit: u32,
-    ) -> Result<Option<Pass>, StorageError> {
+    ) -> Result<Replay, StorageError> {
         let database = self.current().await?;
         let mut tx = database.readers.begin().await.map_err(driver::sort)?;
-        let (newest, life, below): (i64, String, i64) = sqlx::query_as(
-            "SELECT coalesce((SELECT max(id) FROM changes), 0), (SELECT id FROM incarnation), \
-             (SELECT below FROM changes_pruned)",
-        )
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(driver::sort)?;
-        let xmax = number(newest) + 1;
-        let told = database.incarnation(&life) == of && number(below) <= since.xmin && since.xmax <= xmax;
-        let found = if told { tail(&mut tx, since.xmax, limit).await? } else { Vec::new() };
+        let end = end_of_log(&mut tx, Some(since)).await?;
+        let (newest, salt) = lives::newest(end.newest, end.salt);
+        let (xmax, below) = (newest + 1, number(end.below));
+        let same = database.incarnation(&end.life) == of && since.xmax <= xmax;
+        let replay = match end.last_salt {
+            _ if !same => Replay::OtherLife,
+            Some(found) if since.salt.is_some_and(|salt| salt != found.cast_unsigned()) => Replay::OtherLife,
+            _ if below > since.xmin => Replay::Pruned,
+            None if since.xmax > 1 => Replay::OtherLife,
+            _ => {
+                let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new(), salt: end.salt.map(|_| salt) };
+                let found = tail(&mut tx, since.xmax, limit).await?;
+                let changes = PassChanges::after(&snapshot, found, limit);
+                Replay::Told(Pass { snapshot, incarnation: of, changes })
+            }
+        };
         tx.commit().await.map_err(driver::sort)?;
-        let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new() };
-        let changes = PassChanges::after(&snapshot, found, limit);
-        Ok(told.then_some(Pass { snapshot, incarnation: of, changes }))
+        Ok(replay)
     }
 
     pub(super) async fn wait_for_change(&self, at_most: Duration) {

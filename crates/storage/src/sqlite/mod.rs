@@ -4,9 +4,11 @@ mod database;
 mod file;
 mod import;
 mod invalidate;
+mod lives;
 mod log;
 mod read;
 mod row;
+mod seen;
 mod write;
 
 use std::{
@@ -16,13 +18,14 @@ use std::{
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, Product, ProductData, ProductRepository, SearchPage, SearchQuery, Snapshot, StorageConfig,
-    StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
+    ListQuery, Loaded, Pass, Product, ProductData, ProductRepository, Recall, Replay, SearchPage, SearchQuery,
+    Snapshot, StorageConfig, StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
 };
 
 use self::{
     database::{Database, Place},
     file::FileId,
+    seen::SeenChanges,
 };
 
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -37,6 +40,8 @@ pub struct SqliteRepository {
     current: RwLock<Arc<Database>>,
     reopening: tokio::sync::Mutex<()>,
     horizons: Horizons,
+    /// What loads and looks saw of the change log, of whichever file was opened.
+    seen: SeenChanges,
     backend: Backend,
 }
 
@@ -52,6 +57,7 @@ impl SqliteRepository {
             current: RwLock::new(Arc::new(database)),
             reopening: tokio::sync::Mutex::default(),
             horizons: Horizons::default(),
+            seen: SeenChanges::default(),
             backend: Backend { name: "SQLite", version },
         })
     }
@@ -198,8 +204,16 @@ impl ProductRepository for SqliteRepository {
         self.look(since, limit).await
     }
 
-    async fn replay(&self, since: &Snapshot, of: Incarnation, limit: u32) -> Result<Option<Pass>, StorageError> {
+    async fn replay(&self, since: &Snapshot, of: Incarnation, limit: u32) -> Result<Replay, StorageError> {
         self.look_back(since, of, limit).await
+    }
+
+    async fn recall(&self, changes: &[(u64, u64)]) -> Result<Recall, StorageError> {
+        self.recall_changes(changes).await
+    }
+
+    async fn begin_life(&self) -> Result<(), StorageError> {
+        self.name_another_life().await
     }
 
     async fn changed(&self, at_most: Duration) {

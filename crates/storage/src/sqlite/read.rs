@@ -8,22 +8,28 @@ use super::{
 };
 use crate::{
     Filter, ListPage, ListPosition, ListQuery, Loaded, Order, OrderField, Product, ReadPoint, SearchPage, SearchQuery,
-    SearchRank, Snapshot, SortValue, StorageError, driver,
+    SearchRank, Snapshot, SortValue, StorageError, driver, search::Terms,
 };
 
 type Sql = QueryBuilder<Sqlite>;
 
-/// A relation of one row, `point(newest, life)`.
+/// Added to the rank of a product that lacks some of the words: below all that have them, and negative.
+const PARTIAL: f64 = -1e6;
+
+/// A relation of one row, `point(newest, salt, life)`. The salt is NULL when the log is empty.
 const POINT: &str = "(SELECT coalesce((SELECT max(id) FROM changes), 0) AS newest, \
-     (SELECT id FROM incarnation) AS life) AS point";
+     (SELECT salt FROM changes ORDER BY id DESC LIMIT 1) AS salt, (SELECT id FROM incarnation) AS life) AS point";
+/// Columns of the point, which come first in every load.
+const POINT_COLUMNS: &str = "point.newest, point.salt, point.life";
+/// Where the columns of what is loaded begin.
+const FIRST: usize = 3;
 
 impl SqliteRepository {
     pub(super) async fn get_products(&self, ids: &[String]) -> Result<Loaded<Vec<Product>>, StorageError> {
-        let mut sql =
-            Sql::new(format!("SELECT point.newest, point.life, {COLUMNS} FROM {POINT} LEFT JOIN (json_each("));
+        let mut sql = Sql::new(format!("SELECT {POINT_COLUMNS}, {COLUMNS} FROM {POINT} LEFT JOIN (json_each("));
         sql.push_bind(super::write::json(&ids)).push(") j CROSS JOIN products p ON p.id = j.value) ON true");
         let (point, rows) = self.load(sql).await?;
-        let value = present(&rows).map(|row| row::product(row, 2)).collect::<Result<_, _>>()?;
+        let value = present(&rows).map(|row| row::product(row, FIRST)).collect::<Result<_, _>>()?;
         Ok(Loaded { value, point })
     }
 
@@ -36,7 +42,7 @@ impl SqliteRepository {
         let (point, rows) = self.load(list_sql(query, Whole::Yes)).await?;
         let page = list_page(query, &rows)?;
         // The products come last, after the point, what the order needs, and the total.
-        let first = 3 + columns(query.order.field).len() + usize::from(query.count);
+        let first = FIRST + 1 + columns(query.order.field).len() + usize::from(query.count);
         let products = products(&rows, first, page.ids.len())?;
         Ok(Loaded { value: (page, products), point })
     }
@@ -54,7 +60,7 @@ impl SqliteRepository {
     ) -> Result<Loaded<(SearchPage, Vec<Product>)>, StorageError> {
         let (point, rows) = self.load(search_sql(query, Whole::Yes)).await?;
         let page = search_page(query, &rows)?;
-        let products = products(&rows, 4, page.ids.len())?;
+        let products = products(&rows, FIRST + 2, page.ids.len())?;
         Ok(Loaded { value: (page, products), point })
     }
 
@@ -75,20 +81,25 @@ impl SqliteRepository {
         rows.iter().map(|row| row::product(row, 0)).collect()
     }
 
-    /// Runs a statement whose first two columns are the point.
+    /// Runs a statement whose first columns are the point. What another life of the file returned is of no incarnation: it may be
+    /// served, not kept.
     async fn load(&self, sql: Sql) -> Result<(ReadPoint, Vec<SqliteRow>), StorageError> {
         let database = self.opened();
+        let begun = self.seen.begin();
         let rows = self.fetch(&database.readers, sql).await?;
         let Some(first) = rows.first() else {
             return Err(StorageError::Database("a load returned no row".into()));
         };
-        let xmax = number(first.try_get(0).map_err(driver::sort)?) + 1;
-        let life: &str = first.try_get(1).map_err(driver::sort)?;
-        let point = ReadPoint {
-            snapshot: Snapshot { xmin: xmax, xmax, in_progress: Vec::new() },
-            incarnation: Some(database.incarnation(life)),
+        let newest = number(first.try_get(0).map_err(driver::sort)?);
+        let salt = first.try_get::<Option<i64>, _>(1).map_err(driver::sort)?.map(i64::cast_unsigned);
+        let incarnation = database.incarnation(first.try_get(2).map_err(driver::sort)?);
+        let kept = match salt {
+            Some(salt) => self.is_of_this_life(&database, begun, incarnation, (newest, salt)).await?,
+            None => false,
         };
-        Ok((point, rows))
+        let xmax = newest + 1;
+        let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new(), salt };
+        Ok((ReadPoint { snapshot, incarnation: kept.then_some(incarnation) }, rows))
     }
 
     /// Reads to the end: a statement left in the middle would hold its snapshot.
@@ -126,7 +137,7 @@ impl Whole {
 
 /// The rows that hold more than the point.
 fn present(rows: &[SqliteRow]) -> impl Iterator<Item = &SqliteRow> {
-    rows.iter().filter(|row| !matches!(row.try_get::<Option<&str>, _>(2), Ok(None)))
+    rows.iter().filter(|row| !matches!(row.try_get::<Option<&str>, _>(FIRST), Ok(None)))
 }
 
 fn list_page(query: &ListQuery, rows: &[SqliteRow]) -> Result<ListPage, StorageError> {
@@ -137,7 +148,7 @@ fn list_page(query: &ListQuery, rows: &[SqliteRow]) -> Result<ListPage, StorageE
     let limit = query.limit as usize;
     let mut ids = Vec::with_capacity(limit.min(rows.len()));
     for row in present(rows).take(limit) {
-        ids.push(row.try_get(2).map_err(driver::sort)?);
+        ids.push(row.try_get(FIRST).map_err(driver::sort)?);
     }
     let next = match rows.get(limit.wrapping_sub(1)) {
         Some(last) if rows.len() > limit => Some(position(query.order.field, last).map_err(driver::sort)?),
@@ -150,8 +161,8 @@ fn search_page(query: &SearchQuery, rows: &[SqliteRow]) -> Result<SearchPage, St
     let limit = query.limit as usize;
     let mut found: Vec<(SearchRank, String)> = Vec::with_capacity(limit.min(rows.len()));
     for row in present(rows).take(limit) {
-        let rank = SearchRank(row.try_get(3).map_err(driver::sort)?);
-        found.push((rank, row.try_get(2).map_err(driver::sort)?));
+        let rank = SearchRank(row.try_get(FIRST + 1).map_err(driver::sort)?);
+        found.push((rank, row.try_get(FIRST).map_err(driver::sort)?));
     }
     let next = if rows.len() > limit { found.last().cloned() } else { None };
     let ids = found.into_iter().map(|(_, id)| id).collect();
@@ -165,7 +176,7 @@ fn products(rows: &[SqliteRow], first: usize, number: usize) -> Result<Vec<Produ
 
 fn list_sql(query: &ListQuery, whole: Whole) -> Sql {
     let columns = columns(query.order.field);
-    let mut sql = Sql::new("SELECT point.newest, point.life, page.*");
+    let mut sql = Sql::new(format!("SELECT {POINT_COLUMNS}, page.*"));
     if query.count {
         sql.push(", (SELECT count(*) FROM ");
         push_from(&mut sql, &query.filter);
@@ -193,28 +204,48 @@ fn list_sql(query: &ListQuery, whole: Whole) -> Sql {
 }
 
 fn search_sql(query: &SearchQuery, whole: Whole) -> Sql {
-    // A word is letters and digits, so that quoting it is enough; every word may go on.
-    let terms: Vec<String> = query.words.iter().map(|word| format!("\"{word}\"*")).collect();
-    let mut sql = Sql::new(format!(
-        "SELECT point.newest, point.life, page.id, page.rank{} FROM {POINT} LEFT JOIN (\
-         SELECT found.id, found.rank FROM (\
-         SELECT p.id AS id, -bm25(product_words, 10.0, 4.0, 1.0) AS rank \
-         FROM product_words w CROSS JOIN ",
-        whole.columns()
-    ));
-    push_from(&mut sql, &query.filter);
-    push_filter(&mut sql, &query.filter);
-    sql.push(" AND p.number = w.rowid AND product_words MATCH ").push_bind(terms.join(" "));
-    sql.push(") found");
-    if let Some((SearchRank(rank), id)) = &query.after {
-        sql.push(" WHERE found.rank < ").push_bind(*rank);
-        sql.push(" OR (found.rank = ").push_bind(*rank);
-        sql.push(" AND found.id > ").push_bind(id.clone()).push(")");
+    // A word is letters, digits and vowel signs, so that quoting it is enough; every word may go on.
+    let terms = Terms::new(&query.words, |word| format!("\"{word}\"*"), " AND ", " OR ");
+    let mut sql =
+        Sql::new(format!("SELECT {POINT_COLUMNS}, page.id, page.rank{} FROM {POINT} LEFT JOIN (", whole.columns()));
+    match (&terms.most, &query.after) {
+        // Pages after the first go on as the first one did: the rank tells.
+        (Some(most), Some((rank, _))) if rank.0 < 0.0 => push_found(&mut sql, query, most, PARTIAL, ""),
+        (None, _) | (Some(_), Some(_)) => push_found(&mut sql, query, &terms.all, 0.0, ""),
+        (Some(most), None) => {
+            sql.push("WITH found_all AS MATERIALIZED (");
+            push_found(&mut sql, query, &terms.all, 0.0, "");
+            sql.push(") SELECT id, rank FROM found_all UNION ALL ");
+            // Outermost, so that nothing is looked for when there is no need.
+            push_found(
+                &mut sql,
+                query,
+                most,
+                PARTIAL,
+                "(SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM found_all)) CROSS JOIN ",
+            );
+        }
     }
-    sql.push(" ORDER BY found.rank DESC, found.id LIMIT ")
+    sql.push(" ORDER BY rank DESC, id LIMIT ")
         .push_bind(i64::from(query.limit) + 1)
         .push(format!(") page ON true{} ORDER BY page.rank DESC, page.id", whole.join()));
     sql
+}
+
+/// The products after the page before that match `terms`.
+fn push_found(sql: &mut Sql, query: &SearchQuery, terms: &str, offset: f64, condition: &str) {
+    sql.push("SELECT found.id, found.rank FROM (SELECT p.id AS id, -bm25(product_words, 10.0, 4.0, 1.0) + ")
+        .push_bind(offset);
+    sql.push(format!(" AS rank FROM {condition}product_words w CROSS JOIN "));
+    push_from(sql, &query.filter);
+    push_filter(sql, &query.filter);
+    sql.push(" AND p.number = w.rowid AND product_words MATCH ").push_bind(terms.to_owned());
+    sql.push(") found");
+    if let Some((SearchRank(rank), id)) = &query.after {
+        sql.push(" WHERE (found.rank < ").push_bind(*rank);
+        sql.push(" OR (found.rank = ").push_bind(*rank);
+        sql.push(" AND found.id > ").push_bind(id.clone()).push("))");
+    }
 }
 
 /// What the order needs besides the id.
@@ -305,11 +336,13 @@ fn push_filter(sql: &mut Sql, filter: &Filter) {
 fn position(field: OrderField, row: &SqliteRow) -> Result<ListPosition, sqlx::Error> {
     let value = match field {
         OrderField::Id => SortValue::Id,
-        OrderField::CreateTime | OrderField::UpdateTime => SortValue::Micros(row.try_get(3)?),
-        OrderField::Name => SortValue::Name(row.try_get(3)?),
-        OrderField::Price => {
-            SortValue::Price { currency: row.try_get(3)?, units: row.try_get(4)?, nanos: row.try_get(5)? }
-        }
+        OrderField::CreateTime | OrderField::UpdateTime => SortValue::Micros(row.try_get(FIRST + 1)?),
+        OrderField::Name => SortValue::Name(row.try_get(FIRST + 1)?),
+        OrderField::Price => SortValue::Price {
+            currency: row.try_get(FIRST + 1)?,
+            units: row.try_get(FIRST + 2)?,
+            nanos: row.try_get(FIRST + 3)?,
+        },
     };
-    Ok(ListPosition { value, id: row.try_get(2)? })
+    Ok(ListPosition { value, id: row.try_get(FIRST)? })
 }

@@ -38,7 +38,7 @@ fn read(row: &SqliteRow, first: usize) -> Result<Product, sqlx::Error> {
 }
 
 /// The columns of a change, in the order that [`changes`] reads them.
-pub(super) const CHANGE_COLUMNS: &str = "id, kind, key, categories, tags, id << 24 | (salt & 16777215)";
+pub(super) const CHANGE_COLUMNS: &str = "id, kind, key, categories, tags, id << 24 | (salt & 16777215), salt";
 
 /// Reads changes and puts them in order.
 pub(super) fn changes(rows: &[SqliteRow]) -> Result<Vec<Change>, StorageError> {
@@ -58,7 +58,8 @@ fn read_change(row: &SqliteRow) -> Result<Change, sqlx::Error> {
         // Whatever a later release may log touches no more than everything.
         _ => Subject::All,
     };
-    Ok(Change { id: number(row.try_get(0)?), subject })
+    let salt: i64 = row.try_get(6)?;
+    Ok(Change { id: number(row.try_get(0)?), salt: salt.cast_unsigned(), subject })
 }
 
 fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T, sqlx::Error> {

@@ -7,7 +7,9 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 use super::{
     SqliteRepository,
     database::Database,
-    row::{self, CHANGE_COLUMNS, COLUMNS, number},
+    lives,
+    row::{self, CHANGE_COLUMNS, COLUMNS, signed},
+    seen::Witness,
 };
 use crate::{
     Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
@@ -20,7 +22,7 @@ pub(super) struct Writing {
     pub(super) tx: Transaction<'static, Sqlite>,
     database: Arc<Database>,
     /// The newest change before it.
-    before: i64,
+    before: Witness,
 }
 
 impl SqliteRepository {
@@ -101,10 +103,11 @@ impl SqliteRepository {
             if !self.is_in_place(&database)? {
                 continue;
             }
-            let before = sqlx::query_scalar("SELECT coalesce((SELECT max(id) FROM changes), 0)")
-                .fetch_one(&mut *tx)
+            let newest: Option<(i64, i64)> = sqlx::query_as("SELECT id, salt FROM changes ORDER BY id DESC LIMIT 1")
+                .fetch_optional(&mut *tx)
                 .await
                 .map_err(driver::sort)?;
+            let before = newest.map_or((0, 0), |(id, salt)| lives::newest(id, Some(salt)));
             return Ok(Writing { tx, database, before });
         }
     }
@@ -119,7 +122,7 @@ impl Writing {
         }
         let sql = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE id > ?1 ORDER BY id");
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(self.before)
+            .bind(signed(self.before.0))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(driver::sort)?;
@@ -127,10 +130,9 @@ impl Writing {
         let life: String =
             sqlx::query_scalar("SELECT id FROM incarnation").fetch_one(&mut *self.tx).await.map_err(driver::sort)?;
         self.tx.commit().await.map_err(driver::sort_sqlite_commit)?;
-        let commit = Commit {
-            incarnation: self.database.incarnation(&life),
-            id: changes.iter().map(|change| change.id).max().unwrap_or(number(self.before)),
-        };
+        let newest = changes.iter().map(|change| (change.id, change.salt)).max_by_key(|&(id, _)| id);
+        let (id, salt) = newest.unwrap_or(self.before);
+        let commit = Commit { incarnation: self.database.incarnation(&life), id, salt };
         Ok(Committed { value, changes, commit: Some(commit), horizon: commit.id + 1 })
     }
 }

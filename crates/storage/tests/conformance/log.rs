@@ -128,12 +128,12 @@ pub(crate) async fn pruning_keeps_what_is_young(bench: Bench) {
     assert_eq!(bench.repository.prune(Duration::from_hours(1)).await.unwrap(), 0);
     assert_eq!(follower.told().await.len(), 5);
     follower.pass(10).await;
-    // SQLite keeps the newest row, and has had one from the start.
-    prune_all(&bench, 5).await;
+    // The newest row is kept, and SQLite has had one from the start.
+    prune_all(&bench, if bench.is_postgres() { 4 } else { 5 }).await;
     // What was seen before is not missed, unless other databases held the last pass's horizon back.
     match follower.pass(10).await {
         PassChanges::Complete(changes) => assert_eq!(changes, []),
-        PassChanges::Window { changes, .. } => assert!(bench.is_postgres() && changes.is_empty(), "{changes:?}"),
+        PassChanges::Window { changes, .. } => assert!(bench.is_postgres() && changes.len() <= 1, "{changes:?}"),
     }
     bench.create("x", &full()).await;
     assert_eq!(follower.told().await, ["put x"]);
@@ -157,7 +157,7 @@ pub(crate) async fn pruned_changes_are_not_missed_silently(bench: Bench) {
         bench.create(&format!("p{round}"), &full()).await;
     }
     follower.changes().await;
-    prune_all(&bench, 5).await;
+    prune_all(&bench, if bench.is_postgres() { 4 } else { 5 }).await;
     let incarnation = sleeper.incarnation;
     sleeper.window(100).await;
     assert_eq!(sleeper.incarnation, incarnation);

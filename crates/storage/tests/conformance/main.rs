@@ -8,15 +8,19 @@ mod hanging;
 mod horizons;
 mod imports;
 mod invalidations;
+mod languages;
 mod lists;
+mod lives;
 mod log;
 mod model;
 mod postgres_only;
 mod requests;
+mod scripts;
 mod searches;
 mod shells;
 mod sockets;
 mod sqlite_only;
+mod upgrades;
 mod whole_pages;
 mod windows;
 
@@ -87,6 +91,8 @@ for_both_databases! {
     searches::words_and_prefixes_must_all_occur,
     searches::better_matches_come_first,
     searches::pages_of_a_search,
+    searches::long_text_is_searched_to_its_limit,
+    searches::a_pasted_title_finds_its_product,
     searches::hostile_words_are_words,
     log::puts_and_deletes_carry_versions_and_terms,
     log::requested_invalidations,
@@ -95,6 +101,8 @@ for_both_databases! {
     log::pruning_keeps_what_is_young,
     log::pruned_changes_are_not_missed_silently,
     log::a_clean_restart_keeps_the_incarnation,
+    lives::another_life_is_named_by_hand,
+    lives::a_commit_is_recalled_by_id_and_salt,
     shells::statements_typed_by_hand_are_logged,
     shells::a_row_typed_by_hand_gets_defaults,
     shells::an_id_cannot_be_changed,

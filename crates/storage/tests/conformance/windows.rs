@@ -95,7 +95,7 @@ pub(crate) async fn a_window_does_not_reach_below_what_was_pruned(bench: Bench) 
     for round in 0..5 {
         bench.create(&format!("p{round}"), &full()).await;
     }
-    prune_all(&bench, 5).await;
+    prune_all(&bench, if bench.is_postgres() { 4 } else { 5 }).await;
     let below: u64 = bench.number("SELECT below FROM changes_pruned").await.try_into().unwrap();
     assert!(below > 0);
     let young = bench.repository.create("young", &full(), &WriteOptions::default()).await.unwrap().changes;

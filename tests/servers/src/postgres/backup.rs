@@ -1,4 +1,4 @@
-//! Copies of a running server: base backups, and standbys.
+//! Copies of a server: of its files while it runs and while it does not, standbys, and dumps of its databases.
 
 use std::{
     ffi::OsStr,
@@ -22,17 +22,57 @@ impl Postgres {
     /// # Panics
     /// When that fails.
     pub async fn base_backup(self: &Arc<Self>) -> PathBuf {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         let server = Arc::clone(self);
         blocking(move || {
-            let copy = server.root.join(format!("backup-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+            let copy = server.root.join(format!("backup-{}", next()));
             copy_files(&server.binaries, server.port, &copy, &[]);
             copy
         })
         .await
     }
 
-    /// Stops the server, puts a copy of [`Postgres::base_backup`] in the place of its files, and starts it again on the same
+    /// Stops the server, copies its files as `cp` does, starts it again on the same port, and returns where the copy is. It lives
+    /// as long as the server's directory.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn cold_copy(self: &Arc<Self>) -> PathBuf {
+        let server = Arc::clone(self);
+        blocking(move || {
+            let copy = server.root.join(format!("copy-{}", next()));
+            server.stop();
+            run(Command::new("cp").arg("-a").arg(server.root.join("data")).arg(&copy));
+            server.launch_again();
+            copy
+        })
+        .await
+    }
+
+    /// Writes a dump of a database, in `pg_dump`'s own format, and returns where it is. It lives as long as the server's
+    /// directory.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn dump(&self, url: &str) -> PathBuf {
+        let (program, url) = (self.binaries.join("pg_dump"), url.to_owned());
+        let file = self.root.join(format!("dump-{}", next()));
+        blocking(move || {
+            run(Command::new(program).args(["--format=custom", "--file"]).arg(&file).arg("--dbname").arg(url));
+            file
+        })
+        .await
+    }
+
+    /// Restores a dump, which may be another server's, into a database, with further options of `pg_restore`.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn restore_dump(&self, dump: &Path, url: &str, options: &'static [&str]) {
+        let (program, dump, url) = (self.binaries.join("pg_restore"), dump.to_owned(), url.to_owned());
+        blocking(move || run(Command::new(program).args(options).arg("--dbname").arg(url).arg(dump))).await;
+    }
+
+    /// Stops the server, puts a copy of [`Postgres::base_backup`] or [`Postgres::cold_copy`] in the place of its files, and starts it again on the same
     /// port. What was committed after the copy is gone.
     ///
     /// # Panics
@@ -74,6 +114,12 @@ impl Postgres {
         })
         .await
     }
+}
+
+/// A number for a copy.
+fn next() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    COUNT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Copies the files of the server at `port`.

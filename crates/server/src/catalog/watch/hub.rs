@@ -194,8 +194,8 @@ mod tests {
     }
 
     fn step(number: u64, changes: usize) -> Step {
-        let changes = vec![Change { id: number, subject: Subject::All }; changes];
-        let to = Snapshot { xmin: number, xmax: number, in_progress: Vec::new() };
+        let changes = vec![Change { id: number, salt: 0, subject: Subject::All }; changes];
+        let to = Snapshot { xmin: number, xmax: number, ..Snapshot::default() };
         Step { since: None, to, incarnation: Incarnation(1), changes: Some(changes) }
     }
 

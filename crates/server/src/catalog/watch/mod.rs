@@ -10,8 +10,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use larder_cache::{Freshness, Incarnation, ReadError, ReadOptions, Snapshot};
-use larder_storage::{Change, Filter, PassChanges, ProductRepository as _, StorageError, Subject};
+use larder_cache::{Freshness, Incarnation, ReadError, ReadOptions, Snapshot, Witness};
+use larder_storage::{Change, Filter, PassChanges, ProductRepository as _, Recalled, Replay, StorageError, Subject};
 
 use self::{
     event::{concerns, event},
@@ -45,9 +45,6 @@ pub enum WatchError {
     /// The change log does not tell any more what came after the start.
     #[error("the start is too old")]
     TooOld,
-    /// The start is of another database.
-    #[error("the start belongs to another incarnation of the database")]
-    OtherIncarnation,
     /// The start is a state that the database has not reached.
     #[error("the start is a state that the database does not have")]
     UnknownState,
@@ -100,14 +97,19 @@ impl Catalog {
         let position = match start {
             Start::Now => Position::after(snapshot, incarnation),
             Start::After(position) => {
-                if position.incarnation != incarnation {
-                    return Err(WatchError::OtherIncarnation);
-                }
                 let newest = position.step.as_ref().map_or(&position.told, |step| &step.to);
-                if !snapshot.covers(newest) || !snapshot.covers(&position.told) {
+                let covered = snapshot.covers(newest) && snapshot.covers(&position.told);
+                if position.incarnation == incarnation && !covered && snapshot.salt.is_none() {
                     return Err(WatchError::UnknownState);
                 }
-                before = self.replay(&position).await?;
+                before = match self.replay(&position).await? {
+                    Some(steps) if position.incarnation == incarnation && covered => steps,
+                    // Of another life of the database, of which it is not known what it shares with this one.
+                    Some(_) | None => {
+                        let anew = Step { since: None, to: snapshot, incarnation, changes: None };
+                        [Arc::new(anew)].into()
+                    }
+                };
                 position
             }
         };
@@ -122,27 +124,40 @@ impl Catalog {
 
     /// What has been committed since a position. The step in whose middle it is comes first, for itself: the changes that it
     /// knows are told apart by version, and those that came later may have lower ones.
-    async fn replay(&self, position: &Position) -> Result<VecDeque<Arc<Step>>, WatchError> {
+    /// `None` when the position is of another life of the database.
+    async fn replay(&self, position: &Position) -> Result<Option<VecDeque<Arc<Step>>>, WatchError> {
         let Position { incarnation, told, step } = position;
         let limit = self.cache.config().max_changes_per_pass;
         let of = larder_storage::Incarnation(incarnation.0);
         // On the runtime where the connections live, like every other query.
         let (repository, since) = (Arc::clone(&self.repository), follow::to_storage(told));
-        let replayed = self.runtime.spawn(async move { repository.replay(&since, of, limit).await });
-        let pass = replayed.await.map_err(|error| StorageError::Unavailable(error.into()))??;
-        let Some(pass) = pass else { return Err(WatchError::TooOld) };
+        // What has been told of a step counts as much as what came before it.
+        let newest = step.as_ref().and_then(|step| step.to.witness());
+        let replayed = self.runtime.spawn(async move {
+            if let Some(Witness { id, salt }) = newest
+                && repository.recall(&[(id, salt)]).await?.changes == [Recalled::Unknown]
+            {
+                return Ok(Replay::OtherLife);
+            }
+            repository.replay(&since, of, limit).await
+        });
+        let pass = match replayed.await.map_err(|error| StorageError::Unavailable(error.into()))?? {
+            Replay::Told(pass) => pass,
+            Replay::Pruned => return Err(WatchError::TooOld),
+            Replay::OtherLife => return Ok(None),
+        };
         let to = follow::to_cache(pass.snapshot);
         let whole = |since: &Snapshot, to: &Snapshot, changes| {
             Arc::new(Step { since: Some(since.clone()), to: to.clone(), incarnation: *incarnation, changes })
         };
-        Ok(match (pass.changes, step) {
+        Ok(Some(match (pass.changes, step) {
             (PassChanges::Window { .. }, _) => [whole(told, &to, None)].into(),
             (PassChanges::Complete(changes), None) => [whole(told, &to, Some(changes))].into(),
             (PassChanges::Complete(changes), Some(step)) => {
                 let (first, then): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| step.to.sees(change.id));
                 [whole(told, &step.to, Some(first)), whole(&step.to, &to, Some(then))].into()
             }
-        })
+        }))
     }
 }
 

@@ -53,7 +53,7 @@ stale           answers past the staleness bound, marked as stale, while the dat
 stored          copies that were kept; not stored: something changed before they could be
 invalid         copies that were found and not served, because something had changed
 evicted         copies that made room for others; expired: their time was over
-p50, p95, p99   how long 50, 95 and 99 % of the commands to Redis, or loads from the database, took at most
+p50, p95, p99   what most commands to Redis, or loads from the database, took (50, 95, 99 %)
 loads           queries for the cache; joined: reads that waited for one of another reader
 leases          rights to load something for all replicas, given by Redis
 invalidations   changes, by who told of them first: an own write, another replica, the change log

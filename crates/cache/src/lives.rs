@@ -1,0 +1,112 @@
+//! What is known of incarnations besides the one that is followed: of that to come, and of other catalogues over the same Redis.
+//!
+//! Each counts for itself, as far as there is room; what there was no room for counts for all that are not known one by one.
+
+use crate::{Change, Incarnation};
+
+/// Incarnations whose ids are kept one by one.
+const MOST_IDS: usize = 64;
+/// Incarnations whose changes are kept.
+const MOST_LIVES: usize = 8;
+/// Changes kept of each.
+pub(crate) const MOST_AHEAD: usize = 1_024;
+
+/// The highest id of something, by incarnation.
+#[derive(Debug, Default)]
+pub(crate) struct Highest {
+    /// The one heard of last comes last.
+    of: Vec<(Incarnation, u64)>,
+    /// Of those that are not among them any more.
+    others: Option<u64>,
+}
+
+impl Highest {
+    /// The id, if there is any; of an incarnation that may have been forgotten, the highest of those that were.
+    pub(crate) fn of(&self, incarnation: Incarnation) -> Option<u64> {
+        self.of.iter().find(|(of, _)| *of == incarnation).map(|(_, id)| *id).or(self.others)
+    }
+
+    pub(crate) fn raise(&mut self, incarnation: Incarnation, id: u64) {
+        let id = self.of(incarnation).map_or(id, |known| known.max(id));
+        self.of.retain(|(of, _)| *of != incarnation);
+        if self.of.len() == MOST_IDS {
+            let (_, forgotten) = self.of.remove(0);
+            self.others = self.others.max(Some(forgotten));
+        }
+        self.of.push((incarnation, id));
+    }
+}
+
+/// Changes learned of incarnations that no look at the change log has come to.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    /// The one heard of last comes last.
+    of: Vec<(Incarnation, Vec<Change>)>,
+    /// What there was no room for.
+    lost: Highest,
+}
+
+impl Ahead {
+    pub(crate) fn push(&mut self, incarnation: Incarnation, change: &Change) {
+        let known = self.of.iter().position(|(of, _)| *of == incarnation);
+        let (_, mut changes) = known.map_or((incarnation, Vec::new()), |place| self.of.remove(place));
+        if self.of.len() == MOST_LIVES {
+            let (forgotten, changes) = self.of.remove(0);
+            changes.iter().for_each(|change| self.lost.raise(forgotten, change.id));
+        }
+        if changes.len() < MOST_AHEAD {
+            changes.push(change.clone());
+        } else {
+            self.lost.raise(incarnation, change.id);
+        }
+        self.of.push((incarnation, changes));
+    }
+
+    /// What was learned of an incarnation that is followed from now on, and the highest id that there was no room for.
+    pub(crate) fn take(&mut self, incarnation: Incarnation) -> (Vec<Change>, Option<u64>) {
+        let known = self.of.iter().position(|(of, _)| *of == incarnation);
+        let changes = known.map(|place| self.of.remove(place).1).unwrap_or_default();
+        (changes, self.lost.of(incarnation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Subject;
+
+    fn change(id: u64) -> Change {
+        Change { id, salt: 0, subject: Subject::All }
+    }
+
+    #[test]
+    fn one_that_floods_costs_no_other_anything() {
+        let mut ahead = Ahead::default();
+        for id in 0..10 * MOST_AHEAD as u64 {
+            ahead.push(Incarnation(1), &change(1_000_000 + id));
+        }
+        ahead.push(Incarnation(2), &change(5));
+        assert_eq!(ahead.take(Incarnation(2)), (vec![change(5)], None));
+        let (changes, lost) = ahead.take(Incarnation(1));
+        assert_eq!((changes.len(), lost), (MOST_AHEAD, Some(1_000_000 + 10 * MOST_AHEAD as u64 - 1)));
+    }
+
+    #[test]
+    fn what_is_forgotten_counts_for_all_that_may_be_meant() {
+        let mut ahead = Ahead::default();
+        for life in 0..=MOST_LIVES as u64 {
+            ahead.push(Incarnation(life), &change(100 + life));
+        }
+        assert_eq!(ahead.take(Incarnation(0)), (vec![], Some(100)), "the one heard of first");
+        assert_eq!(ahead.take(Incarnation(1)).1, None);
+        let mut highest = Highest::default();
+        for life in 0..=MOST_IDS as u64 {
+            highest.raise(Incarnation(life), 500 - life);
+        }
+        assert_eq!(highest.of(Incarnation(0)), Some(500));
+        assert_eq!(highest.of(Incarnation(1)), Some(499));
+        assert_eq!(highest.of(Incarnation(77)), Some(500), "never heard of, or forgotten");
+        highest.raise(Incarnation(0), 3);
+        assert_eq!(highest.of(Incarnation(0)), Some(500));
+    }
+}

@@ -1,0 +1,144 @@
+//! Whether what has been learned shows a commit that a token names.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use foldhash::fast::RandomState;
+use tokio::{sync::oneshot, time::timeout};
+
+use crate::{Cache, Incarnation, ReadError, Recalled, Token, Value, Witness, follower::Passes};
+
+/// Tokens of other incarnations that hold in this one; when there are more, they are looked up again.
+const MOST_HELD: usize = 4_096;
+/// Tokens that wait to be looked up, and how many the change log is asked for at once.
+const MOST_ASKED: usize = 10_000;
+const AT_ONCE: usize = 1_000;
+/// How often a reader tries again while incarnations change under it.
+const TRIES: usize = 4;
+
+/// Tokens that the change log was asked for or is to be.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    /// In which incarnation they hold.
+    held: Mutex<HashMap<Token, Incarnation, RandomState>>,
+    asked: Mutex<Vec<Asked>>,
+}
+
+/// A change that somebody asks for. The answer is `None` when the database became another one meanwhile.
+pub(crate) type Asked = (Witness, oneshot::Sender<Option<Recalled>>);
+
+/// How a commit stands to what has been learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It has been learned.
+    Reached,
+    /// It has not, and may be by another look.
+    Ahead,
+    /// It is of a life of the database that has been replaced.
+    Lost,
+    /// The change log has to be asked.
+    Unknown,
+}
+
+impl Tokens {
+    /// What is to be looked up now.
+    pub(crate) fn take(&self) -> Vec<Asked> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = asked.len().saturating_sub(AT_ONCE);
+        asked.split_off(rest)
+    }
+
+    fn ask(&self, witness: Witness) -> Option<oneshot::Receiver<Option<Recalled>>> {
+        let (sender, receiver) = oneshot::channel();
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        (asked.len() < MOST_ASKED).then(|| {
+            asked.push((witness, sender));
+            receiver
+        })
+    }
+
+    fn holds(&self, token: Token, incarnation: Incarnation) -> bool {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).get(&token) == Some(&incarnation)
+    }
+
+    fn note(&self, token: Token, incarnation: Incarnation) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() == MOST_HELD {
+            held.clear();
+        }
+        held.insert(token, incarnation);
+    }
+}
+
+impl Passes {
+    /// Asks the change log for a change, and waits for a look that begins after that.
+    async fn recall(&self, tokens: &Tokens, token: Token, at_most: Duration) -> Result<Option<Recalled>, ReadError> {
+        let answer = tokens.ask(Witness { id: token.id, salt: token.salt }).ok_or(ReadError::NoPass)?;
+        self.ask();
+        match timeout(at_most, answer).await {
+            Ok(Ok(recalled)) => Ok(recalled),
+            Ok(Err(_)) | Err(_) => Err(ReadError::NoPass),
+        }
+    }
+}
+
+impl<V: Value> Cache<V> {
+    /// Makes sure that what is read from here on shows a commit.
+    ///
+    /// Within one incarnation its id tells, where that cannot be a lost life's. Otherwise it holds only if the log has that very
+    /// change: so it outlives a restart of the database, and never holds in a life that lacks the commit.
+    pub(crate) async fn reach_commit(&self, token: Token) -> Result<(), ReadError> {
+        let at_most = self.config().load_timeout;
+        for _ in 0..TRIES {
+            match self.standing(token) {
+                Standing::Reached => return Ok(()),
+                Standing::Lost => return Err(ReadError::OtherIncarnation),
+                Standing::Ahead => {
+                    self.pass_now(at_most).await?;
+                    if self.standing(token) == Standing::Ahead {
+                        return Err(ReadError::UnknownCommit);
+                    }
+                }
+                Standing::Unknown => {
+                    let recalled = self.passes().recall(self.tokens(), token, at_most).await?;
+                    if recalled == Some(Recalled::Here) {
+                        if let Some(view) = self.knowledge().view() {
+                            self.tokens().note(token, view.incarnation);
+                        }
+                    } else if self.standing(token) == Standing::Unknown {
+                        match recalled {
+                            Some(Recalled::Pruned) => return Err(ReadError::ForgottenCommit),
+                            Some(Recalled::Unknown) => return Err(ReadError::OtherIncarnation),
+                            Some(Recalled::Here) | None => {}
+                        }
+                    }
+                }
+            }
+        }
+        Err(ReadError::NoPass)
+    }
+
+    fn standing(&self, token: Token) -> Standing {
+        let Some(view) = self.knowledge().view() else { return Standing::Unknown };
+        if self.tokens().holds(token, view.incarnation) {
+            return Standing::Reached;
+        }
+        if view.incarnation != token.incarnation {
+            return Standing::Unknown;
+        }
+        if !view.snapshot.sees(token.id) {
+            return Standing::Ahead;
+        }
+        if view.snapshot.salt.is_none() {
+            return Standing::Reached;
+        }
+        match self.knowledge().witnesses().salt(token.id) {
+            Some(salt) if salt == token.salt => Standing::Reached,
+            Some(_) => Standing::Lost,
+            None => Standing::Unknown,
+        }
+    }
+}
