@@ -20,7 +20,7 @@ use crate::{
     temp::{TempDir, free_port},
 };
 
-const USER: &str = "postgres";
+pub(crate) const USER: &str = "postgres";
 const START_LIMIT: Duration = Duration::from_mins(1);
 /// How long a dead server may keep others from its port, and another program may have it meanwhile.
 const PORT_LIMIT: Duration = Duration::from_secs(20);
@@ -279,7 +279,7 @@ impl Postgres {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -318,7 +318,7 @@ fn find_binaries() -> PathBuf {
 }
 
 /// The command line that runs a program as somebody who may run PostgreSQL, which refuses to run as root.
-fn as_server_user(command: &[&OsStr]) -> Vec<String> {
+pub(crate) fn as_server_user(command: &[&OsStr]) -> Vec<String> {
     let command = command.iter().map(|part| part.to_string_lossy().into_owned());
     let mut line: Vec<String> = Vec::new();
     if is_root() {
@@ -335,7 +335,7 @@ fn as_server_user(command: &[&OsStr]) -> Vec<String> {
     line
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     static ROOT: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *ROOT.get_or_init(|| Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0"))
 }
@@ -353,7 +353,7 @@ fn without_settings(command: &mut Command) -> &mut Command {
     command
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let output = without_settings(command).output();
     match output {
         Ok(output) if output.status.success() => {}

@@ -114,14 +114,13 @@ impl PostgresRepository {
         build: impl Fn(&'static str) -> Sql + Send + Sync,
         point: &'static str,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
-        let mut attempts = self.pool.options().get_max_connections() + 1;
+        let mut attempts = self.connections.attempts();
         loop {
             let mut connection = self.acquire().await?;
-            match build(point).build().fetch_all(&mut *connection).await {
-                Err(error) if attempts > 1 && driver::connection_lost(&error) => {
-                    attempts -= 1;
-                    connection.close_on_drop();
-                }
+            let (pid, mut sql) = (connection.pid(), build(point));
+            let statement = sql.build().fetch_all(&mut *connection);
+            match self.connections.unless_dead(pid, statement).await {
+                Err(error) if attempts > 1 && driver::connection_lost(&error) => attempts -= 1,
                 result => return result,
             }
         }

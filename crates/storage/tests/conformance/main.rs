@@ -4,6 +4,7 @@
 
 mod basics;
 mod bench;
+mod hanging;
 mod horizons;
 mod imports;
 mod invalidations;
