@@ -16,12 +16,15 @@ mod harness;
 
 mod admin;
 mod admin_cli;
+mod arriving;
 mod bad_input;
 mod caching;
 mod coherence;
 mod durability;
 mod events;
+mod files;
 mod freshness;
+mod hanging;
 mod health;
 mod imports;
 mod loads;

@@ -73,6 +73,15 @@ async fn a_reply_tells_about_the_cache_when_asked(database: &Database) {
     let batch = client.batch_get_products(asking(request)).await.expect("a batch");
     about(batch.metadata(), "HIT", "L1", "product:*", 10_000);
 
+    // However long the name of a copy is, its header has a limit.
+    let filter = ProductFilter { category: "ä".repeat(64), tag: "ö".repeat(64), ..Default::default() };
+    let query = (0..400).map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ");
+    let request = SearchProductsRequest { query, filter: Some(filter), ..Default::default() };
+    let page = client.search_products(asking(request)).await.expect("a page");
+    let key = page.metadata().get("x-cache-key").expect("a header").to_str().expect("text");
+    assert!(key.starts_with("search:query=") && key.ends_with("..."), "{key}");
+    assert_eq!(key.len(), 2_048 + 3);
+
     for asked in [None, Some("0"), Some("true")] {
         let mut request = Request::new(get("a"));
         if let Some(asked) = asked {

@@ -1,15 +1,12 @@
 //! The calls in the README give what it shows.
 
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashSet, path::Path};
 
 use larder_test_servers::TempDir;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::harness::{Database, Process};
+use crate::harness::{Database, Process, grpcurl};
 
 /// Where the README's server listens.
 const ADDRESS: &str = "127.0.0.1:50051";
@@ -18,12 +15,7 @@ const VOLATILE: [&str; 7] = ["createTime", "updateTime", "etag", "token", "nextP
 
 #[tokio::test]
 async fn the_calls_of_the_readme_give_what_it_shows() {
-    let Some(grpcurl) = find_grpcurl() else {
-        let missing = "grpcurl is neither named by LARDER_TEST_GRPCURL nor on the PATH: `make tools` installs it";
-        assert!(std::env::var_os("LARDER_REQUIRE_TOOLS").is_none_or(|value| value != "1"), "{missing}");
-        eprintln!("not tested: {missing}");
-        return;
-    };
+    let Some(grpcurl) = grpcurl() else { return };
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("the README");
     let examples = examples(&readme);
     assert!(examples.len() >= 5, "five calls with their output, not {}", examples.len());
@@ -52,14 +44,6 @@ async fn the_calls_of_the_readme_give_what_it_shows() {
         assert!(same, "{call}\ngives\n{given}\nand the README shows\n{shown}");
     }
     assert_eq!(process.stop().await.code(), Some(0));
-}
-
-/// The program's path, from `LARDER_TEST_GRPCURL` or else the `PATH`.
-fn find_grpcurl() -> Option<PathBuf> {
-    let named = std::env::var_os("LARDER_TEST_GRPCURL").map(PathBuf::from);
-    let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path: Vec<_> = std::env::split_paths(&on_path).map(|place| place.join("grpcurl")).collect();
-    named.into_iter().chain(on_path).find(|path| path.is_file())
 }
 
 /// Each code block that begins with a call of grpcurl, and the code block behind it.

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use http::uri::PathAndQuery;
 use prost::Message as _;
 use prost_types::FileDescriptorProto;
-use tonic::{Request, client::Grpc};
+use tonic::{Code, Request, client::Grpc};
 use tonic_prost::ProstCodec;
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, ServerReflectionResponse, server_reflection_request::MessageRequest,
     server_reflection_response::MessageResponse,
 };
 
-use crate::harness::{Database, Server};
+use crate::harness::{Database, Raw, Refusal, Server, framed, refusal};
 
 /// The versions have the same messages under two names.
 const VERSIONS: [&str; 2] = ["v1", "v1alpha"];
@@ -101,6 +101,26 @@ async fn imported_files_are_found() {
             seen.contains("google/type/money.proto") && seen.contains("google/protobuf/duration.proto"),
             "{seen:?}"
         );
+    }
+    server.stop().await;
+}
+
+/// The error stands in the trailers of a stream that others made, and repeats what was asked for.
+#[tokio::test]
+async fn an_unknown_symbol_is_an_error_that_arrives() {
+    let database = Database::sqlite();
+    let server = Server::start(&database).await;
+    let mut raw = Raw::connect(server.address()).await;
+    for version in VERSIONS {
+        for length in [10, 1 << 20] {
+            let symbol = MessageRequest::FileContainingSymbol("é".repeat(length));
+            let request = ServerReflectionRequest { host: String::new(), message_request: Some(symbol) };
+            let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+            let call = raw.path(&path).header(http::header::CONTENT_TYPE, "application/grpc");
+            let reply = raw.send(call, framed(request.encode_to_vec())).await;
+            assert_eq!(refusal(&reply.status()), Refusal::of(Code::NotFound, "UNKNOWN_SYMBOL"));
+            assert!(reply.status().message().starts_with("symbol 'ééé"), "{}", reply.status().message());
+        }
     }
     server.stop().await;
 }

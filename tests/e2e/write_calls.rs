@@ -16,6 +16,7 @@ use hyper::{server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use larder_proto::catalog::{GetProductRequest, Product};
 use larder_server::{
+    config::Compression,
     grpc::{Front, FrontOptions},
     net::{Coalesced, Respond as _},
 };
@@ -84,6 +85,8 @@ where
     let options = FrontOptions {
         max_request: 4 << 20,
         max_response: 4 << 20,
+        max_headers: 16 << 10,
+        compression: Compression::default(),
         request_default: Duration::from_secs(30),
         request_max: Duration::from_secs(30),
     };

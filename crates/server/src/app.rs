@@ -18,9 +18,9 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     catalog::{Catalog, Copy, Warmed, Warmth, WatchConfig},
-    config::{Config, ServerConfig},
+    config::{Compression, Config, ServerConfig},
     events::{Around, Events, WallClock},
-    grpc::{AdminService, Front, FrontOptions, Identity},
+    grpc::{AdminService, Front, FrontOptions, Identity, compressed},
     net::{Connections, Limits, Listener, Workers},
 };
 
@@ -72,6 +72,9 @@ const READINESS: &str = "readiness";
 const READINESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Batches of products that are read at once before the server is ready.
 const WARMED_AT_ONCE: usize = 4;
+/// Bytes of headers that a connection takes in at the least, however few a call may have: what is refused is answered as gRPC
+/// answers. HTTP/2 itself refuses more than this with a bare 431, and ends the connection at four times as much.
+const HEADER_ROOM: u32 = 256 << 10;
 /// Within the time to drain, this much is kept for closing the database.
 const CLOSE: Duration = Duration::from_secs(2);
 
@@ -161,13 +164,14 @@ impl Running {
         tasks.spawn(prune(Arc::clone(&repository), server.change_retention));
 
         let (health, health_service) = tonic_health::server::health_reporter();
+        let health_service = compressed!(health_service, Compression::default());
         for name in ALL_SERVING {
             health.set_service_status(name, ServingStatus::NotServing).await;
         }
         let (draining, drained) = watch::channel(false);
         let (options, limits) = (front_options(&server), limits(&server));
         let front = Front::new(catalog.clone(), options).with(HEALTH, health_service.clone());
-        let front = with_reflection(front, CATALOG)?;
+        let front = with_reflection(front, CATALOG, server.compression)?;
         let listening =
             Serving::start(server.listen, server.workers, front, limits.clone(), drained.clone(), &mut tasks);
         let serving = listening.await?;
@@ -185,8 +189,9 @@ impl Running {
             Some(listen) => {
                 let service = CacheAdminServer::new(AdminService::new(catalog.clone(), identity));
                 let service = service.max_decoding_message_size(server.limits.request_bytes);
+                let service = compressed!(service, server.compression);
                 let front = Front::empty(options).with(ADMIN_PATH, service).with(HEALTH, health_service);
-                let front = with_reflection(front, ADMIN)?;
+                let front = with_reflection(front, ADMIN, server.compression)?;
                 Some(Serving::start(listen, 1, front, limits, drained, &mut tasks).await?)
             }
         };
@@ -395,6 +400,8 @@ fn front_options(server: &ServerConfig) -> FrontOptions {
     FrontOptions {
         max_request: server.limits.request_bytes,
         max_response: server.limits.response_bytes,
+        compression: server.compression,
+        max_headers: server.limits.header_bytes as usize,
         request_default: server.deadlines.request_default,
         request_max: server.deadlines.request_max,
     }
@@ -404,7 +411,7 @@ fn limits(server: &ServerConfig) -> Limits {
     Limits {
         connections: server.limits.connections,
         streams: server.limits.concurrent_streams,
-        header_list: server.limits.header_bytes,
+        header_list: server.limits.header_bytes.saturating_mul(2).max(HEADER_ROOM),
         preface: Duration::from_secs(10),
         keepalive_interval: server.connections.keepalive_interval,
         keepalive_timeout: server.connections.keepalive_timeout,
@@ -413,7 +420,7 @@ fn limits(server: &ServerConfig) -> Limits {
 }
 
 /// Adds both versions of the reflection service, which lists one service of ours.
-fn with_reflection(front: Front, service: &str) -> Result<Front, ServeError> {
+fn with_reflection(front: Front, service: &str, compression: Compression) -> Result<Front, ServeError> {
     let builder = || {
         tonic_reflection::server::Builder::configure()
             // Both versions are registered below, so that each lists the other.
@@ -429,9 +436,11 @@ fn with_reflection(front: Front, service: &str) -> Result<Front, ServeError> {
             .with_service_name("grpc.reflection.v1.ServerReflection")
             .with_service_name("grpc.reflection.v1alpha.ServerReflection")
     };
+    let v1 = builder().build_v1().map_err(reflection_error)?;
+    let v1alpha = builder().build_v1alpha().map_err(reflection_error)?;
     Ok(front
-        .with("/grpc.reflection.v1.ServerReflection/", builder().build_v1().map_err(reflection_error)?)
-        .with("/grpc.reflection.v1alpha.ServerReflection/", builder().build_v1alpha().map_err(reflection_error)?))
+        .with("/grpc.reflection.v1.ServerReflection/", compressed!(v1, compression))
+        .with("/grpc.reflection.v1alpha.ServerReflection/", compressed!(v1alpha, compression)))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use larder_proto::{DESCRIPTOR_SET, catalog};
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor};
 
 /// The shapes of all messages, from the descriptor set that this program was built with.
 static POOL: LazyLock<DescriptorPool> =
@@ -15,13 +15,52 @@ static POOL: LazyLock<DescriptorPool> =
 static PRODUCT: LazyLock<MessageDescriptor> =
     LazyLock::new(|| POOL.get_message_by_name("larder.catalog.v1.Product").expect("the contract has products"));
 
+/// What becomes of fields that a message does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// They are an error.
+    Refused,
+    /// They are left out.
+    Ignored,
+}
+
 /// Reads a product. Fields may be named in camel or snake case; an unknown one is an error. Of a name given twice, the last
 /// counts.
 pub fn from_json(text: &str) -> Result<catalog::Product, String> {
+    read(text, Unknown::Refused).map_err(|error| error.reason(1, 0))
+}
+
+/// Reads a product of a file, in which it begins on `line` behind `column` bytes. The fields that Online Boutique names
+/// otherwise are taken as well.
+pub(crate) fn from_json_at(text: &str, line: u64, column: u64, unknown: Unknown) -> Result<catalog::Product, String> {
+    let boutique = BOUTIQUE.iter().any(|(name, _)| text.contains(name)).then(|| renamed(text)).flatten();
+    read(boutique.as_deref().unwrap_or(text), unknown).map_err(|error| error.reason(line, column))
+}
+
+/// Fields of the catalogue of Online Boutique (github.com/GoogleCloudPlatform/microservices-demo), and what they are here.
+const BOUTIQUE: [(&str, &str); 2] = [("priceUsd", "price"), ("picture", "imageUrl")];
+
+/// A product of Online Boutique in our words, if it is one.
+fn renamed(text: &str) -> Option<String> {
+    let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
+    let mut found = false;
+    for (theirs, ours) in BOUTIQUE {
+        if !fields.contains_key(ours)
+            && let Some(value) = fields.remove(theirs)
+        {
+            fields.insert(ours.to_owned(), value);
+            found = true;
+        }
+    }
+    found.then(|| serde_json::Value::Object(fields).to_string())
+}
+
+fn read(text: &str, unknown: Unknown) -> Result<catalog::Product, Wrong> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let message = DynamicMessage::deserialize(PRODUCT.clone(), &mut json).map_err(|error| reason(&error))?;
-    json.end().map_err(|error| reason(&error))?;
-    message.transcode_to().map_err(|error| error.to_string())
+    let options = DeserializeOptions::new().deny_unknown_fields(unknown == Unknown::Refused);
+    let message = DynamicMessage::deserialize_with_options(PRODUCT.clone(), &mut json, &options)?;
+    json.end()?;
+    message.transcode_to().map_err(|error| Wrong::Shape(error.to_string()))
 }
 
 /// Writes a product as one line, without the line's end.
@@ -41,15 +80,41 @@ fn write(shape: MessageDescriptor, message: &impl Message) -> Result<String, Str
     serde_json::to_string(&dynamic).map_err(|error| error.to_string())
 }
 
-/// What is wrong, and in which column: the line is one of the caller's.
-fn reason(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.rsplit_once(" at line ") {
-        Some((what, _)) if error.column() > 0 => format!("{what} (column {})", error.column()),
-        Some((what, _)) => what.to_owned(),
-        None => text,
+/// Why a text is no product.
+enum Wrong {
+    Json(serde_json::Error),
+    Shape(String),
+}
+
+impl From<serde_json::Error> for Wrong {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error)
     }
 }
+
+impl Wrong {
+    /// What is wrong, and where, in a file in which the text begins on `line` behind `column` bytes.
+    fn reason(&self, line: u64, column: u64) -> String {
+        let error = match self {
+            Self::Json(error) => error,
+            Self::Shape(text) => return text.clone(),
+        };
+        let text = error.to_string();
+        let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+        let what = match what.char_indices().nth(LONGEST_REASON) {
+            Some((end, _)) => format!("{}…", &what[..end]),
+            None => what.to_owned(),
+        };
+        match (error.line() as u64, error.column() as u64) {
+            (_, 0) => what,
+            (0 | 1, at) => format!("{what} (column {})", column + at),
+            (lines, at) => format!("{what} (line {}, column {at})", line + lines - 1),
+        }
+    }
+}
+
+/// Characters of what is wrong with a text, which may be part of it.
+const LONGEST_REASON: usize = 160;
 
 #[cfg(test)]
 mod tests {

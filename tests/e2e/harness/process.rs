@@ -141,6 +141,11 @@ impl Process {
         Client::new(self.channel()).max_decoding_message_size(64 << 20)
     }
 
+    /// A directory of its own.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The number of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("a process that runs")

@@ -77,9 +77,17 @@ impl RawReply {
 
 /// A message as gRPC frames it.
 pub(crate) fn framed(message: impl AsRef<[u8]>) -> Bytes {
-    let message = message.as_ref();
+    flagged(0, message.as_ref())
+}
+
+/// A message, compressed before, as gRPC frames it.
+pub(crate) fn framed_compressed(message: impl AsRef<[u8]>) -> Bytes {
+    flagged(1, message.as_ref())
+}
+
+fn flagged(flag: u8, message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(message.len() + 5);
-    frame.put_u8(0);
+    frame.put_u8(flag);
     frame.put_u32(u32::try_from(message.len()).expect("a message below 4 GiB"));
     frame.put_slice(message);
     frame.freeze()

@@ -53,6 +53,13 @@ const FOREIGN: [&str; 20] = [
     "wire type",
 ];
 
+/// The bytes of an error's message and its details, as they were sent.
+pub(crate) fn sent(status: &Status) -> usize {
+    let (head, ()) = status.clone().into_http().into_parts();
+    let length = |name| head.headers.get(name).map_or(0, http::HeaderValue::len);
+    length("grpc-message") + length("grpc-status-details-bin")
+}
+
 /// Reads an error.
 ///
 /// # Panics
@@ -62,7 +69,7 @@ pub(crate) fn refusal(status: &Status) -> Refusal {
 }
 
 /// Reads an error, and checks what holds for each: it has one `ErrorInfo` of this service, every broken rule has a field
-/// and a text, no text of a driver or a library is in it, and what may be tried again says when. Otherwise it says what is
+/// and a text, it is short enough for every client, no text of a driver or a library is in it, and what may be tried again says when. Otherwise it says what is
 /// wrong.
 pub(crate) fn read_refusal(status: &Status) -> Result<Refusal, String> {
     let info = status.get_details_error_info().ok_or("no ErrorInfo")?;
@@ -72,6 +79,7 @@ pub(crate) fn read_refusal(status: &Status) -> Result<Refusal, String> {
     let because_of_fields = info.reason == "INVALID_REQUEST" || info.reason.starts_with("TOKEN_");
     rule(because_of_fields != violations.is_empty(), "a reason that does not go with the fields")?;
 
+    rule(sent(status) <= 2_048, &format!("{} bytes, which is more than every client accepts", sent(status)))?;
     let texts = violations.iter().map(|violation| violation.description.as_str());
     for text in texts.chain([status.message()]) {
         rule(!text.is_empty(), "no explanation")?;

@@ -16,11 +16,13 @@ pub enum Invariant {
     /// Invariant 5: a read returns at least what the last pass's snapshot saw when it began. So it does for a token of any
     /// commit that the snapshot sees; for others a reader waits for such a pass.
     ReadYourWrites,
+    /// Invariant 4: whoever goes on from a watch position is told every change since, and has seen nothing that was lost.
+    NothingSkipped,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::NoStaleFill, Self::BoundedStaleness, Self::ReadYourWrites];
+    pub const ALL: [Self; 4] = [Self::NoStaleFill, Self::BoundedStaleness, Self::ReadYourWrites, Self::NothingSkipped];
 
     /// The name, for reports.
     pub fn name(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Invariant {
             Self::NoStaleFill => "no stale fill",
             Self::BoundedStaleness => "bounded staleness",
             Self::ReadYourWrites => "read your writes",
+            Self::NothingSkipped => "nothing skipped",
         }
     }
 }

@@ -72,6 +72,46 @@ pub enum Remedy {
     OldTerms,
     /// A writer stores nothing in its own L1.
     OwnWriteNotStored,
+    /// PostgreSQL: the server's start time, which cannot be put back, is part of the incarnation.
+    StartTimeInIncarnation,
+    /// PostgreSQL: so are the oids of the tables, which a restored dump makes anew under a running server.
+    TablesInIncarnation,
+    /// PostgreSQL: the life id is not logged for recovery, so that a crash empties it.
+    UnloggedLifeId,
+    /// A pass that finds triggers missing, or not all firing ALWAYS, proves nothing.
+    TriggersWhole,
+    /// Which triggers there are, and when they were altered last, is part of the incarnation; without, only who made a pass
+    /// before notices.
+    TriggersInIncarnation,
+    /// What a standby returns is not stored, and served marked stale.
+    NothingOfStandby,
+    /// SQLite: a frame names the newest change that it saw, and is taken only if the last pass's log has that very change.
+    FrameNamesNewestChange,
+    /// SQLite: a pass looks whether the newest change of the last pass is still there, with its salt.
+    PassLooksForNewest,
+    /// SQLite: it looks for the newest changes that loads saw as well.
+    PassLooksForLoads,
+    /// SQLite: for those of all loads since the last pass; without, for the last with the highest id.
+    EveryLoadIsLookedFor,
+    /// SQLite: a load that saw less than the pass before it is not stored.
+    LoadNotBelowPass,
+    /// SQLite: nor is one that saw what the pass's log does not have, or what is above it while a pass asks.
+    LoadLandsInOurLog,
+    /// SQLite: what the log tells is learned to the end, even if somebody told it before. The file may have been put back
+    /// in between, and forth again, so that copies are older than what was learned.
+    LogIsLearnedToTheEnd,
+    /// SQLite: a load counts only if the path still leads to the file that it read, checked after the read.
+    LoadOfFileUnderPath,
+    /// SQLite: a token holds only if the log has that very change, also where the incarnation is the same.
+    TokenBySalt,
+    /// PostgreSQL: a token of another incarnation holds only if the log has that very change.
+    TokenOfOtherLifeBySalt,
+    /// A token whose change may have been pruned is refused.
+    PrunedTokenIsRefused,
+    /// A watch position of another incarnation is refused.
+    PositionOfOurLife,
+    /// SQLite: a watch position holds only if the log has the newest change that it saw.
+    PositionBySalt,
 }
 
 /// Which remedies there are.

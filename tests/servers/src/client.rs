@@ -11,7 +11,7 @@ use tokio::{
 use crate::resp::{self, Frame, Value};
 
 /// How long anything may take.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// What Redis said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl RedisClient {
     }
 
     /// Sends a command and returns the next message, which is its reply unless there are pushes on this connection. Fails
-    /// when the connection ends, or when nothing came for ten seconds.
+    /// when the connection ends, or when nothing came for a minute.
     pub async fn call(&mut self, words: &[&str]) -> io::Result<Reply> {
         self.send(words).await?;
         self.next().await

@@ -20,8 +20,10 @@ use crate::{
     temp::{TempDir, free_port},
 };
 
-const USER: &str = "postgres";
+pub(crate) const USER: &str = "postgres";
 const START_LIMIT: Duration = Duration::from_mins(1);
+/// How long a dead server may keep others from its port, and another program may have it meanwhile.
+const PORT_LIMIT: Duration = Duration::from_secs(20);
 
 /// How a server is started.
 #[derive(Debug, Clone, Default)]
@@ -62,10 +64,18 @@ impl Postgres {
     /// # Panics
     /// When the server refuses.
     pub async fn create_database(&self) -> String {
+        match self.try_create_database("").await {
+            Ok(url) => url,
+            Err(error) => panic!("psql: {error}"),
+        }
+    }
+
+    /// Creates an empty database with options of CREATE DATABASE and returns its URL, or what psql wrote when the server refused.
+    pub async fn try_create_database(&self, options: &str) -> Result<String, String> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.psql(USER, &format!("CREATE DATABASE {name}")).await;
-        self.url(&name)
+        self.try_psql(USER, &format!("CREATE DATABASE {name} {options}")).await?;
+        Ok(self.url(&name))
     }
 
     /// The URL of a database.
@@ -104,7 +114,7 @@ impl Postgres {
         let program = self.psql_program();
         let sql = sql.to_owned();
         blocking(move || {
-            let mut child = Command::new(program)
+            let mut child = without_settings(&mut Command::new(program))
                 .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &url, "-f", "-"])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
@@ -169,9 +179,7 @@ impl Postgres {
         let server = Arc::clone(self);
         blocking(move || {
             server.stop();
-            if let Err(log) = server.launch() {
-                panic!("PostgreSQL did not start again:\n{log}");
-            }
+            server.launch_again();
         })
         .await;
     }
@@ -205,21 +213,12 @@ impl Postgres {
         let mut command =
             as_server_user(&[self.binaries.join("initdb").as_os_str(), OsStr::new("--pgdata"), data.as_os_str()]);
         command.extend(
-            [
-                "--no-sync",
-                "--auth=trust",
-                "--encoding=UTF8",
-                // Letters are letters: the full text depends on it.
-                "--locale=C.UTF-8",
-                "--username",
-                USER,
-            ]
-            .map(str::to_owned),
+            ["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username", USER].map(str::to_owned),
         );
         run(Command::new(&command[0]).args(&command[1..]).current_dir("/"));
 
         let mut settings = format!(
-            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nmax_connections = 200\n\
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nmax_connections = 1000\n\
              fsync = {}\nfull_page_writes = {}\nmax_prepared_transactions = 10\nautovacuum_naptime = '1h'\n",
             self.port,
             if options.fsync { "on" } else { "off" },
@@ -230,6 +229,16 @@ impl Postgres {
         }
         let path = data.join("postgresql.auto.conf");
         std::fs::write(&path, settings).expect("the server's configuration to be written");
+    }
+
+    /// Starts the server on the port that it had, and waits for that where somebody else has it meanwhile.
+    fn launch_again(&self) {
+        let begin = Instant::now();
+        while let Err(log) = self.launch() {
+            let taken = log.contains("Address already in use");
+            assert!(taken && begin.elapsed() < PORT_LIMIT, "PostgreSQL did not start again:\n{log}");
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Starts the server and waits until it takes connections; the error is its log.
@@ -270,7 +279,7 @@ impl Postgres {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -309,7 +318,7 @@ fn find_binaries() -> PathBuf {
 }
 
 /// The command line that runs a program as somebody who may run PostgreSQL, which refuses to run as root.
-fn as_server_user(command: &[&OsStr]) -> Vec<String> {
+pub(crate) fn as_server_user(command: &[&OsStr]) -> Vec<String> {
     let command = command.iter().map(|part| part.to_string_lossy().into_owned());
     let mut line: Vec<String> = Vec::new();
     if is_root() {
@@ -326,7 +335,7 @@ fn as_server_user(command: &[&OsStr]) -> Vec<String> {
     line
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     static ROOT: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *ROOT.get_or_init(|| Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0"))
 }
@@ -336,8 +345,16 @@ fn on_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|place| Path::new(&place).join(program).is_file())
 }
 
-fn run(command: &mut Command) {
-    let output = command.output();
+/// The same command without the variables by which somebody's shell configures clients of PostgreSQL.
+fn without_settings(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+pub(crate) fn run(command: &mut Command) {
+    let output = without_settings(command).output();
     match output {
         Ok(output) if output.status.success() => {}
         Ok(output) => panic!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr)),

@@ -145,7 +145,7 @@ impl Redis {
         }
     }
 
-    /// Like [`Redis::cli`], but returns the server's error, or why there was no answer within ten seconds.
+    /// Like [`Redis::cli`], but returns the server's error, or why there was no answer within a minute.
     pub async fn try_cli(&self, words: &[&str]) -> Result<String, String> {
         let reply = async { RedisClient::connect(self.address()).await?.call(words).await };
         match reply.await {

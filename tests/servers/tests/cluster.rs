@@ -90,8 +90,11 @@ fn stand_in() -> PathBuf {
     DIRECTORY
         .get_or_init(|| {
             let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stand-in");
-            fs::write(&path, STAND_IN).expect("the stand-in to be written");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
+            // Another run of these tests may be about to start it.
+            let new = path.with_extension(std::process::id().to_string());
+            fs::write(&new, STAND_IN).expect("the stand-in to be written");
+            fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("a program");
+            fs::rename(&new, &path).expect("the stand-in to be put in its place");
             path
         })
         .clone()
@@ -138,7 +141,15 @@ fn replicas_get_their_settings_and_end_with_the_program() {
         let redis = value("REDIS_URL").expect("a Redis");
         assert!(redis.starts_with("redis://127.0.0.1:") && program.text.contains(redis), "{redis}");
         assert!(program.text.contains(value("LARDER_LISTEN").expect("an address")));
+        let admin = value("LARDER_ADMIN_LISTEN").expect("an address");
+        assert!(!admin.ends_with(":0") && program.text.contains(&format!("CacheAdmin at {admin},")), "{admin}");
+        let first = number == 0 && !admin.ends_with(":50052");
+        assert_eq!(program.text.contains(&format!(" top --admin-address {admin}\n")), first, "{}", program.text);
         assert_eq!(value("LARDER_STALENESS_BOUND"), None, "what is meant for others");
+    }
+    for command in ["larder top", "larder stats --all", "larder inspect copper"] {
+        let command = command.replace("larder", &stand_in().display().to_string());
+        assert!(program.text.contains(&format!("\n  {command}")), "{command}: {}", program.text);
     }
     kill("INT", program.child.id());
     assert_eq!(program.wait().code(), Some(0));

@@ -2,6 +2,7 @@
 
 mod capacity;
 mod follower;
+mod forks;
 mod incarnation;
 mod interleavings;
 mod invalidations;

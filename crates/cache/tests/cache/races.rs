@@ -180,6 +180,8 @@ async fn a_replica_cut_off_from_the_database_takes_nothing_from_redis() {
     let cluster = Cluster::new(2).await;
     cluster.write(0, entry("item:a", &[]), true).await;
     cluster.write(0, entry("item:b", &[]), true).await;
+    // It has learned of both by now, and not only when it has a copy already.
+    cluster.replicas[1].reach(Freshness::FullyConsistent).await.unwrap();
     let (tier, kept) = cluster.item(1, "item:b").await;
     assert_eq!(tier, Tier::L2, "Redis has them");
     for failing in [&cluster.db.fail_passes, &cluster.db.fail_loads] {

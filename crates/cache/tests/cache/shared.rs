@@ -139,7 +139,9 @@ impl Drop for Cluster {
 async fn what_one_replica_loaded_another_finds() {
     let cluster = Cluster::new(2).await;
     let (_, commit) = cluster.write(0, entry("item:a", &["category:x"]), true).await;
-    cluster.replicas[0].reach(Freshness::FullyConsistent).await.unwrap();
+    for replica in &cluster.replicas {
+        replica.reach(Freshness::FullyConsistent).await.unwrap();
+    }
     for key in [Key::item("item:absent"), list("category:x"), list("any")] {
         let loaded = cluster.read(0, key.clone()).await.unwrap();
         assert_eq!(loaded.tier, Tier::Database, "{key:?}");
@@ -182,8 +184,11 @@ async fn a_write_is_learned_over_the_bus() {
 #[tokio::test]
 async fn a_change_that_the_bus_brought_drops_nothing_a_second_time() {
     let cluster = Cluster::new(2).await;
+    // The bus tells it first.
+    cluster.db.hold(At::Pass);
     cluster.write(0, entry("item:a", &[]), true).await;
     until(|| cluster.replicas[1].stats().bus_changes == 1).await;
+    cluster.db.release(At::Pass);
     cluster.item(0, "item:a").await;
     cluster.item(1, "item:a").await;
     for replica in &cluster.replicas {
@@ -209,11 +214,12 @@ async fn every_write_policy_keeps_replicas_right() {
 
 #[tokio::test]
 async fn a_late_fill_of_an_old_copy_is_not_taken() {
-    let cluster = Cluster::new(2).await;
+    // One of its own, since it is emptied.
+    let redis = Redis::start(RedisOptions::default()).await;
+    let cluster = Cluster::of(2, &shared(redis.url()), |db| db).await;
     let (_, first) = cluster.write(0, entry("item:a", &["category:x"]), true).await;
     // The last one to see the old state is held with it; it alone learns nothing of the change.
     cluster.db.hold(At::Loaded);
-    let redis = Redis::shared().await;
     redis.cli(&["FLUSHALL"]).await;
     let slow = cluster.read(0, Key::item("item:a"));
     let held = async {
@@ -234,7 +240,10 @@ async fn a_late_fill_of_an_old_copy_is_not_taken() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_of_one_cold_key_on_all_replicas_cost_one_load() {
-    let cluster = Arc::new(Cluster::new(3).await);
+    let redis = Redis::shared().await;
+    // The load is held for as long as the slowest replica takes to come.
+    let config = SharedConfig { lease: Duration::from_mins(1), ..shared(redis.url()) };
+    let cluster = Arc::new(Cluster::of(3, &config, |db| db).await);
     cluster.db.put("item:a", &[]);
     for replica in &cluster.replicas {
         replica.reach(Freshness::FullyConsistent).await.unwrap();
@@ -281,7 +290,7 @@ async fn nobody_waits_on_a_dead_loader_longer_than_its_lease() {
 #[tokio::test]
 async fn without_redis_reads_and_writes_go_on() {
     let redis = Redis::start(RedisOptions::default()).await;
-    let config = SharedConfig { command_timeout: Duration::from_millis(100), connections: 1, ..shared(redis.url()) };
+    let config = SharedConfig { connections: 1, ..shared(redis.url()) };
     let cluster = Cluster::of(2, &config, |db| db).await;
     let (_, first) = cluster.write(0, entry("item:a", &[]), true).await;
     assert_eq!(cluster.item(1, "item:a").await.1, Some(first));
@@ -293,7 +302,7 @@ async fn without_redis_reads_and_writes_go_on() {
     redis.restart().await;
     for replica in &cluster.replicas {
         // They may not have noticed yet that it was away.
-        until(|| replica.stats().bus_losses == 1 && replica.bus_connected() == Some(true)).await;
+        until(|| replica.stats().bus_losses >= 1 && replica.bus_connected() == Some(true)).await;
         until(|| replica.stats().l2_errors > 0 && replica.shared_tier_up() == Some(true)).await;
     }
     let (_, third) = cluster.write(0, entry("item:b", &[]), true).await;

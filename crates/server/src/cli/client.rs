@@ -8,6 +8,7 @@ use larder_proto::{
 };
 use tonic::{
     Request, Response, Status, Streaming,
+    codec::CompressionEncoding,
     metadata::MetadataMap,
     transport::{Channel, Endpoint},
 };
@@ -32,8 +33,8 @@ pub(super) const MAX_REPLY: usize = 256 << 20;
 
 const NO_SERVER: &str =
     "is it running? start it with `larder serve`, or name another one with --address or LARDER_ADDRESS";
-const NO_ADMIN: &str = "is the server running? from elsewhere its CacheAdmin is reached through a tunnel; \
-    name another one with --admin-address or LARDER_ADMIN_ADDRESS";
+const NO_ADMIN: &str = "is a server running? start one with `larder serve`, or name another one's CacheAdmin with \
+    --admin-address or LARDER_ADMIN_ADDRESS; from another machine it is reached through a tunnel";
 
 /// How to call a server.
 #[derive(Debug, Args)]
@@ -132,12 +133,18 @@ impl Server {
 
     /// The catalogue.
     pub(crate) fn catalog(&self) -> ProductCatalogClient<Channel> {
-        ProductCatalogClient::new(self.channel.clone()).max_decoding_message_size(MAX_REPLY)
+        ProductCatalogClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_REPLY)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .accept_compressed(CompressionEncoding::Gzip)
     }
 
     /// The `CacheAdmin`.
     pub(crate) fn admin(&self) -> CacheAdminClient<Channel> {
-        CacheAdminClient::new(self.channel.clone()).max_decoding_message_size(MAX_REPLY)
+        CacheAdminClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_REPLY)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .accept_compressed(CompressionEncoding::Gzip)
     }
 
     /// A request with its deadline.

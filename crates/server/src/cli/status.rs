@@ -16,9 +16,11 @@ use crate::config::value::show_duration;
 pub(crate) fn failure(status: &Status) -> CliError {
     let details = status.get_error_details();
     let violations = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();
+    let more = details.error_info().and_then(|info| info.metadata.get("more_violations"));
     let lines = violations
         .iter()
         .map(|violation| format!("{}: {}", plain(&violation.field), plain(&violation.description)))
+        .chain(more.map(|more| format!("and {} more", plain(more))))
         .collect();
     // The server's message repeats its violations; they are shown one a line.
     let message = match violations {

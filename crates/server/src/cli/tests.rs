@@ -15,9 +15,8 @@ use larder_proto::{catalog::Product, google_type::Money};
 use larder_storage::{Filter, ProductRepository as _, Repository, StorageConfig};
 use tempfile::TempDir;
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncReadExt as _, copy},
     net::{TcpListener, TcpStream},
-    time::{Duration, timeout},
 };
 
 use super::{Cli, CliError, error::Failure, run};
@@ -210,8 +209,8 @@ fn a_file_that_is_not_there_or_not_understood_is_said() {
     assert_eq!(larder(&["config", "--listen", "nowhere"]).unwrap_err().exit as u8, 78);
 }
 
-/// Passes connections on to a server, and cuts each after some bytes.
-async fn cutting_proxy(server: SocketAddr, cuts: usize) -> (SocketAddr, Arc<AtomicUsize>) {
+/// Passes connections on to a server, and cuts each of the first ones after so many bytes of its client.
+async fn cutting_proxy(server: SocketAddr, cuts: &'static [u64]) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let connections = Arc::new(AtomicUsize::new(0));
@@ -221,12 +220,13 @@ async fn cutting_proxy(server: SocketAddr, cuts: usize) -> (SocketAddr, Arc<Atom
             let number = counted.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(async move {
                 let mut server = TcpStream::connect(server).await.unwrap();
-                let passed = copy_bidirectional(&mut client, &mut server);
-                if number < cuts {
-                    // Long enough for some batches, too short for all.
-                    let _ = timeout(Duration::from_millis(150 + 50 * number as u64), passed).await;
-                } else {
-                    let _ = passed.await;
+                let (from_client, mut to_client) = client.split();
+                let (mut from_server, mut to_server) = server.split();
+                let mut from_client = from_client.take(cuts.get(number).copied().unwrap_or(u64::MAX));
+                // The end of either direction is the end of the connection.
+                tokio::select! {
+                    _ = copy(&mut from_client, &mut to_server) => {}
+                    _ = copy(&mut from_server, &mut to_client) => {}
                 }
             });
         }
@@ -237,12 +237,15 @@ async fn cutting_proxy(server: SocketAddr, cuts: usize) -> (SocketAddr, Arc<Atom
 #[test]
 fn an_import_outlives_its_connections() {
     const COUNT: u64 = 3_000;
+    // Enough for no batch, and for some; all of them together are not enough for the whole file.
+    const CUTS: [u64; 4] = [40 << 10, 500 << 10, 20 << 10, 400 << 10];
     let place = Place::new();
     let url = place.url("server.db");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let flags = vec![
         ("database-url", url.clone()),
         ("listen", "127.0.0.1:0".to_owned()),
+        ("admin-listen", "127.0.0.1:0".to_owned()),
         ("workers", "1".to_owned()),
         ("config", place.write("none.toml", "").display().to_string()),
     ];
@@ -250,7 +253,7 @@ fn an_import_outlives_its_connections() {
     let config = resolve(&sources, Purpose::Serve).unwrap().config;
     let (running, proxy, connections) = runtime.block_on(async {
         let running = Running::start(config, Clock::system()).await.unwrap();
-        let (proxy, connections) = cutting_proxy(running.address(), 4).await;
+        let (proxy, connections) = cutting_proxy(running.address(), &CUTS).await;
         (running, proxy, connections)
     });
 
@@ -259,12 +262,13 @@ fn an_import_outlives_its_connections() {
     // More than the import holds in memory at once.
     lines.push_str(&"nonsense\n".repeat(5_000));
     lines.push_str("{\"id\":\"no-name\"}\n");
+    assert!(CUTS.iter().sum::<u64>() < lines.len() as u64, "the connections carry the whole file before they are cut");
     let file = place.write("in.jsonl", lines);
     let address = format!("http://{proxy}");
-    let failure = larder(&["import", text(&file), "--address", &address, "--timeout", "5s"]).unwrap_err();
+    let failure = larder(&["import", text(&file), "--address", &address]).unwrap_err();
     assert_eq!(failure.exit as u8, 65, "{failure}");
     assert!(failure.message.starts_with("5001 lines were rejected"), "{failure}");
-    assert!(connections.load(Ordering::Relaxed) > 4, "no connection was cut");
+    assert!(connections.load(Ordering::Relaxed) > CUTS.len(), "a connection was not cut");
 
     // What the server has comes back over gRPC too.
     let out = place.path("out.jsonl");

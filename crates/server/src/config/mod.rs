@@ -27,7 +27,7 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub use reload::Changes;
 pub use render::{effective_json, effective_text, example, markdown};
 pub use resolve::{Effective, Purpose, Resolved, Sources, resolve};
-pub use server::{Connections, Deadlines, Limits, LogConfig, LogFormat, ServerConfig};
+pub use server::{Compression, Connections, Deadlines, Limits, LogConfig, LogFormat, ServerConfig};
 pub use setting::{Default as DefaultValue, Machine, Scope, Secret, Setting};
 pub use table::{RedisParts, SECTIONS, Section, setting, settings};
 pub use value::Invalid;

@@ -32,6 +32,8 @@ pub struct ServerConfig {
     pub workers: usize,
     /// What clients may ask for.
     pub limits: Limits,
+    /// How replies are compressed.
+    pub compression: Compression,
     /// Who may watch products.
     pub watch: WatchConfig,
     /// How many of the products that all replicas read most are read before this one is ready.
@@ -59,6 +61,15 @@ pub struct Limits {
     pub concurrent_streams: u32,
     /// Connections at once; more wait in the system's queue.
     pub connections: usize,
+}
+
+/// Encodings in which replies are compressed for clients that accept them; of several, the one that a client names first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compression {
+    /// With gzip.
+    pub gzip: bool,
+    /// With zstd.
+    pub zstd: bool,
 }
 
 /// How long things may take.
@@ -118,6 +129,7 @@ impl Default for ServerConfig {
                 concurrent_streams: 1_000,
                 connections: 8_192,
             },
+            compression: Compression::default(),
             watch: WatchConfig::default(),
             warm_on_start: 20_000,
             warm_timeout: Duration::from_secs(5),

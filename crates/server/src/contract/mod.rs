@@ -20,7 +20,7 @@ pub use position::{Position, Step};
 pub use product::{ProductId, parse_etag, parse_id, parse_import, parse_mask, parse_product, parse_term};
 pub use read::{Read, parse_duration, parse_read};
 pub use token::{Stamp, decode_token, encode_stamp, encode_token};
-pub use violation::{Violation, Violations};
+pub use violation::{Violation, Violations, cut};
 
 /// Ids in one batch.
 pub const MAX_BATCH: usize = 1_000;

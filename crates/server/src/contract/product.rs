@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn rules(result: Result<ProductData, Violations>) -> Vec<String> {
-        result.err().map(|v| v.iter().map(|v| v.field.clone()).collect()).unwrap_or_default()
+        result.err().map(|v| v.named().iter().map(|v| v.field.clone()).collect()).unwrap_or_default()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Requests whose body is still to come.
+//! Bodies of requests and replies.
 
 use std::{
     cell::Cell,
@@ -9,13 +9,39 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tonic::codegen::StdError;
+
+use super::repair;
 
 thread_local! {
     static AWAITED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A body that notes when it has to be waited for.
-pub(super) struct Awaited(pub(super) Incoming);
+/// The body of a request. It notes when it has to be waited for, and ends with an error where a second message begins that
+/// the method does not take: tonic would read it and say nothing.
+pub struct Inbound {
+    incoming: Incoming,
+    /// `None` for a method that takes a stream.
+    message: Option<OneMessage>,
+}
+
+/// How far the only message of a body has come.
+#[derive(Debug, Default)]
+struct OneMessage {
+    prefix: [u8; PREFIX],
+    prefix_read: usize,
+    left: usize,
+}
+
+/// A flag and a length stand before every message.
+const PREFIX: usize = 5;
+
+impl Inbound {
+    /// The body of a call of a method that takes a stream of messages, or else one.
+    pub(super) fn new(incoming: Incoming, stream: bool) -> Self {
+        Self { incoming, message: (!stream).then(OneMessage::default) }
+    }
+}
 
 /// Polls, and tells whether that waits for a body. The two are on one thread.
 pub(super) fn polled<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
@@ -25,16 +51,71 @@ pub(super) fn polled<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
     (polled, awaits_body)
 }
 
-impl Body for Awaited {
-    type Data = Bytes;
-    type Error = hyper::Error;
+impl OneMessage {
+    /// Goes on in the body; false where it goes beyond the message.
+    fn take(&mut self, mut data: &[u8]) -> bool {
+        if self.prefix_read < PREFIX {
+            let read = data.len().min(PREFIX - self.prefix_read);
+            self.prefix[self.prefix_read..][..read].copy_from_slice(&data[..read]);
+            self.prefix_read += read;
+            data = &data[read..];
+            if self.prefix_read < PREFIX {
+                return true;
+            }
+            let [_, length @ ..] = self.prefix;
+            self.left = u32::from_be_bytes(length) as usize;
+        }
+        let inside = data.len() <= self.left;
+        self.left = self.left.saturating_sub(data.len());
+        inside
+    }
+}
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = Pin::new(&mut self.0).poll_frame(cx);
-        if frame.is_pending() {
+impl Body for Inbound {
+    type Data = Bytes;
+    type Error = StdError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if let (Poll::Ready(Some(Ok(frame))), Some(message)) = (&polled, &mut self.message)
+            && let Some(data) = frame.data_ref()
+            && !message.take(data)
+        {
+            return Poll::Ready(Some(Err(repair::second_message().into())));
+        }
+        if polled.is_pending() {
             AWAITED.set(true);
         }
-        frame
+        polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// The body of a reply, whose trailers may hold an error that tonic made.
+pub(super) struct Repaired(pub(super) tonic::body::Body);
+
+impl Body for Repaired {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        let polled = Pin::new(&mut self.0).poll_frame(cx);
+        polled.map(|frame| {
+            frame.map(|frame| {
+                let mut frame = frame?;
+                if let Some(trailers) = frame.trailers_mut() {
+                    repair::repair(trailers);
+                }
+                Ok(frame)
+            })
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -43,5 +124,25 @@ impl Body for Awaited {
 
     fn size_hint(&self) -> SizeHint {
         self.0.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_message_ends_where_it_says() {
+        let body = [&[0, 0, 0, 1, 3][..], &[7; 259]].concat();
+        for cut in 0..body.len() {
+            let mut message = OneMessage::default();
+            assert!(message.take(&body[..cut]) && message.take(&body[cut..]), "cut at {cut}");
+            assert!(message.take(&[]), "nothing is no message");
+            assert!(!message.take(&[0]));
+        }
+        assert!(!OneMessage::default().take(&[body.as_slice(), &[0]].concat()));
+        let mut empty = OneMessage::default();
+        assert!(empty.take(&[0; 5]));
+        assert!(!empty.take(&[0; 5]));
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use larder_cache::{LoadError, ReadError};
 use larder_storage::StorageError;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use tonic_types::ErrorDetails;
 
-use super::names::DOMAIN;
+use super::{brief, names::DOMAIN};
 use crate::{catalog::WatchError, contract::Violations};
 
 /// The type of a product in `google.rpc.ResourceInfo`.
@@ -16,20 +16,13 @@ const PRODUCT: &str = "larder.catalog.v1.Product";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A status with its reason.
-pub(super) fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
-    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
+pub(super) fn status(code: Code, reason: &str, message: &str) -> Status {
+    brief::status(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
 }
 
 /// A request that breaks rules.
 pub(super) fn invalid(violations: &Violations) -> Status {
-    broken("INVALID_REQUEST", violations)
-}
-
-fn broken(reason: &str, violations: &Violations) -> Status {
-    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
-    let broken = violations.iter().map(|v| FieldViolation::new(v.field.clone(), v.rule.clone()));
-    details.set_bad_request(broken.collect::<Vec<_>>());
-    Status::with_error_details(Code::InvalidArgument, format!("invalid request: {violations}"), details)
+    brief::invalid("INVALID_REQUEST", violations)
 }
 
 /// A product that does not exist.
@@ -51,7 +44,7 @@ pub(super) fn changed(id: &str) -> Status {
 fn about_product(code: Code, reason: &str, id: &str, text: &str) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, [("id".to_owned(), id.to_owned())]);
     details.set_resource_info(PRODUCT, id, "", text);
-    Status::with_error_details(code, format!("{text}: {id}"), details)
+    brief::status(code, &format!("{text}: {id}"), details)
 }
 
 /// A read that found nothing to return.
@@ -75,7 +68,7 @@ pub(super) fn read(error: &ReadError) -> Status {
 }
 
 fn invalid_token(reason: &str, rule: &str) -> Status {
-    broken(reason, &Violations::one("read.at_least_as_fresh", rule))
+    brief::invalid(reason, &Violations::one("read.at_least_as_fresh", rule))
 }
 
 fn load(error: &LoadError) -> Status {
@@ -105,6 +98,17 @@ pub(super) fn storage(error: &StorageError) -> Status {
     }
 }
 
+/// Makes a status of what failed. A call has a span for its log lines from when it first has to wait: what fails at once has to.
+pub(super) async fn told<T, E>(outcome: Result<T, E>, status: impl FnOnce(&E) -> Status) -> Result<T, Status> {
+    match outcome {
+        Ok(value) => Ok(value),
+        Err(error) => {
+            tokio::task::yield_now().await;
+            Err(status(&error))
+        }
+    }
+}
+
 /// A write that did not happen, or of which that is not known.
 pub(super) fn write(error: &StorageError) -> Status {
     match error {
@@ -123,7 +127,7 @@ pub(super) fn write(error: &StorageError) -> Status {
         }
         StorageError::UnknownOutcome(_) => {
             tracing::error!(%error, "outcome of a write unknown");
-            let text = "the connection was lost while the write was being committed: it may or may not have happened";
+            let text = "the database did not confirm the commit of the write: it may or may not have happened";
             status(Code::Unknown, "OUTCOME_UNKNOWN", text)
         }
         StorageError::Url(_) | StorageError::Schema(_) | StorageError::Database(_) => internal(error),
@@ -182,7 +186,7 @@ fn unavailable(text: &str) -> Status {
 fn retry(code: Code, reason: &str, text: &str) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
     details.set_retry_info(Some(RETRY_AFTER));
-    Status::with_error_details(code, text, details)
+    brief::status(code, text, details)
 }
 
 /// A defect. What it was stands in the log, under the id of the request.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use larder_proto::serving::product_catalog_server::ProductCatalogServer;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -18,13 +18,14 @@ use tower_service::Service;
 use tracing::Span;
 
 use super::{
-    body::{Awaited, polled},
+    body::{Inbound, Repaired, polled},
+    content_type::{ContentType, content_type},
     errors,
     names::{REQUEST_ID, TIMEOUT},
-    repair::{deadline, repair, unknown_method},
+    repair::{content_subtype, deadline, headers_too_large, repair, unknown_method},
     service::CatalogService,
 };
-use crate::{catalog::Catalog, contract::Violations, net::Respond};
+use crate::{catalog::Catalog, config::Compression, contract::Violations, net::Respond};
 
 /// Where calls come in. Cloned for every connection.
 #[derive(Clone)]
@@ -32,8 +33,7 @@ pub struct Front {
     /// On the hot path, and so no service among others.
     catalog: Option<ProductCatalogServer<CatalogService>>,
     others: Arc<[(&'static str, Other)]>,
-    request_default: Duration,
-    request_max: Duration,
+    options: FrontOptions,
 }
 
 /// Limits of every call.
@@ -43,6 +43,10 @@ pub struct FrontOptions {
     pub max_request: usize,
     /// Bytes of a message that is sent.
     pub max_response: usize,
+    /// Bytes of a call's headers, with 32 for each of them.
+    pub max_headers: usize,
+    /// How replies are compressed.
+    pub compression: Compression,
     /// How long a call may take that names no deadline. Streams are exempt.
     pub request_default: Duration,
     /// The longest deadline that a call can name; a later one is cut to this. Streams are exempt.
@@ -54,7 +58,7 @@ pub struct FrontOptions {
 pub(super) struct Deadline(pub(super) Instant);
 
 /// A service that is not on the hot path.
-type Other = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
+type Other = Arc<dyn Fn(Request<Inbound>) -> Answer + Send + Sync>;
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 const CATALOG: &str = "/larder.catalog.v1.ProductCatalog/";
@@ -64,27 +68,29 @@ pub(super) const IMPORT: &str = "/larder.catalog.v1.ProductCatalog/ImportProduct
 pub(super) const WATCH: &str = "/larder.catalog.v1.ProductCatalog/WatchProducts";
 pub(super) const WATCH_STATS: &str = "/larder.admin.v1.CacheAdmin/WatchStats";
 pub(super) const WARM: &str = "/larder.admin.v1.CacheAdmin/WarmCache";
+/// The name of the only method besides [`IMPORT`] that takes more than one message.
+const REFLECT: &str = "/ServerReflectionInfo";
 const LONGEST_REQUEST_ID: usize = 128;
 
 impl Front {
     /// The catalogue's service alone.
     pub fn new(catalog: Catalog, options: FrontOptions) -> Self {
-        let catalog = ProductCatalogServer::new(CatalogService::new(catalog, options.max_response))
-            .max_decoding_message_size(options.max_request);
+        let service = CatalogService::new(catalog, options.max_response, options.compression);
+        let catalog = ProductCatalogServer::new(service).max_decoding_message_size(options.max_request);
+        let catalog = compressed!(catalog, options.compression);
         Self { catalog: Some(catalog), ..Self::empty(options) }
     }
 
     /// No service yet.
     pub fn empty(options: FrontOptions) -> Self {
-        let FrontOptions { request_default, request_max, .. } = options;
-        Self { catalog: None, others: Arc::new([]), request_default, request_max }
+        Self { catalog: None, others: Arc::new([]), options }
     }
 
     /// Adds a service, named by the path before its methods: `/package.Service/`.
     #[must_use]
     pub fn with<S>(mut self, path: &'static str, service: S) -> Self
     where
-        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S: Service<Request<Inbound>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
         let other: Other = Arc::new(move |request| Box::pin(service.clone().call(request)));
@@ -94,10 +100,13 @@ impl Front {
 
     fn route(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path();
+        let takes_stream = path == IMPORT || path.ends_with(REFLECT);
+        let request = request.map(|body| Inbound::new(body, takes_stream));
+        let path = request.uri().path();
         if path.starts_with(CATALOG)
             && let Some(catalog) = &self.catalog
         {
-            return catalog.clone().call(request.map(Awaited));
+            return catalog.clone().call(request);
         }
         match self.others.iter().find(|(prefix, _)| path.starts_with(prefix)) {
             Some((_, service)) => service(request),
@@ -105,8 +114,27 @@ impl Front {
         }
     }
 
+    /// Lets a call in: when it must have ended, or the answer to one that cannot be.
+    fn admit(&self, request: &Request<Incoming>) -> Result<Limit, Answer> {
+        let refused = |status| Err(answer(status));
+        if *request.method() != Method::POST {
+            return Err(not_grpc(StatusCode::METHOD_NOT_ALLOWED));
+        }
+        match content_type(request.headers()) {
+            ContentType::Grpc => {}
+            ContentType::GrpcOther => return refused(content_subtype()),
+            ContentType::Other => return Err(not_grpc(StatusCode::UNSUPPORTED_MEDIA_TYPE)),
+        }
+        let (size, most) = (size_of_headers(request), self.options.max_headers);
+        if size > most {
+            return refused(headers_too_large(size, most));
+        }
+        let limit = self.limit(request).or_else(|violations| refused(errors::invalid(&violations)))?;
+        if limit.asked == Some(Duration::ZERO) { refused(deadline()) } else { Ok(limit) }
+    }
+
     /// When a call must have ended: at its own deadline or after the server's limit, whichever comes first.
-    fn deadline(&self, request: &Request<Incoming>) -> Result<Option<Instant>, Violations> {
+    fn limit(&self, request: &Request<Incoming>) -> Result<Limit, Violations> {
         let asked = match request.headers().get(TIMEOUT) {
             None => None,
             Some(value) => {
@@ -116,8 +144,25 @@ impl Front {
         };
         let path = request.uri().path();
         let unlimited = streams(path) || !(path.starts_with(CATALOG) || path.starts_with(ADMIN));
-        let limit = if unlimited { asked } else { Some(asked.unwrap_or(self.request_default).min(self.request_max)) };
-        Ok(limit.map(|limit| Instant::now() + limit))
+        let FrontOptions { request_default, request_max, .. } = self.options;
+        let limit = if unlimited { asked } else { Some(asked.unwrap_or(request_default).min(request_max)) };
+        Ok(Limit { asked, until: limit.map(|limit| Instant::now() + limit) })
+    }
+}
+
+/// When a call must have ended.
+#[derive(Debug, Clone, Copy, Default)]
+struct Limit {
+    /// What the caller said.
+    asked: Option<Duration>,
+    until: Option<Instant>,
+}
+
+impl Limit {
+    /// Whether the caller's deadline has passed. It holds for a call that was answered without waiting, too; the clock is
+    /// read only for a caller who has one.
+    fn has_passed(&self) -> bool {
+        self.asked.is_some() && self.until.is_some_and(|until| until <= Instant::now())
     }
 }
 
@@ -128,23 +173,23 @@ impl Respond for Front {
     fn respond(&self, mut request: Request<Incoming>) -> Call {
         let id = request_id(request.headers());
         let method = request.uri().path().to_owned();
-        let mut until = None;
-        let answer = match self.deadline(&request) {
-            _ if !is_grpc(&request) => not_grpc(&request),
-            Err(violations) => answer(errors::invalid(&violations)),
-            Ok(deadline) => {
-                until = deadline;
-                if let Some(deadline) = deadline {
-                    request.extensions_mut().insert(Deadline(deadline));
+        // Errors of the catalogue's other methods stand in the headers.
+        let streams = streams(&method);
+        let has_trailers = streams || !method.starts_with(CATALOG);
+        let (answer, limit) = match self.admit(&request) {
+            Err(answer) => (answer, Limit::default()),
+            Ok(limit) => {
+                if let Some(until) = limit.until {
+                    request.extensions_mut().insert(Deadline(until));
                 }
-                if streams(&method) {
+                if streams {
                     // It goes on when this call's future has ended, and logs under the same id.
                     request.headers_mut().insert(REQUEST_ID, id.clone());
                 }
-                self.route(request)
+                (self.route(request), limit)
             }
         };
-        Call { answer, id, method, until, timer: None, span: None }
+        Call { answer, id, method, limit, has_trailers, timer: None, span: None }
     }
 }
 
@@ -156,7 +201,9 @@ pub struct Call {
     answer: Answer,
     id: HeaderValue,
     method: String,
-    until: Option<Instant>,
+    limit: Limit,
+    /// Whether its trailers may hold an error that tonic made.
+    has_trailers: bool,
     timer: Option<Pin<Box<Sleep>>>,
     span: Option<Span>,
 }
@@ -170,7 +217,8 @@ impl Future for Call {
             None => this.answer.as_mut().poll(cx),
             Some(span) => span.in_scope(|| this.answer.as_mut().poll(cx)),
         });
-        let response = match polled {
+        let mut response = match polled {
+            Poll::Ready(Ok(_)) if this.limit.has_passed() => deadline().into_http(),
             Poll::Ready(Ok(response)) => response,
             Poll::Ready(Err(never)) => match never {},
             Poll::Pending => {
@@ -179,13 +227,16 @@ impl Future for Call {
                     let id = this.id.to_str().unwrap_or_default();
                     this.span = Some(tracing::info_span!("call", request_id = id, method = this.method));
                 }
-                let Some(until) = this.until else { return Poll::Pending };
+                let Some(until) = this.limit.until else { return Poll::Pending };
                 let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
                 ready!(timer.as_mut().poll(cx));
                 deadline().into_http()
             }
         };
-        let mut response = repair(response);
+        repair(response.headers_mut());
+        if this.has_trailers {
+            response = response.map(|body| Body::new(Repaired(body)));
+        }
         response.headers_mut().insert(REQUEST_ID, this.id.clone());
         Poll::Ready(Ok(response))
     }
@@ -200,22 +251,27 @@ fn answer(status: Status) -> Answer {
     Box::pin(std::future::ready(Ok(status.into_http())))
 }
 
-fn is_grpc(request: &Request<Incoming>) -> bool {
-    let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    *request.method() == Method::POST && content_type.starts_with(b"application/grpc")
-}
-
 /// Tells whoever came with a browser.
-fn not_grpc(request: &Request<Incoming>) -> Answer {
-    let code = if *request.method() == Method::POST {
-        StatusCode::UNSUPPORTED_MEDIA_TYPE
-    } else {
-        StatusCode::METHOD_NOT_ALLOWED
-    };
+fn not_grpc(code: StatusCode) -> Answer {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = code;
     response.headers_mut().insert("x-larder", HeaderValue::from_static("this port speaks gRPC"));
     Box::pin(std::future::ready(Ok(response)))
+}
+
+/// The size of a list of headers as HTTP/2 counts it (RFC 9113, section 6.5.2).
+fn size_of_headers(request: &Request<Incoming>) -> usize {
+    const EACH: usize = 32;
+    let uri = request.uri();
+    let parts = [
+        (":method", request.method().as_str()),
+        (":scheme", uri.scheme_str().unwrap_or_default()),
+        (":authority", uri.authority().map_or("", http::uri::Authority::as_str)),
+        (":path", uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str)),
+    ];
+    let parts = parts.iter().map(|(name, value)| name.len() + value.len() + EACH);
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + EACH);
+    parts.chain(headers).sum()
 }
 
 /// Takes the caller's id if it can stand in a log, or makes one.

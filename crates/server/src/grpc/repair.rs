@@ -1,22 +1,24 @@
 //! Puts right the errors that tonic makes itself: each gets the code of the contract and an `ErrorInfo`.
 
-use http::{HeaderMap, Response};
-use tonic::{Code, Status, body::Body};
+use http::HeaderMap;
+use tonic::{Code, Status};
 
 use super::errors;
 
-/// A reply with an error that tonic made: one without details.
-pub(super) fn repair(response: Response<Body>) -> Response<Body> {
-    match status_of(response.headers()) {
-        Some((code, message)) if code != Code::Ok => mended(code, &message).into_http(),
-        _ => response,
+/// Puts right an error without details in the headers of a reply, or its trailers. Whatever else they say stays.
+pub(super) fn repair(headers: &mut HeaderMap) {
+    if let Some((code, message)) = foreign(headers)
+        && code != Code::Ok
+    {
+        // An error of ours is made of what a header may hold.
+        let _ = mended(code, &message).add_header(headers);
     }
 }
 
-/// The status of a reply that consists of nothing else, if it has no details.
-fn status_of(headers: &HeaderMap) -> Option<(Code, String)> {
+/// The status that stands there, if it has no details.
+fn foreign(headers: &HeaderMap) -> Option<(Code, String)> {
     let code = headers.get("grpc-status")?;
-    if headers.contains_key("grpc-status-details-bin") {
+    if code == "0" || headers.contains_key("grpc-status-details-bin") {
         return None;
     }
     let status = Status::from_header_map(headers);
@@ -33,20 +35,35 @@ pub(super) fn mended(code: Code, message: &str) -> Status {
         Code::Internal if message.contains("decode") => {
             errors::status(Code::InvalidArgument, "MALFORMED_MESSAGE", "the body is not a message of this type")
         }
-        Code::OutOfRange | Code::ResourceExhausted if message.contains("length too large") => errors::status(
-            Code::ResourceExhausted,
-            "MESSAGE_TOO_LARGE",
-            "the message is larger than the server accepts",
+        Code::Internal if message.contains("decompressing") => errors::status(
+            Code::InvalidArgument,
+            "MALFORMED_MESSAGE",
+            "the message is not compressed as its grpc-encoding says",
         ),
+        Code::OutOfRange | Code::ResourceExhausted
+            if message.contains("length too large") || message.contains("decompressing") =>
+        {
+            errors::status(
+                Code::ResourceExhausted,
+                "MESSAGE_TOO_LARGE",
+                "the message is larger than the server accepts",
+            )
+        }
         Code::Internal if NO_WHOLE_MESSAGE.iter().any(|part| message.contains(part)) || message.is_empty() => {
             errors::status(Code::InvalidArgument, "MALFORMED_MESSAGE", "the body is not one whole message")
         }
-        Code::Unimplemented if message.contains("ompress") || message.contains("encoding") => {
-            errors::status(Code::Unimplemented, "ENCODING_UNSUPPORTED", "the message's encoding is not supported")
-        }
+        Code::Unimplemented if message.contains("ompress") || message.contains("encoding") => errors::status(
+            Code::Unimplemented,
+            "ENCODING_UNSUPPORTED",
+            "the message's encoding is not supported; grpc-accept-encoding lists those that are",
+        ),
         Code::Unimplemented => unknown_method(),
-        // Of the health service, the only one besides the catalogue's that looks for something.
-        Code::NotFound => errors::status(Code::NotFound, "UNKNOWN_SERVICE", "there is no service of this name"),
+        // Of the health service.
+        Code::NotFound if message.contains("service") => {
+            errors::status(Code::NotFound, "UNKNOWN_SERVICE", "there is no service of this name")
+        }
+        // Of reflection.
+        Code::NotFound => errors::status(Code::NotFound, "UNKNOWN_SYMBOL", message),
         Code::Cancelled if message.contains("imeout") => deadline(),
         code => errors::status(code, "PROTOCOL", message),
     }
@@ -60,4 +77,21 @@ pub(super) fn unknown_method() -> Status {
 /// A call whose time is up.
 pub(super) fn deadline() -> Status {
     errors::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline of the call has passed")
+}
+
+/// A call of a method that takes one message, with more of them.
+pub(super) fn second_message() -> Status {
+    errors::status(Code::InvalidArgument, "SECOND_MESSAGE", "this method takes one message, and the call has more")
+}
+
+/// A call with more headers than the server reads.
+pub(super) fn headers_too_large(size: usize, most: usize) -> Status {
+    let text = format!("the call's headers are {size} bytes, with 32 for each; the server accepts {most}");
+    errors::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", &text)
+}
+
+/// A call whose messages are of another encoding than Protocol Buffers.
+pub(super) fn content_subtype() -> Status {
+    let text = "messages must be Protocol Buffers: content-type application/grpc or application/grpc+proto";
+    errors::status(Code::Unimplemented, "CONTENT_TYPE_UNSUPPORTED", text)
 }

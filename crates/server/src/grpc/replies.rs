@@ -12,6 +12,9 @@ use tonic::{Response, metadata::MetadataMap};
 use super::names::{CACHE_DEBUG, CACHE_KEY, CACHE_STATUS, CACHE_TIER, CACHE_TTL, HIT, MISS, STALE};
 use crate::{catalog::Copy, contract::duration};
 
+/// Bytes of a header that repeats what the request said. Clients refuse replies with headers beyond some 8 KiB in all.
+const MAX_HEADER: usize = 2 << 10;
+
 /// The cache facts of several copies together: the slowest tier, the greatest age, the shortest time to live.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts {
@@ -53,10 +56,14 @@ impl Facts {
     }
 
     /// A reply with its metadata.
-    pub(super) fn reply<T>(&self, message: T, request: &MetadataMap, key: impl FnOnce() -> String) -> Response<T> {
-        let mut response = Response::new(message);
-        self.mark(response.metadata_mut(), request, key);
-        response
+    pub(super) fn reply<T>(
+        &self,
+        mut reply: Response<T>,
+        request: &MetadataMap,
+        key: impl FnOnce() -> String,
+    ) -> Response<T> {
+        self.mark(reply.metadata_mut(), request, key);
+        reply
     }
 
     /// Writes the metadata of a reply or an error.
@@ -77,7 +84,11 @@ impl Facts {
             let ttl = self.ttl.unwrap_or_default().as_millis();
             for (name, value) in [(CACHE_KEY, key()), (CACHE_TTL, ttl.to_string())] {
                 // A key may hold what a header must not, such as an umlaut.
-                let value = value.bytes().flat_map(std::ascii::escape_default).collect::<Vec<u8>>();
+                let mut value = value.bytes().flat_map(std::ascii::escape_default).collect::<Vec<u8>>();
+                if value.len() > MAX_HEADER {
+                    value.truncate(MAX_HEADER);
+                    value.extend_from_slice(b"...");
+                }
                 if let Ok(value) = http::HeaderValue::from_bytes(&value) {
                     metadata.as_mut().insert(name, value);
                 }

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     catalog::{Catalog, Copy, Page, product_name},
+    config::Compression,
     contract::{
         MAX_BATCH, ProductId, Stamp, Violations, encode_stamp, parse_etag, parse_id, parse_list, parse_mask,
         parse_product, parse_read, parse_search, to_message,
@@ -38,20 +39,33 @@ use crate::{
 pub(super) struct CatalogService {
     catalog: Catalog,
     max_response: usize,
+    /// Whether replies are compressed for some clients.
+    compresses: bool,
 }
 
 const LONGEST_REQUEST_ID: usize = 128;
+/// Replies below this size are not compressed: it would save next to nothing.
+const COMPRESS_FROM: usize = 1 << 10;
 
 impl CatalogService {
     /// Serves a catalogue, with replies of at most `max_response` bytes.
-    pub(super) fn new(catalog: Catalog, max_response: usize) -> Self {
-        Self { catalog, max_response }
+    pub(super) fn new(catalog: Catalog, max_response: usize, compression: Compression) -> Self {
+        Self { catalog, max_response, compresses: compression != Compression::default() }
     }
 
-    /// Refuses a reply that is too large. tonic could as well, but only when the headers have left, without details, and
-    /// with another code.
-    fn sized<T: Message>(&self, message: T) -> Result<T, Status> {
-        if message.encoded_len() > self.max_response { Err(errors::reply_too_large()) } else { Ok(message) }
+    /// The reply of a read, unless it is too large. tonic could refuse it as well, but only when the headers have left, without
+    /// details, and with another code.
+    fn sized<T: Message>(&self, message: T) -> Result<Response<T>, Status> {
+        if message.encoded_len() > self.max_response { Err(errors::reply_too_large()) } else { Ok(self.reply(message)) }
+    }
+
+    fn reply<T: Message>(&self, message: T) -> Response<T> {
+        let small = self.compresses && message.encoded_len() < COMPRESS_FROM;
+        let mut response = Response::new(message);
+        if small {
+            response.disable_compression();
+        }
+        response
     }
 
     fn facts(&self) -> Facts {
@@ -75,7 +89,7 @@ impl ProductCatalog for CatalogService {
         let id = violations.take(parse_id("id", request.id));
         let read = violations.take(parse_read(request.read));
         let (Some(id), Some(read)) = (id, read) else { return Err(errors::invalid(&violations)) };
-        let found = self.catalog.product(id.clone(), read).await.map_err(|error| errors::read(&error))?;
+        let found = errors::told(self.catalog.product(id.clone(), read).await, errors::read).await?;
         let mut facts = self.facts();
         facts.add(&found);
         self.got(facts, &found.entry, id.as_str(), &metadata)
@@ -117,7 +131,7 @@ impl ProductCatalog for CatalogService {
         let Some(read) = read else { return Err(errors::invalid(&violations)) };
         violations.or(()).map_err(|violations| errors::invalid(&violations))?;
         if !wanted.is_empty() {
-            let found = self.catalog.products(wanted.clone(), read).await.map_err(|error| errors::read(&error))?;
+            let found = errors::told(self.catalog.products(wanted.clone(), read).await, errors::read).await?;
             facts = self.facts();
             entries.iter().flatten().for_each(|(entry, _)| facts.hit(entry));
             let found: HashMap<_, _> = wanted.into_iter().zip(found).collect();
@@ -157,7 +171,7 @@ impl ProductCatalog for CatalogService {
         let (metadata, _, request) = request.into_parts();
         let request = parse_list(request).map_err(|violations| errors::invalid(&violations))?;
         let key = request.key.clone();
-        let page = self.catalog.list(request).await.map_err(|error| errors::read(&error))?;
+        let page = errors::told(self.catalog.list(request).await, errors::read).await?;
         let (facts, products, next_page_token, total_size) = self.page(&page);
         let reply = ListProductsResponse { products, next_page_token, total_size, cache: Some(facts.info()) };
         Ok(facts.reply(self.sized(reply)?, &metadata, || key))
@@ -170,7 +184,7 @@ impl ProductCatalog for CatalogService {
         let (metadata, _, request) = request.into_parts();
         let request = parse_search(request).map_err(|violations| errors::invalid(&violations))?;
         let key = request.key.clone();
-        let page = self.catalog.search(request).await.map_err(|error| errors::read(&error))?;
+        let page = errors::told(self.catalog.search(request).await, errors::read).await?;
         let (facts, products, next_page_token, _) = self.page(&page);
         let reply = SearchProductsResponse { products, next_page_token, cache: Some(facts.info()) };
         Ok(facts.reply(self.sized(reply)?, &metadata, || key))
@@ -192,12 +206,12 @@ impl ProductCatalog for CatalogService {
         let Some((data, options)) = data.zip(options) else { return Err(errors::invalid(&violations)) };
         violations.or(()).map_err(|violations| errors::invalid(&violations))?;
 
-        let written = self.catalog.create(id.clone(), data, options).await.map_err(|error| errors::write(&error))?;
+        let written = errors::told(self.catalog.create(id.clone(), data, options).await, errors::write).await?;
         let token = token(written.stamp());
         match written.value {
             Creation::Created(product) => {
                 let product = Some(Product::from(to_message(product)));
-                Ok(Response::new(CreateProductResponse { product, token }))
+                Ok(self.reply(CreateProductResponse { product, token }))
             }
             Creation::Exists => Err(errors::exists(&id)),
             Creation::RequestIdReused => Err(request_id_reused()),
@@ -226,12 +240,12 @@ impl ProductCatalog for CatalogService {
 
         let id = id.into_string();
         let update = Update { id: id.clone(), data, mask, version, allow_missing: request.allow_missing };
-        let written = self.catalog.update(update, options).await.map_err(|error| errors::write(&error))?;
+        let written = errors::told(self.catalog.update(update, options).await, errors::write).await?;
         let token = token(written.stamp());
         match written.value {
             Updating::Updated(product) => {
                 let product = Some(Product::from(to_message(product)));
-                Ok(Response::new(UpdateProductResponse { product, token }))
+                Ok(self.reply(UpdateProductResponse { product, token }))
             }
             Updating::Missing => Err(errors::missing(&id)),
             Updating::VersionDiffers => Err(errors::changed(&id)),
@@ -246,11 +260,11 @@ impl ProductCatalog for CatalogService {
         let request = request.into_inner();
         let id = parse_id("id", request.id).map_err(|violations| errors::invalid(&violations))?.into_string();
         let version = parse_etag(&request.etag);
-        let written = self.catalog.delete(id.clone(), version).await.map_err(|error| errors::write(&error))?;
+        let written = errors::told(self.catalog.delete(id.clone(), version).await, errors::write).await?;
         let token = token(written.stamp());
         match written.value {
             Deletion::Missing if !request.allow_missing => Err(errors::missing(&id)),
-            Deletion::Deleted | Deletion::Missing => Ok(Response::new(DeleteProductResponse { token })),
+            Deletion::Deleted | Deletion::Missing => Ok(self.reply(DeleteProductResponse { token })),
             Deletion::VersionDiffers => Err(errors::changed(&id)),
         }
     }

@@ -33,7 +33,7 @@ pub struct Limits {
     pub connections: usize,
     /// Streams at once on one connection.
     pub streams: u32,
-    /// Bytes of a request's header list.
+    /// Bytes of a request's header list that are taken in.
     pub header_list: u32,
     /// How long a new connection may stay silent before it says that it speaks HTTP/2.
     pub preface: Duration,

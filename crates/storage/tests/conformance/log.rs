@@ -92,7 +92,7 @@ pub(crate) async fn waiting_ends_with_a_change(bench: Bench) {
         begin.elapsed() >= Duration::from_millis(200)
     })
     .await;
-    let limit = Duration::from_secs(20);
+    let limit = Duration::from_mins(1);
     let mut slowest = Duration::ZERO;
     for round in 0..5 {
         let typed = async {
@@ -109,7 +109,7 @@ pub(crate) async fn waiting_ends_with_a_change(bench: Bench) {
         assert_eq!(follower.told().await, [format!("put p{round}")]);
     }
     println!("woken at most {slowest:?} after the shell had ended");
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(slowest < limit / 2, "the wait ended by itself: {slowest:?}");
 
     // A change between a wait and a pass is not swallowed: a wait that comes after the change ends at once.
     bench.create("q", &full()).await;

@@ -152,7 +152,7 @@ async fn a_file_put_in_its_place_is_another_incarnation() {
 
     // Only the file: the log of the old one is still beside it, and must not be applied to the new one.
     std::fs::rename(&copy, &path).unwrap();
-    bench.repository.changed(Duration::from_secs(20)).await;
+    bench.repository.changed(Duration::from_mins(1)).await;
     follower.window(100).await;
     assert_ne!(follower.incarnation, before);
     let loaded = bench.repository.get(&["a".to_owned(), "b".to_owned()]).await.unwrap();
@@ -236,7 +236,7 @@ async fn two_repositories_share_a_file() {
 async fn a_write_lock_held_elsewhere_times_out() {
     let mut bench = Bench::sqlite().await;
     bench.create("a", &full()).await;
-    bench.config.statement_timeout = Duration::from_millis(200);
+    bench.config.statement_timeout = Duration::from_secs(2);
     let hasty = bench.another().await;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path(&bench));
     let mut lock = <sqlx::SqliteConnection as sqlx::Connection>::connect_with(&options).await.unwrap();

@@ -58,7 +58,7 @@ async fn main() -> ExitCode {
     let mut interrupts = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .map(|kind| signal(kind).expect("a signal to listen to"));
     println!("Starting ...");
-    let options = ClusterOptions { program, redis: arguments.redis };
+    let options = ClusterOptions { program: program.clone(), redis: arguments.redis };
     let cluster = tokio::select! {
         cluster = Cluster::start(options) => match cluster {
             Ok(cluster) => cluster,
@@ -69,7 +69,7 @@ async fn main() -> ExitCode {
         },
         () = any(&mut interrupts) => return ExitCode::SUCCESS,
     };
-    println!("{}", introduction(&cluster, arguments.redis_returns_after));
+    println!("{}", introduction(&cluster, &shown(&program), arguments.redis_returns_after));
     let code = tokio::select! {
         wrong = watch(&cluster, arguments.redis_returns_after) => {
             eprintln!("\n{wrong}\n\nEnding the rest ...");
@@ -150,15 +150,15 @@ async fn watch(cluster: &Cluster, redis_returns_after: Duration) -> String {
     }
 }
 
-fn introduction(cluster: &Cluster, redis_returns_after: Duration) -> String {
+fn introduction(cluster: &Cluster, larder: &str, redis_returns_after: Duration) -> String {
     let [one, two, three] = [0, 1, 2].map(|number| cluster.replicas()[number].address());
     let database = cluster.database_url();
     let psql = psql(&cluster.postgres().psql_program());
     let with = if cluster.redis().is_some() { "one PostgreSQL and one Redis" } else { "one PostgreSQL" };
     let mut lines = vec![format!("\nThree replicas of Larder over {with}:\n")];
-    lines.extend(cluster.replicas().iter().map(|replica| {
+    lines.extend(cluster.replicas().iter().zip(cluster.admin_addresses()).map(|(replica, admin)| {
         let pid = replica.pid().unwrap_or_default();
-        format!("  {}  pid {pid}, logs to {}", replica.address(), replica.log().display())
+        format!("  {}  pid {pid}, CacheAdmin at {admin}, logs to {}", replica.address(), replica.log().display())
     }));
     lines.push(format!("  {database}"));
     let redis = cluster.redis().map(|redis| (redis.url(), redis.pid().unwrap_or_default()));
@@ -176,12 +176,30 @@ Change it behind Larder's back, and read it on the third:
   grpcurl -plaintext -d '{{"id": "{PRODUCT}"}}' {three} {SERVICE}/GetProduct
 "#
     ));
+    let admin = cluster.admin_addresses()[0];
+    // Where the commands look for it by themselves.
+    let at = if admin.port() == 50_052 { String::new() } else { format!(" --admin-address {admin}") };
+    lines.push(format!(
+        r"See what the caches of all three do, what they did, and where a product is:
+
+  {larder} top{at}
+  {larder} stats --all{at}
+  {larder} inspect {PRODUCT}{at}
+"
+    ));
     lines.extend(redis.map(|(_, pid)| {
         let seconds = redis_returns_after.as_secs();
         format!("Kill Redis: reads and writes go on. It returns, empty, after {seconds} s:\n\n  kill -9 {pid}\n")
     }));
     lines.push("Ctrl-C ends all of it.".to_owned());
     lines.join("\n")
+}
+
+/// The path of a program as it is typed here.
+fn shown(program: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let inside = program.strip_prefix(&here).map(|path| Path::new(".").join(path));
+    inside.unwrap_or_else(|_| program.to_owned()).display().to_string()
 }
 
 /// The name of psql where that suffices, else its path.

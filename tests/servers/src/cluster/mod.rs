@@ -2,13 +2,14 @@
 
 mod replica;
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 pub use replica::Replica;
 
 use crate::{guardian::dead, postgres::Postgres, postgres::PostgresOptions, redis::Redis, redis::RedisOptions};
 
-/// Where the replicas listen, unless somebody else does.
+/// Where the replicas listen, unless somebody else does. Their `CacheAdmin` is at the next port: that of the first is where the
+/// commands look for it.
 const PORTS: [u16; 3] = [50_051, 50_061, 50_071];
 const DATABASE: &str = "larder";
 
@@ -27,6 +28,7 @@ pub struct ClusterOptions {
 pub struct Cluster {
     // In the order in which they end.
     replicas: Vec<Replica>,
+    admin_addresses: Vec<SocketAddr>,
     redis: Option<Redis>,
     postgres: Postgres,
 }
@@ -52,25 +54,35 @@ impl Cluster {
         let postgres = Postgres::start(PostgresOptions::default()).await;
         postgres.psql("postgres", &format!("CREATE DATABASE {DATABASE}")).await;
         let redis = if options.redis { Some(Redis::start(RedisOptions::default()).await) } else { None };
-        let mut replicas = Vec::new();
+        let (mut replicas, mut admin_addresses) = (Vec::new(), Vec::new());
         for (number, port) in PORTS.into_iter().enumerate() {
+            let admin = replica::near(port + 1);
             let mut variables = vec![
+                ("LARDER_ADMIN_LISTEN", admin.to_string()),
                 ("DATABASE_URL", postgres.url(DATABASE)),
                 // Loading it twice at once would be of no use.
                 ("LARDER_SAMPLE_CATALOGUE", (number == 0).to_string()),
             ];
             variables.extend(redis.as_ref().map(|redis| ("REDIS_URL", redis.url())));
             match Replica::start(&options.program, port, &variables).await {
-                Ok(replica) => replicas.push(replica),
+                Ok(replica) => {
+                    replicas.push(replica);
+                    admin_addresses.push(admin);
+                }
                 Err(log) => return Err(format!("replica {} did not become ready:\n{log}", number + 1)),
             }
         }
-        Ok(Self { replicas, redis, postgres })
+        Ok(Self { replicas, admin_addresses, redis, postgres })
     }
 
     /// The replicas.
     pub fn replicas(&self) -> &[Replica] {
         &self.replicas
+    }
+
+    /// Where the `CacheAdmin` of each replica is.
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.admin_addresses
     }
 
     /// Redis.

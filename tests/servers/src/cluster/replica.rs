@@ -41,7 +41,7 @@ impl Replica {
     /// own that would configure it. The error is what it logged.
     pub async fn start(program: &Path, port: u16, variables: &[(&str, String)]) -> Result<Self, String> {
         let root = TempDir::new("replica");
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, if is_free(port) { port } else { free_port() }));
+        let address = near(port);
         let (pid_file, ready) = (root.join("pid"), root.join(READY));
         let mut command: Vec<String> = vec!["sh".into(), "-c".into(), NUMBERED.into(), text(&pid_file), "env".into()];
         for (name, _) in std::env::vars() {
@@ -49,9 +49,9 @@ impl Replica {
                 command.extend(["-u".into(), name]);
             }
         }
+        command.push("LARDER_ADMIN_LISTEN=127.0.0.1:0".to_owned());
         command.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
         command.push(format!("LARDER_LISTEN={address}"));
-        command.push("LARDER_ADMIN_LISTEN=127.0.0.1:0".to_owned());
         command.push(format!("LARDER_ADDRESSES_FILE={}", text(&ready)));
         command.push(format!("LARDER_DATA_DIR={}", text(root.path())));
         command.extend([text(program), "serve".into()]);
@@ -145,8 +145,10 @@ impl Replica {
     }
 }
 
-fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+/// An address with this port, or with a free one when that is taken.
+pub(super) fn near(port: u16) -> SocketAddr {
+    let is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    SocketAddr::from((Ipv4Addr::LOCALHOST, if is_free { port } else { free_port() }))
 }
 
 fn text(path: &Path) -> String {

@@ -42,9 +42,7 @@ impl Postgres {
             let copy = server.root.join(format!("copy-{}", next()));
             server.stop();
             run(Command::new("cp").arg("-a").arg(server.root.join("data")).arg(&copy));
-            if let Err(log) = server.launch() {
-                panic!("PostgreSQL did not start again:\n{log}");
-            }
+            server.launch_again();
             copy
         })
         .await
@@ -86,9 +84,7 @@ impl Postgres {
             let data = server.root.join("data");
             fs::remove_dir_all(&data).expect("the server's files to be removed");
             fs::rename(&copy, &data).expect("the copy to be put in place");
-            if let Err(log) = server.launch() {
-                panic!("PostgreSQL did not start from a copy:\n{log}");
-            }
+            server.launch_again();
         })
         .await;
     }

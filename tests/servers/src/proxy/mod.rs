@@ -31,7 +31,7 @@ use crate::client::refuse_itself;
 
 const CONNECTIONS: usize = 4_096;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-const WAIT_LIMIT: Duration = Duration::from_secs(10);
+const WAIT_LIMIT: Duration = Duration::from_mins(1);
 
 /// A TCP proxy of 127.0.0.1 that knows RESP2 and RESP3, and does to whole replies and pushes what its [`Faults`] say.
 ///
@@ -140,7 +140,7 @@ impl Proxy {
     /// Waits until something holds of this proxy.
     ///
     /// # Panics
-    /// When it does not within ten seconds.
+    /// When it does not within a minute.
     pub async fn wait_until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let begin = Instant::now();
         while !holds(self) {

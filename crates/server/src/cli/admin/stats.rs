@@ -42,6 +42,23 @@ pub(crate) struct Stats {
     call: AdminArgs,
 }
 
+/// What the figures mean, for whoever sees them for the first time: while nothing has been read, they say nothing themselves.
+const LEGEND: &str = "
+Nothing has been read here yet, so most figures are 0, and - stands where there is none.
+`larder list` makes the first ones. They count since the start:
+
+requests, hits  what a tier was asked, and what it answered; misses went on to the next one
+hit rate        the share of hits among the requests
+stale           answers past the staleness bound, marked as stale, while the database was away
+stored          copies that were kept; not stored: something changed before they could be
+invalid         copies that were found and not served, because something had changed
+evicted         copies that made room for others; expired: their time was over
+p50, p95, p99   what most commands to Redis, or loads from the database, took (50, 95, 99 %)
+loads           queries for the cache; joined: reads that waited for one of another reader
+leases          rights to load something for all replicas, given by Redis
+invalidations   changes, by who told of them first: an own write, another replica, the change log
+";
+
 /// A label, and the figure of a tier, or none where a tier has no such thing.
 type Figure = (&'static str, fn(&TierStats) -> Option<String>);
 
@@ -77,6 +94,7 @@ impl Stats {
                 show::message(&mut out, "larder.admin.v1.GetStatsResponse", &reply)?;
             } else {
                 out.text(&render(&reply.replicas, &reply.silent))?;
+                out.text(legend(&reply.replicas))?;
             }
             return out.flush();
         };
@@ -103,10 +121,14 @@ impl Stats {
             if self.json {
                 show::message(out, "larder.admin.v1.WatchStatsResponse", &told)?;
             } else {
-                if !std::mem::take(&mut first) {
+                let first = std::mem::take(&mut first);
+                if !first {
                     out.line("\n---\n")?;
                 }
                 out.text(&render(&told.replicas, &told.silent))?;
+                if first {
+                    out.text(legend(&told.replicas))?;
+                }
             }
             out.flush()?;
         }
@@ -125,6 +147,12 @@ fn render(replicas: &[ReplicaStats], not_heard: &[Replica]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What the figures mean, when no replica has been asked for anything.
+fn legend(replicas: &[ReplicaStats]) -> &'static str {
+    let quiet = replicas.iter().flat_map(|replica| &replica.tiers).all(|tier| tier.requests == 0);
+    if quiet { LEGEND } else { "" }
 }
 
 fn lines(stats: &ReplicaStats) -> Vec<String> {
@@ -280,6 +308,23 @@ mod tests {
     use larder_proto::admin::Latency;
 
     use super::*;
+
+    #[test]
+    fn a_quiet_replica_explains_its_figures() {
+        let tiers =
+            [CacheTier::L1, CacheTier::Database].map(|tier| TierStats { tier: tier.into(), ..TierStats::default() });
+        let quiet = ReplicaStats { tiers: tiers.to_vec(), ..ReplicaStats::default() };
+        let mut busy = quiet.clone();
+        busy.tiers[0].requests = 1;
+        assert_eq!(legend(&[quiet.clone(), busy]), "");
+        let legend = legend(&[quiet]);
+        // What stands in the table, and what stands below it, but for what is plain.
+        let plain = ["entries", "bytes", "of at most", "errors"];
+        for label in FIGURES.iter().map(|(label, _)| *label).chain(["loads", "leases", "invalidations"]) {
+            assert!(plain.contains(&label) || legend.contains(label), "{label}");
+        }
+        assert!(legend.lines().all(|line| line.len() <= 100), "{legend}");
+    }
 
     #[test]
     fn a_replica_is_told_in_columns() {

@@ -65,7 +65,7 @@ impl Direct<'_> {
             }
             self.bytes += record.product.as_ref().map_or(0, prost::Message::encoded_len);
             let ids = &mut self.ids;
-            take(&mut self.window, record, |product| parse(product, ids));
+            take(&job.report, &mut self.window, record, |product| parse(product, ids));
             if self.ids.len() >= BATCH || self.bytes >= BATCH_BYTES || !self.window.has_room() {
                 self.commit(job).await?;
             }
@@ -75,10 +75,10 @@ impl Direct<'_> {
     /// Commits what the window holds.
     async fn commit(&mut self, job: &mut Job) -> Result<(), Ended> {
         let mut batch = Batch::with_capacity(self.ids.len());
-        let mut through = job.through.line;
-        while let Some((line, product)) = self.window.unsent() {
+        let mut through = 0;
+        while let Some((number, product)) = self.window.unsent() {
             batch.push(product.clone());
-            through = line;
+            through = number;
             self.window.mark_sent();
         }
         if !batch.is_empty() {

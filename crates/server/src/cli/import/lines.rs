@@ -1,4 +1,5 @@
-//! Lines of a file, read without ever holding more than one of the longest that is allowed.
+//! Lines of a file, read without ever holding more than one of the longest that is allowed. A line ends with a line feed, a
+//! carriage return, or both.
 
 use std::io::{self, BufRead as _, BufReader, Read};
 
@@ -46,17 +47,20 @@ impl<R: Read> Lines<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            let (taken, ended) = match available.iter().position(|byte| *byte == b'\n') {
-                Some(at) => (at + 1, true),
-                None => (available.len(), available.is_empty()),
+            let (taken, ended) = match available.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+                Some(at) => (at + 1, Some(available[at])),
+                None => (available.len(), available.is_empty().then_some(b'\n')),
             };
-            let room = LONGEST.saturating_sub(line.bytes.len());
-            line.bytes.extend_from_slice(&available[..taken.min(room)]);
-            line.too_long |= taken > room;
+            line.take(&available[..taken]);
             self.reader.consume(taken);
             self.offset += taken as u64;
-            if ended {
-                break;
+            match ended {
+                Some(b'\r') => {
+                    self.line_feed(&mut line)?;
+                    break;
+                }
+                Some(_) => break,
+                None => {}
             }
         }
         if self.offset == before {
@@ -64,11 +68,31 @@ impl<R: Read> Lines<R> {
         }
         self.number += 1;
         line.end = self.offset;
-        if line.number == 1 && line.bytes.starts_with(b"\xEF\xBB\xBF") {
-            // A byte order mark, as some spreadsheets write it.
-            line.bytes.drain(..3);
-        }
         Ok(Some(line))
+    }
+
+    /// Takes the line feed after a carriage return, if there is one.
+    fn line_feed(&mut self, line: &mut Line) -> io::Result<()> {
+        loop {
+            match self.reader.fill_buf() {
+                Ok(available) if available.first() == Some(&b'\n') => break,
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        line.take(b"\n");
+        self.reader.consume(1);
+        self.offset += 1;
+        Ok(())
+    }
+}
+
+impl Line {
+    fn take(&mut self, bytes: &[u8]) {
+        let room = LONGEST.saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.too_long |= bytes.len() > room;
     }
 }
 
@@ -89,13 +113,25 @@ mod tests {
 
     #[test]
     fn lines_keep_their_ends_and_numbers() {
-        let lines = all(b"\xEF\xBB\xBFa\r\n\nb");
+        let lines = all(b"a\r\n\nb");
         let bytes: Vec<&[u8]> = lines.iter().map(|line| line.bytes.as_slice()).collect();
         assert_eq!(bytes, [b"a\r\n".as_slice(), b"\n", b"b"]);
         assert_eq!(lines.iter().map(|line| line.number).collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(lines.iter().map(|line| line.end).collect::<Vec<_>>(), [6, 7, 8]);
+        assert_eq!(lines.iter().map(|line| line.end).collect::<Vec<_>>(), [3, 4, 5]);
         assert_eq!(trimmed(b"a\r\n"), b"a");
         assert!(all(b"").is_empty());
+    }
+
+    #[test]
+    fn a_carriage_return_ends_a_line_too() {
+        for (text, expected) in [
+            (b"a\rb\r\rc".as_slice(), [b"a\r".as_slice(), b"b\r", b"\r", b"c"]),
+            (b"a\r\nb\n\rc\r", [b"a\r\n", b"b\n", b"\r", b"c\r"]),
+        ] {
+            let lines = all(text);
+            assert_eq!(lines.iter().map(|line| line.bytes.as_slice()).collect::<Vec<_>>(), expected);
+            assert_eq!(lines.last().unwrap().end, text.len() as u64);
+        }
     }
 
     #[test]

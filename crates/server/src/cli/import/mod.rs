@@ -3,14 +3,24 @@
 //! A thread reads records; what has been read waits in a bounded window until it is committed. So a connection may break at
 //! any time: what is in the window is sent again, which is harmless, since an import creates or replaces by id.
 
+mod args;
+mod columns;
 mod direct;
+mod documents;
+mod encoding;
+mod input;
 mod lines;
 mod records;
 mod remote;
 mod report;
 mod resume;
+mod rows;
+mod shapes;
 mod source;
 mod window;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs::File,
@@ -33,32 +43,40 @@ use super::{
     settings::{CallsOrOpens, SettingArgs},
     stop::Stop,
 };
-use records::{Record, Records};
+use args::CsvArgs;
+use encoding::Text;
+use records::{Passed, Record, Records};
 use report::{Counts, Report};
 use source::Source;
 use window::{Content, Entry, Window};
 
 /// What `larder import --help` says.
 const ABOUT: &str = "\
-Creates or replaces products by id, from JSON Lines or CSV.
+Creates or replaces products by id, from JSON or CSV (UTF-8).
 
-JSON Lines: Protobuf's JSON mapping of Product, one object a line.
+JSON: Protobuf's mapping of Product, in any layout: one object a line (JSON Lines), indented objects one after the other, an array,
+or {\"products\": [...]}. The picture and priceUsd of Online Boutique's catalogue are taken for image_url and price.
 
 CSV: a header with columns among id, name, description, price_currency, price_amount (12.50), categories and tags (entries
 separated by |; within one, \\| stands for | and \\\\ for \\), attributes (a JSON object of texts), image_url and in_stock (true or
-false). The columns id and name are required.
+false, or a number of pieces). The columns id and name are required; --map takes any of them from a column of another name. The
+separator is found out: comma, semicolon or tab.
+
+Exports of Shopify and WooCommerce and the data of Open Food Facts are known by their header. Their prices need --currency.
+Products that are not published are left out; further variants and images of a Shopify product are rows of that product.
 
 What is no valid product is rejected with its line and a reason, and the import goes on; in the end it exits with 65. Of an id
 that occurs more than once the last one counts. When the import is interrupted it says how to go on.";
 
-/// Creates or replaces products by id, from JSON Lines or CSV.
+/// Creates or replaces products by id, from JSON or CSV.
 #[derive(Debug, Args)]
 #[command(long_about = ABOUT)]
 pub(crate) struct Import {
     /// The file; - reads standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// How the file holds products. By default as its name says: .csv, or .jsonl, .ndjson and .json; jsonl for standard input.
+    /// How the file holds products. By default as its name says: .csv and .tsv, or .json, .jsonl and .ndjson; of standard input
+    /// as it begins.
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// Skip what begins before this line.
@@ -76,6 +94,8 @@ pub(crate) struct Import {
     /// Open the database instead of calling a server. A server on the same database sees the change.
     #[arg(long, conflicts_with = "address")]
     direct: bool,
+    #[command(flatten)]
+    csv: CsvArgs,
     #[command(flatten)]
     settings: SettingArgs<CallsOrOpens>,
     #[command(flatten)]
@@ -120,7 +140,13 @@ impl Import {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let format = self.format()?;
         let (reader, bytes) = open(&self.file)?;
-        let records = Records::open(reader, format, self.from_line)?;
+        let text = encoding::text(reader)?;
+        let (format, text) = match format {
+            Some(format) => (format, text),
+            None => detect(text)?,
+        };
+        let records = Records::open(text, format, self.from_line, &self.csv)?;
+        let note = records.note();
         let mut job = Job {
             source: Source::start(records, self.rejects.is_some())?,
             report: Report::new(bytes, self.rejects.as_deref(), self.from_line > 1)?,
@@ -130,39 +156,43 @@ impl Import {
             through: Through { line: self.from_line - 1, bytes: 0 },
             token: String::new(),
         };
+        if let Some(note) = note {
+            job.report.say(&format!("larder: {}", plain(&note)));
+        }
         let ended = if self.direct {
             direct::run(&mut job, &self.settings).await
         } else {
             remote::run(&mut job, &self.settings, &self.call).await
         };
         job.report.finish();
-        self.conclude(&job, ended)
+        self.conclude(&mut job, ended)
     }
 
-    fn format(&self) -> Result<Format, CliError> {
-        if let Some(format) = self.format {
-            return Ok(format);
-        }
-        if is_stdin(&self.file) {
-            return Ok(Format::Jsonl);
+    /// How the file holds products, as far as that is known before it is read.
+    fn format(&self) -> Result<Option<Format>, CliError> {
+        if self.format.is_some() || is_stdin(&self.file) {
+            return Ok(self.format);
         }
         let extension = self.file.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
         match extension.as_deref() {
-            Some("csv") => Ok(Format::Csv),
-            Some("jsonl" | "ndjson" | "json") => Ok(Format::Jsonl),
+            Some("csv" | "tsv" | "tab") => Ok(Some(Format::Csv)),
+            Some("jsonl" | "ndjson" | "json") => Ok(Some(Format::Jsonl)),
             _ => Err(CliError::usage(format!("cannot tell from its name how {} holds products", self.file.display()))
-                .hint("say --format jsonl or --format csv")),
+                .hint("say --format json or --format csv")),
         }
     }
 
     /// Prints the counts, and how to go on when there is more to do.
-    fn conclude(&self, job: &Job, ended: Result<(), Ended>) -> Result<(), CliError> {
-        let mut skipped = 0;
+    fn conclude(&self, job: &mut Job, ended: Result<(), Ended>) -> Result<(), CliError> {
+        let mut passed = Passed::default();
         let ended = match (ended, job.source.end()) {
             (Ok(()), Some(end)) => {
-                skipped = end.skipped;
+                passed = end.passed;
                 match &end.error {
-                    None => Ok(()),
+                    None => {
+                        job.through.line = job.through.line.max(end.last_line);
+                        Ok(())
+                    }
                     Some(error) => Err(CliError::new(
                         Exit::Io,
                         format!("cannot read {} any further: {error}", self.file.display()),
@@ -179,7 +209,7 @@ impl Import {
             // Nothing has been done: there is nothing to count and nothing to go on with.
             return ended;
         }
-        self.print(job, skipped)?;
+        self.print(job, passed)?;
         match ended {
             Ok(()) if job.counts.rejected == 0 => Ok(()),
             Ok(()) => {
@@ -198,7 +228,7 @@ impl Import {
         }
     }
 
-    fn print(&self, job: &Job, skipped: u64) -> Result<(), CliError> {
+    fn print(&self, job: &Job, passed: Passed) -> Result<(), CliError> {
         let counts = job.counts;
         let mut out = Output::new();
         if self.json {
@@ -209,15 +239,16 @@ impl Import {
                 "updated": updated,
                 "unchanged": unchanged,
                 "rejected": rejected,
+                "further_rows": passed.further,
+                "unpublished": passed.unpublished,
                 "through_line": job.through.line,
                 "token": job.token,
             });
             out.line(&object.to_string())?;
         } else {
             let seconds = job.report.elapsed().as_secs_f64();
-            let before = if skipped == 0 { String::new() } else { format!(" ({skipped} before them skipped)") };
             let lines = if counts.sum() == 1 { "line" } else { "lines" };
-            out.line(&format!("{} {lines}{before}: {counts}, in {seconds:.1} s", counts.sum()))?;
+            out.line(&format!("{} {lines}{passed}: {counts}, in {seconds:.1} s", counts.sum()))?;
             if self.call.verbose && !job.token.is_empty() {
                 out.line(&format!("token: {}", plain(&job.token)))?;
             }
@@ -256,13 +287,23 @@ impl Job {
 }
 
 /// Puts a record into the window.
-fn take<T>(window: &mut Window<T>, record: Record, parse: impl FnOnce(Product) -> Content<T>) {
+fn take<T>(report: &Report, window: &mut Window<T>, record: Record, parse: impl FnOnce(Product) -> Content<T>) {
+    if let Some(warning) = record.warning {
+        report.say(&format!("larder: warning: {}", plain(&warning)));
+    }
     let (bytes, content) = match record.product {
         Ok(product) => (product.encoded_len() + record.raw.len() + 64, parse(product)),
-        Err(reason) => (record.raw.len() + 64, Content::Refused { id: String::new(), reason }),
+        Err(reason) => (record.raw.len() + 64, Content::Refused { id: record.id, reason }),
     };
     let Record { line, last_line, end, raw, .. } = record;
     window.push(Entry { line, last_line, end, raw, bytes, content });
+}
+
+/// Finds out how standard input holds products.
+fn detect<R: Read>(text: Text<R>) -> Result<(Format, Text<R>), CliError> {
+    let (first, text) = encoding::first_byte(text).map_err(|error| CliError::io("cannot read the file", &error))?;
+    let json = matches!(first, Some(b'{' | b'[') | None);
+    Ok((if json { Format::Jsonl } else { Format::Csv }, text))
 }
 
 fn is_stdin(path: &Path) -> bool {

@@ -1,28 +1,34 @@
 //! The products of a file, one after the other, and what is no product.
 
 use std::{
-    collections::VecDeque,
+    fmt,
     io::{self, Read},
 };
 
 use larder_proto::catalog::Product;
 
 use super::{
-    super::{
-        CliError,
-        csv::{self, Header, Quotes},
-        error::Exit,
-    },
-    lines::{LONGEST, Line, Lines, trimmed},
+    super::CliError,
+    args::CsvArgs,
+    columns::{Columns, Content, Refused, not_text, refused},
+    documents::{Documents, Value},
+    encoding::Text,
+    lines::LONGEST,
+    rows::{Fields, Row, Rows},
 };
-use crate::json::from_json;
+use crate::{
+    contract::parse_import,
+    json::{Unknown, from_json_at},
+};
 
 /// How a file holds products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// JSON Lines: Protobuf's JSON mapping of Product, one object a line.
+    /// JSON, in Protobuf's mapping of Product. Written as JSON Lines, one object a line; read in any layout.
+    #[value(alias = "json", alias = "ndjson")]
     Jsonl,
     /// CSV with a header.
+    #[value(alias = "tsv")]
     Csv,
 }
 
@@ -31,231 +37,220 @@ pub(crate) enum Format {
 pub(super) struct Record {
     /// The line where it begins.
     pub(super) line: u64,
-    /// The line where it ends.
+    /// The last line that nothing of the next one begins on.
     pub(super) last_line: u64,
     /// Where it ends in the file, in bytes.
     pub(super) end: u64,
     /// Its bytes.
     pub(super) raw: Vec<u8>,
+    /// The product's id, as far as it is known.
+    pub(super) id: String,
     /// The product, or why it is none.
     pub(super) product: Result<Product, String>,
+    /// What to look at, though it is a product.
+    pub(super) warning: Option<String>,
+}
+
+/// What of a file is neither a product nor refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Passed {
+    /// Records before the first line that was asked for.
+    pub(super) skipped: u64,
+    /// Rows that tell another variant or image of the product before them.
+    pub(super) further: u64,
+    /// Rows of products that their shop does not show.
+    pub(super) unpublished: u64,
+}
+
+impl fmt::Display for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            (self.skipped, "before them skipped"),
+            (self.further, "more of variants and images"),
+            (self.unpublished, "unpublished and left out"),
+        ];
+        let parts: Vec<String> =
+            parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        if parts.is_empty() { Ok(()) } else { write!(f, " ({})", parts.join(", ")) }
+    }
 }
 
 /// Reads the records of a file.
-#[derive(Debug)]
 pub(super) struct Records<R> {
-    lines: Lines<R>,
-    /// Lines that were read to look for a quote that closes, and are rows of their own after all.
-    ahead: VecDeque<Line>,
-    format: Format,
-    header: Option<Header>,
+    file: File<R>,
     from_line: u64,
-    skipped: u64,
+    passed: Passed,
+    last_line: u64,
+}
+
+enum File<R> {
+    Json { documents: Documents<Text<R>>, unknown: Unknown },
+    Csv(Box<Table<R>>),
+}
+
+/// A CSV file.
+struct Table<R> {
+    rows: Rows<Text<R>>,
+    columns: Columns,
+    /// A product that further rows may belong to.
+    pending: Option<Record>,
+    /// The id of the row before, where rows may belong together.
+    before: String,
 }
 
 impl<R: Read> Records<R> {
     /// Begins to read; the header of a CSV file is read at once. Records that begin before `from_line` are skipped.
-    pub(super) fn open(reader: R, format: Format, from_line: u64) -> Result<Self, CliError> {
-        let mut records =
-            Self { lines: Lines::new(reader), ahead: VecDeque::new(), format, header: None, from_line, skipped: 0 };
-        if format == Format::Csv {
-            records.header = Some(records.read_header()?);
-        }
-        Ok(records)
+    pub(super) fn open(text: Text<R>, format: Format, from_line: u64, args: &CsvArgs) -> Result<Self, CliError> {
+        let file = match format {
+            Format::Jsonl => {
+                let unknown = if args.ignore_unknown { Unknown::Ignored } else { Unknown::Refused };
+                File::Json { documents: Documents::new(text), unknown }
+            }
+            Format::Csv => File::Csv(Box::new(Table::open(text, args)?)),
+        };
+        Ok(Self { file, from_line, passed: Passed::default(), last_line: 0 })
     }
 
-    /// Records before the first line that was asked for.
-    pub(super) fn skipped(&self) -> u64 {
-        self.skipped
+    /// What was made of the header, where that needs saying.
+    pub(super) fn note(&self) -> Option<String> {
+        match &self.file {
+            File::Json { .. } => None,
+            File::Csv(table) => table.columns.note(),
+        }
+    }
+
+    /// What was passed over so far.
+    pub(super) fn passed(&self) -> Passed {
+        self.passed
+    }
+
+    /// The last line that has been read.
+    pub(super) fn last_line(&self) -> u64 {
+        self.last_line
     }
 
     /// Whether the next record may have to be waited for.
     pub(super) fn may_wait(&self) -> bool {
-        self.ahead.is_empty() && self.lines.may_wait()
+        match &self.file {
+            File::Json { documents, .. } => documents.may_wait(),
+            File::Csv(table) => table.rows.may_wait(),
+        }
     }
 
     /// Reads the next record; `None` at the end of the file. Empty lines are none.
     pub(super) fn next(&mut self) -> io::Result<Option<Record>> {
         loop {
-            let Some(row) = self.row()? else { return Ok(None) };
-            let text = trimmed(&row.bytes);
-            if text.iter().all(u8::is_ascii_whitespace) && !row.too_long {
-                continue;
-            }
-            if row.line < self.from_line {
-                self.skipped += 1;
-                continue;
-            }
-            let product = match (row.broken, row.too_long, str::from_utf8(text)) {
-                (Some(reason), ..) => Err(reason.to_owned()),
-                (None, true, _) => Err(format!("the line is longer than {LONGEST} bytes")),
-                (None, false, Err(error)) => Err(format!("not UTF-8 text, from byte {} on", error.valid_up_to() + 1)),
-                (None, false, Ok(text)) => match &self.header {
-                    None => from_json(text),
-                    Some(header) => csv::split(text).and_then(|fields| header.product(fields)),
+            let record = match &mut self.file {
+                File::Json { documents, unknown } => match documents.next()? {
+                    Some(value) => Some(parsed(value, *unknown)),
+                    None => {
+                        self.last_line = self.last_line.max(documents.through_line());
+                        None
+                    }
                 },
+                File::Csv(table) => table.next(self.from_line, &mut self.passed)?,
             };
-            let raw = text.to_vec();
-            return Ok(Some(Record { line: row.line, last_line: row.last_line, end: row.end, raw, product }));
+            let Some(record) = record else { return Ok(None) };
+            self.last_line = record.last_line.max(record.line);
+            if record.line >= self.from_line {
+                return Ok(Some(record));
+            }
+            self.passed.skipped += 1;
         }
     }
+}
 
-    fn read_header(&mut self) -> Result<Header, CliError> {
-        let refused = |reason: String| {
-            CliError::new(Exit::Data, format!("line 1: {reason}"))
-                .hint(format!("the first line names the columns, of these: {}", csv::COLUMNS.join(",")))
-        };
-        let row = self.row().map_err(|error| CliError::io("cannot read the header", &error))?;
-        let row = row.ok_or_else(|| refused("there is no header".to_owned()))?;
-        let text = str::from_utf8(trimmed(&row.bytes)).map_err(|_| refused("not UTF-8 text".to_owned()))?;
-        if row.too_long || row.broken.is_some() {
-            return Err(refused("not a header".to_owned()));
-        }
-        csv::split(text).and_then(|fields| Header::read(&fields)).map_err(refused)
+fn parsed(value: Value, unknown: Unknown) -> Record {
+    let Value { line, column, last_line, end, raw, fault } = value;
+    let product = match (fault, str::from_utf8(&raw)) {
+        (Some(fault), _) => Err(fault),
+        (None, Err(error)) => Err(not_text(&error)),
+        (None, Ok(text)) => from_json_at(text, line, column, unknown),
+    };
+    let id = String::new();
+    Record { line, last_line, end, raw, id, product, warning: None }
+}
+
+impl<R: Read> Table<R> {
+    fn open(text: Text<R>, args: &CsvArgs) -> Result<Self, CliError> {
+        let cannot = |error: io::Error| CliError::io("cannot read the header", &error);
+        let mut rows = Rows::open(text, args.separator).map_err(cannot)?;
+        let header = rows.next(|_| false).map_err(cannot)?;
+        let header = header.ok_or_else(|| refused("there is none: the file is empty".to_owned()))?;
+        let header = header.fields.map_err(|fault| refused(fault.text(&[])))?;
+        rows.set_width(header.len());
+        Ok(Self { rows, columns: Columns::read(header, args)?, pending: None, before: String::new() })
     }
 
-    fn line(&mut self) -> io::Result<Option<Line>> {
-        match self.ahead.pop_front() {
-            Some(line) => Ok(Some(line)),
-            None => self.lines.next(),
-        }
-    }
-
-    /// Reads the next row: one line of JSON Lines; of CSV as many as there are until every quote is closed.
-    fn row(&mut self) -> io::Result<Option<Row>> {
-        let Some(first) = self.line()? else { return Ok(None) };
-        let mut quotes = Quotes::default();
-        quotes.feed(&first.bytes);
-        if self.format == Format::Jsonl || !quotes.open() || first.too_long {
-            return Ok(Some(Row::of(first)));
-        }
-        // A quote is open. It is closed within the longest row, or what follows are rows of their own.
-        let mut more: VecDeque<Line> = VecDeque::new();
-        let mut length = first.bytes.len();
-        while quotes.open() {
-            let next = match self.line() {
-                Ok(next) => next,
-                Err(error) => {
-                    self.put_back(more);
-                    return Err(error);
+    /// Reads the next product, with its further rows.
+    fn next(&mut self, from_line: u64, passed: &mut Passed) -> io::Result<Option<Record>> {
+        loop {
+            let Some(mut row) = self.row()? else { return Ok(self.pending.take()) };
+            let fields = std::mem::replace(&mut row.fields, Ok(Fields::new()));
+            let content = match fields {
+                Ok(fields) => self.columns.content(fields),
+                Err(fault) => Err(Refused::of(fault.text(self.columns.names()))),
+            };
+            let (id, product) = match content {
+                Ok(Content::Product(product)) => (product.id.clone(), Ok(*product)),
+                Ok(Content::Unpublished(id)) => {
+                    self.before = id;
+                    *(if row.line < from_line { &mut passed.skipped } else { &mut passed.unpublished }) += 1;
+                    continue;
                 }
+                Ok(Content::Further { id, in_stock }) if self.before == id && !id.is_empty() => {
+                    passed.further += 1;
+                    self.further(&row, in_stock);
+                    continue;
+                }
+                Ok(Content::Further { id, .. }) => {
+                    let name = self.columns.label_of("name");
+                    (id, Err(format!("{name}: is required, but for further rows of the product above")))
+                }
+                Err(Refused { id, reason }) => (id, Err(reason)),
             };
-            let ended = next.is_none();
-            if let Some(line) = next {
-                quotes.feed(&line.bytes);
-                length += line.bytes.len();
-                more.push_back(line);
+            self.before.clone_from(&id);
+            let record = Record::of(row, id, product);
+            if !self.columns.merges() {
+                return Ok(Some(record));
             }
-            if ended || length > LONGEST {
-                self.put_back(more);
-                return Ok(Some(Row { broken: Some("a quote is opened and not closed"), ..Row::of(first) }));
+            if let Some(record) = self.pending.replace(record) {
+                return Ok(Some(record));
             }
         }
-        let mut row = Row::of(first);
-        for line in more {
-            row.bytes.extend_from_slice(&line.bytes);
-            row.last_line = line.number;
-            row.end = line.end;
+    }
+
+    fn row(&mut self) -> io::Result<Option<Row>> {
+        let columns = &self.columns;
+        self.rows.next(|fields| match columns.content(fields) {
+            Ok(Content::Product(product)) => parse_import(*product).is_ok(),
+            _ => false,
+        })
+    }
+
+    /// Adds a further row to the product that it belongs to, unless that was passed over.
+    fn further(&mut self, row: &Row, in_stock: bool) {
+        let Some(pending) = self.pending.as_mut().filter(|pending| pending.id == self.before) else { return };
+        (pending.last_line, pending.end) = (row.last_line, row.end);
+        if let Ok(product) = &mut pending.product {
+            product.in_stock |= in_stock;
         }
-        Ok(Some(row))
-    }
-
-    fn put_back(&mut self, mut lines: VecDeque<Line>) {
-        lines.append(&mut self.ahead);
-        self.ahead = lines;
-    }
-}
-
-struct Row {
-    line: u64,
-    last_line: u64,
-    end: u64,
-    bytes: Vec<u8>,
-    too_long: bool,
-    broken: Option<&'static str>,
-}
-
-impl Row {
-    fn of(line: Line) -> Self {
-        Self {
-            line: line.number,
-            last_line: line.number,
-            end: line.end,
-            bytes: line.bytes,
-            too_long: line.too_long,
-            broken: None,
+        if pending.raw.len() + row.raw.len() < LONGEST {
+            pending.raw.push(b'\n');
+            pending.raw.extend_from_slice(&row.raw);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &[u8], format: Format, from_line: u64) -> Vec<(u64, u64, Result<String, String>)> {
-        let mut records = Records::open(text, format, from_line).unwrap();
-        std::iter::from_fn(|| records.next().unwrap())
-            .map(|record| (record.line, record.last_line, record.product.map(|product| product.id)))
-            .collect()
-    }
-
-    fn header_error(text: &[u8]) -> String {
-        match Records::open(text, Format::Csv, 1) {
-            Err(CliError::Failed(failure)) => failure.message,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn what_is_no_product_does_not_end_the_file() {
-        let mut text = b"{\"id\":\"a\"}\n\n{\"id\":\nnonsense\n{\"id\":\"\xFF\"}\n".to_vec();
-        text.extend_from_slice(&vec![b' '; LONGEST + 1]);
-        text.extend_from_slice(b"\r\n {\"id\":\"b\"} ");
-        let read = read(&text, Format::Jsonl, 1);
-        assert_eq!(read.iter().map(|record| record.0).collect::<Vec<_>>(), [1, 3, 4, 5, 6, 7]);
-        assert_eq!(read[0].2, Ok("a".to_owned()));
-        assert!(read[1].2.as_ref().unwrap_err().contains("EOF"));
-        assert!(read[3].2.as_ref().unwrap_err().starts_with("not UTF-8 text"));
-        assert!(read[4].2.as_ref().unwrap_err().contains("longer than"));
-        assert_eq!(read[5].2, Ok("b".to_owned()));
-    }
-
-    #[test]
-    fn rows_may_have_several_lines() {
-        let text = b"id,name,description\r\na,A,\"1\r\n2,\"\"3\"\"\n\"\r\nb,B,x\r\nc,C\r\n";
-        let read = read(text, Format::Csv, 1);
-        assert_eq!(read[0], (2, 4, Ok("a".to_owned())));
-        assert_eq!(read[1], (5, 5, Ok("b".to_owned())));
-        assert_eq!(read[2].2.as_ref().unwrap_err(), "the row has 2 fields, the header has 3");
-        assert_eq!(read.len(), 3);
-    }
-
-    #[test]
-    fn a_quote_that_is_never_closed_costs_one_line() {
-        let mut text = b"id,name\na,\"A\n".to_vec();
-        for number in 0..200_000 {
-            text.extend_from_slice(format!("p{number},P\n").as_bytes());
-        }
-        let read = read(&text, Format::Csv, 1);
-        assert_eq!(read.len(), 200_001);
-        assert_eq!(read[0], (2, 2, Err("a quote is opened and not closed".to_owned())));
-        assert!(read[1..].iter().all(|record| record.2.is_ok()));
-        assert_eq!(read[1].0, 3);
-    }
-
-    #[test]
-    fn records_before_a_line_are_skipped() {
-        let text = b"id,name\na,\"A\nA\"\nb,B\nc,C\n";
-        let mut records = Records::open(text.as_slice(), Format::Csv, 4).unwrap();
-        assert_eq!(records.next().unwrap().unwrap().line, 4);
-        assert_eq!(records.skipped(), 1);
-    }
-
-    #[test]
-    fn a_bad_header_is_an_error() {
-        assert_eq!(header_error(b""), "line 1: there is no header");
-        assert_eq!(header_error(b"id,name,colour\n"), "line 1: unknown columns: \"colour\"");
-        assert_eq!(header_error(b"{\"id\":1}\n"), "line 1: unknown columns: \"{\\\"id\\\":1}\"");
-        assert_eq!(header_error(b"id,\"name\n"), "line 1: not a header");
+impl Record {
+    fn of(row: Row, id: String, product: Result<Product, String>) -> Self {
+        let warning = row.warning();
+        let lines = row.last_line - row.line;
+        let product = match product {
+            Err(reason) if lines > 0 => Err(format!("{reason}; the row ends on line {}", row.last_line)),
+            product => product,
+        };
+        let Row { line, last_line, end, raw, .. } = row;
+        Self { line, last_line, end, raw, id, product, warning }
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn run(
         if !something_to_send(job, &mut window).await? {
             return Ok(());
         }
-        let before = job.through.line;
+        let before = job.counts.sum();
         let connected = match server.take() {
             Some(server) => Ok(server),
             None => Server::connect(&address, options.clone()).await,
@@ -73,7 +73,7 @@ pub(super) async fn run(
                 StreamEnd::Broken(status) => Ok(status),
             },
         };
-        if job.through.line > before {
+        if job.counts.sum() > before {
             retry.progress();
         }
         window.unsend();
@@ -84,14 +84,13 @@ pub(super) async fn run(
 /// Reads on until there is a product to send. Without one, everything is settled.
 async fn something_to_send(job: &mut Job, window: &mut Window<Product>) -> Result<bool, Ended> {
     loop {
-        let through = job.through.line;
-        job.settle(window, through)?;
+        job.settle(window, 0)?;
         if !window.is_empty() {
             return Ok(true);
         }
         tokio::select! {
             record = job.source.next() => match record {
-                Some(record) => take(window, record, Content::Product),
+                Some(record) => take(&job.report, window, record, Content::Product),
                 None => return Ok(false),
             },
             exit = job.stop.asked() => return Err(Ended::Stopped(exit)),
@@ -151,8 +150,9 @@ async fn stream(
             exit = job.stop.asked() => Event::Stop(exit),
             reply = replies.message() => Event::Heard(reply),
             permit = open.reserve(), if unsent => match (permit, window.unsent()) {
-                (Ok(permit), Some((line, product))) => {
-                    permit.send(ImportProductsRequest { product: Some(product.clone()), line });
+                (Ok(permit), Some((number, product))) => {
+                    // Its number stands for its line, of which there may be several products.
+                    permit.send(ImportProductsRequest { product: Some(product.clone()), line: number });
                     window.mark_sent();
                     Event::Sent
                 }
@@ -167,11 +167,10 @@ async fn stream(
             Event::Sent | Event::Read(None) => {}
             Event::Read(Some(record)) => {
                 let refused = record.product.is_err();
-                take(window, *record, Content::Product);
+                take(&job.report, window, *record, Content::Product);
                 if refused {
                     // With nothing before it that is awaited it is settled here: no reply will do it.
-                    let through = job.through.line;
-                    job.settle(window, through)?;
+                    job.settle(window, 0)?;
                 }
             }
             Event::Heard(Ok(Some(reply))) => hear(job, window, reply, &mut heard)?,
@@ -253,8 +252,9 @@ fn hear(
     job.counts = job.counts + now.since(*heard);
     *heard = now;
     for rejection in &reply.rejections {
-        let raw = window.find(rejection.line).map(|entry| entry.raw.as_slice()).unwrap_or_default();
-        job.report.rejected(rejection.line, &rejection.id, &rejection.reason, raw)?;
+        let entry = window.find(rejection.line);
+        let (line, raw) = entry.map_or((rejection.line, [].as_slice()), |entry| (entry.line, &entry.raw));
+        job.report.rejected(line, &rejection.id, &rejection.reason, raw)?;
     }
     if !reply.token.is_empty() {
         job.token = reply.token;

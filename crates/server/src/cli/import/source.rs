@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{
     super::{CliError, error::Exit},
-    records::{Record, Records},
+    records::{Passed, Record, Records},
 };
 
 /// Records that are handed over together,
@@ -30,8 +30,10 @@ pub(super) struct Source {
 /// How a file ended.
 #[derive(Debug)]
 pub(super) struct End {
-    /// Records before the first line that was asked for.
-    pub(super) skipped: u64,
+    /// What was passed over.
+    pub(super) passed: Passed,
+    /// The last line that was read.
+    pub(super) last_line: u64,
     /// Why it could not be read to its end.
     pub(super) error: Option<io::Error>,
 }
@@ -60,7 +62,7 @@ impl Source {
                 Some(Chunk::End(end)) => self.end = Some(end),
                 None => {
                     let error = Some(io::Error::other("the thread that reads has ended"));
-                    self.end = Some(End { skipped: 0, error });
+                    self.end = Some(End { passed: Passed::default(), last_line: 0, error });
                 }
             }
         }
@@ -98,5 +100,5 @@ fn read<R: Read>(mut records: Records<R>, keep_raw: bool, sender: &mpsc::Sender<
     };
     // Nobody may be left who imports.
     let _ = sender.blocking_send(Chunk::Records(chunk));
-    let _ = sender.blocking_send(Chunk::End(End { skipped: records.skipped(), error }));
+    let _ = sender.blocking_send(Chunk::End(End { passed: records.passed(), last_line: records.last_line(), error }));
 }

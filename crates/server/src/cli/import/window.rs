@@ -1,4 +1,4 @@
-//! What has been read and is not committed yet, in the order of its lines.
+//! What has been read and is not committed yet, in order. Entries are numbered from 1, as several may be of one line.
 
 use std::collections::VecDeque;
 
@@ -11,6 +11,8 @@ const BYTES: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Window<T> {
     entries: VecDeque<Entry<T>>,
+    /// Entries that have been settled and taken out.
+    gone: u64,
     bytes: usize,
     sent: usize,
 }
@@ -20,7 +22,7 @@ pub(super) struct Window<T> {
 pub(super) struct Entry<T> {
     /// The line where it begins.
     pub(super) line: u64,
-    /// The line where it ends.
+    /// The last line that nothing of the next one begins on.
     pub(super) last_line: u64,
     /// Where it ends in the file, in bytes.
     pub(super) end: u64,
@@ -48,7 +50,7 @@ pub(super) enum Content<T> {
 
 impl<T> Window<T> {
     pub(super) fn new() -> Self {
-        Self { entries: VecDeque::new(), bytes: 0, sent: 0 }
+        Self { entries: VecDeque::new(), gone: 0, bytes: 0, sent: 0 }
     }
 
     /// Whether one more record may be read.
@@ -65,13 +67,13 @@ impl<T> Window<T> {
         self.entries.push_back(entry);
     }
 
-    /// The next product to send.
+    /// The next product to send, and its number.
     pub(super) fn unsent(&mut self) -> Option<(u64, &T)> {
         while let Some(Entry { content: Content::Refused { .. }, .. }) = self.entries.get(self.sent) {
             self.sent += 1;
         }
         match self.entries.get(self.sent) {
-            Some(Entry { line, content: Content::Product(product), .. }) => Some((*line, product)),
+            Some(Entry { content: Content::Product(product), .. }) => Some((self.gone + self.sent as u64 + 1, product)),
             _ => None,
         }
     }
@@ -91,23 +93,23 @@ impl<T> Window<T> {
         self.entries.iter().take(self.sent).any(|entry| matches!(entry.content, Content::Product(_)))
     }
 
-    /// The entry of a line.
-    pub(super) fn find(&self, line: u64) -> Option<&Entry<T>> {
-        let at = self.entries.binary_search_by_key(&line, |entry| entry.line).ok()?;
-        self.entries.get(at)
+    /// The entry of a number.
+    pub(super) fn find(&self, number: u64) -> Option<&Entry<T>> {
+        let at = number.checked_sub(self.gone + 1)?;
+        self.entries.get(usize::try_from(at).ok()?)
     }
 
-    /// Takes the first entry if it is settled: sent and within the lines up to `through`, or refused here.
+    /// Takes the first entry if it is settled: sent and of a number up to `through`, or refused here.
     pub(super) fn settle(&mut self, through: u64) -> Option<Entry<T>> {
-        let first = self.entries.front()?;
-        let settled = match first.content {
+        let settled = match self.entries.front()?.content {
             Content::Refused { .. } => true,
-            Content::Product(_) => self.sent > 0 && first.line <= through,
+            Content::Product(_) => self.sent > 0 && self.gone < through,
         };
         if !settled {
             return None;
         }
         let entry = self.entries.pop_front()?;
+        self.gone += 1;
         self.bytes -= entry.bytes;
         self.sent = self.sent.saturating_sub(1);
         Some(entry)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Invalid, LogFormat, setting::Setting, value};
+use super::super::{Compression, Invalid, LogFormat, setting::Setting, value};
 use crate::telemetry;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -85,10 +85,24 @@ pub(super) const LIMITS: &[Setting] = &[
         "LARDER_MAX_HEADER_BYTES",
         "16KiB",
         "SIZE",
-        "The largest list of headers of one request.",
+        "The largest list of headers of one request, each counted with 32 bytes more. A larger one is refused with \
+         RESOURCE_EXHAUSTED; HTTP/2 takes no list beyond 256KiB, or twice this: such a request ends with HTTP 431, and a far larger \
+         one ends the connection.",
         |config, text| {
             let value = value::size_in(text, 1 << 10..=1 << 20)?;
             config.server.limits.header_bytes = u32::try_from(value).unwrap_or(u32::MAX);
+            Ok(())
+        },
+    ),
+    Setting::new(
+        "compress-replies",
+        "LARDER_COMPRESS_REPLIES",
+        "none",
+        "ENCODINGS",
+        "How replies are compressed for clients that accept it: gzip, zstd, both separated by a comma, or none. It saves bandwidth \
+         and costs CPU; single replies below 1KiB stay as they are. Requests may be compressed with either, whatever stands here.",
+        |config, text| {
+            config.server.compression = compression(text)?;
             Ok(())
         },
     ),
@@ -245,4 +259,19 @@ pub(super) const LOGS: &[Setting] = &[
 fn bytes(text: &str, least: u64, most: u64) -> Result<usize, Invalid> {
     let value = value::size_in(text, least..=most)?;
     usize::try_from(value).map_err(|_| Invalid::new("too large", "write a size that fits into memory"))
+}
+
+fn compression(text: &str) -> Result<Compression, Invalid> {
+    let mut compression = Compression::default();
+    if text.trim().eq_ignore_ascii_case("none") {
+        return Ok(compression);
+    }
+    for name in text.split(',') {
+        match name.trim().to_ascii_lowercase().as_str() {
+            "gzip" => compression.gzip = true,
+            "zstd" => compression.zstd = true,
+            _ => return Err(Invalid::new("not an encoding of replies", "write gzip, zstd, gzip,zstd or none")),
+        }
+    }
+    Ok(compression)
 }

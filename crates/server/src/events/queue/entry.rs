@@ -129,6 +129,6 @@ mod tests {
         }
         let many = format!(r#"{{"type":"tag.invalidated","data":{{"tags":[{}1]}}}}"#, "1,".repeat(999));
         let Parsed::Poison(reason) = entry(&[("event", many.as_str())]).parse() else { panic!("an event") };
-        assert_eq!(reason.len(), LONGEST_REASON);
+        assert!(reason.len() <= LONGEST_REASON && reason.ends_with("; and 992 more"), "{reason}");
     }
 }

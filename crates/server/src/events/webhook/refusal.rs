@@ -32,14 +32,9 @@ impl Refusal {
 
     /// Of an event that breaks rules.
     pub(super) fn invalid(broken: &Violations) -> Self {
-        let violations: Vec<_> =
-            broken.iter().take(MOST_TOLD).map(|broken| (broken.field.clone(), broken.rule.clone())).collect();
-        let told: Vec<_> = violations.iter().map(|(field, rule)| format!("{field}: {rule}")).collect();
-        let more = match broken.iter().count() - violations.len() {
-            0 => String::new(),
-            more => format!("; and {more} more"),
-        };
-        let message = format!("invalid event: {}{more}", told.join("; "));
+        let named = &broken.named()[..broken.named().len().min(MOST_TOLD)];
+        let message = format!("invalid event: {}", Violations::told(named, broken.count() - named.len()));
+        let violations = named.iter().map(|broken| (broken.field.clone(), broken.rule.clone())).collect();
         Self { violations, ..Self::new(StatusCode::BAD_REQUEST, "INVALID_EVENT", message) }
     }
 

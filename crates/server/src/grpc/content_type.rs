@@ -1,0 +1,76 @@
+//! The content type of a call.
+
+use http::{HeaderMap, header::CONTENT_TYPE};
+
+/// What a request is, by its content type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ContentType {
+    /// gRPC with messages in Protocol Buffers.
+    Grpc,
+    /// gRPC with messages in another encoding.
+    GrpcOther,
+    /// No gRPC.
+    Other,
+}
+
+/// Reads the content type as a media type: letters of either case, and parameters behind a semicolon.
+pub(super) fn content_type(headers: &HeaderMap) -> ContentType {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return ContentType::Other };
+    // What nearly every client sends.
+    if value == "application/grpc" {
+        return ContentType::Grpc;
+    }
+    let essence = value.to_str().ok().and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    let (essence, encoding) = match essence.split_once('+') {
+        None => (essence, None),
+        Some((essence, encoding)) => (essence, Some(encoding)),
+    };
+    match encoding {
+        _ if !essence.eq_ignore_ascii_case("application/grpc") => ContentType::Other,
+        Some("") => ContentType::Other,
+        Some(encoding) if !encoding.eq_ignore_ascii_case("proto") => ContentType::GrpcOther,
+        None | Some(_) => ContentType::Grpc,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn read(values: &[&'static str]) -> ContentType {
+        content_type(&values.iter().map(|value| (CONTENT_TYPE, HeaderValue::from_static(value))).collect())
+    }
+
+    #[test]
+    fn content_types_are_media_types() {
+        let grpc = ["application/grpc", "Application/gRPC", "application/grpc+proto", "APPLICATION/GRPC+Proto"];
+        let with_parameters =
+            ["application/grpc;charset=utf-8", "application/grpc ; a=b; c=d", "application/grpc+proto;"];
+        for text in grpc.into_iter().chain(with_parameters) {
+            assert_eq!(read(&[text]), ContentType::Grpc, "{text}");
+        }
+        for text in ["application/grpc+json", "application/grpc+thrift; a=b", "application/grpc+proto+x"] {
+            assert_eq!(read(&[text]), ContentType::GrpcOther, "{text}");
+        }
+        for text in [
+            "",
+            "application",
+            "application/grpcfoo",
+            "application/grpc-web",
+            "application/grpc-web+proto",
+            "application/grpc-web-text",
+            "application/grpc+",
+            "application/json",
+            "text/plain; application/grpc",
+            "xapplication/grpc",
+            "application/ grpc",
+        ] {
+            assert_eq!(read(&[text]), ContentType::Other, "{text}");
+        }
+        assert_eq!(read(&[]), ContentType::Other);
+        assert_eq!(read(&["application/grpc", "application/grpc"]), ContentType::Other);
+    }
+}

@@ -1,0 +1,4 @@
+//! Errors and compressed messages, as programs of others see them: through Python's grpcio, grpcurl and the CLI.
+
+mod compression;
+mod errors;
