@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn as_many_violations_are_named_as_fit() {
-        let status = invalid("INVALID_REQUEST", &many(1_000, "ids", "must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -"));
+        let status =
+            invalid("INVALID_REQUEST", &many(1_000, "ids", "must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -"));
         let named = status.get_details_bad_request().unwrap().field_violations.len();
         assert!((5..30).contains(&named), "{named}");
         assert!(status.message().ends_with(&format!("; and {} more", 1_000 - named)), "{}", status.message());
