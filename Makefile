@@ -81,7 +81,7 @@ buf-lint: ## Check the style of the contract
 buf-breaking: ## Check that the contract breaks no client of the newest release
 	@.ci/buf-breaking
 
-tools: rust ## Install what testing and checking need (PostgreSQL, Redis, sqlite3, libfaketime, grpcurl, grpcio, buf, cargo-deny)
+tools: rust ## Install what testing and checking need (PostgreSQL, PgBouncer, Redis, sqlite3, libfaketime, grpcurl, grpcio, buf, cargo-deny)
 	@.ci/tools install all
 
 ci: ## Run everything that CI runs

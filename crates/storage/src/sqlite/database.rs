@@ -173,6 +173,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StorageError> 
 fn migrator() -> Migrator {
     let files = [
         (1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql")),
+        (2, "search", include_str!("../../migrations/sqlite/0002_search.sql")),
         (3, "lives", include_str!("../../migrations/sqlite/0003_lives.sql")),
     ];
     Migrator {

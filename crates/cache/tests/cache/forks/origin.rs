@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use larder_cache::{
-    ANY, Change, ChangeLog, Clock, Commit, Facts, Incarnation, LoadError, Loaded, Moment, News, Pass, Snapshot,
-    Subject, Token, Value,
+    ANY, Change, ChangeLog, Clock, Commit, Facts, Incarnation, LoadError, Loaded, Moment, News, Pass, Recall, Recalled,
+    Snapshot, Subject, Token, Value, Witness,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{sync::Notify, task::yield_now, time::timeout};
@@ -158,7 +158,8 @@ impl Origin {
         let row = exists.then_some(Stamped { stamp: commit, version });
         state.stored.rows.insert(key, row.clone());
         state.stored.rows.insert(ANY, Some(Stamped { stamp: commit, version: 0 }));
-        let change = Change { id, subject: Subject::Entry { key: key.to_owned(), version, terms: Vec::new() } };
+        let change =
+            Change { id, salt: commit, subject: Subject::Entry { key: key.to_owned(), version, terms: Vec::new() } };
         state.stored.log.push((commit, id, change.clone()));
         let incarnation = self.incarnation(state);
         let horizon = state.open.keys().next().copied().unwrap_or(id).min(id);
@@ -168,9 +169,9 @@ impl Origin {
         }
         state.saved.push(state.stored.clone());
         self.note(state);
-        let written = Written { token: Token { incarnation, id }, commit, key };
+        let written = Written { token: Token { incarnation, id, salt: commit }, commit, key };
         let items = row.map(|row| (key.into(), row)).into_iter().collect();
-        Some((written, Commit { incarnation, horizon, changes: vec![change], items }))
+        Some((written, Commit { incarnation, horizon, witness: None, changes: vec![change], items }))
     }
 
     /// A saved state is put back under a server that is stopped.
@@ -228,6 +229,7 @@ impl Origin {
                 values: vec![state.stored.rows[name].clone()],
                 incarnation: Some(self.incarnation(&state)),
                 horizon: state.open.keys().next().copied().unwrap_or(state.stored.next),
+                witness: None,
             }
         };
         self.dawdle().await;
@@ -245,6 +247,7 @@ impl ChangeLog for Origin {
                 xmin: state.open.keys().next().copied().unwrap_or(state.stored.next),
                 xmax: state.stored.next,
                 in_progress: state.open.keys().copied().collect(),
+                salt: None,
             };
             let changes = |seen: &dyn Fn(u64) -> bool| {
                 state.stored.log.iter().filter(|(_, id, _)| !seen(*id)).map(|row| row.2.clone()).collect()
@@ -257,6 +260,19 @@ impl ChangeLog for Origin {
         };
         self.dawdle().await;
         Ok(pass)
+    }
+
+    async fn recall(&self, changes: &[Witness]) -> Result<Recall, String> {
+        self.dawdle().await;
+        let recall = {
+            let state = self.state();
+            let has =
+                |asked: &Witness| state.stored.log.iter().any(|(salt, id, _)| (*id, *salt) == (asked.id, asked.salt));
+            let of = |asked| if has(asked) { Recalled::Here } else { Recalled::Unknown };
+            Recall { incarnation: self.incarnation(&state), changes: changes.iter().map(of).collect() }
+        };
+        self.dawdle().await;
+        Ok(recall)
     }
 
     async fn changed(&self, at_most: Duration) {
