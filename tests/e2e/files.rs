@@ -8,12 +8,15 @@ use crate::harness::{Database, Process, Ran};
 /// A server, and a place for files.
 struct Place {
     process: Process,
+    /// Its files are there as long as this is.
+    _database: Database,
     directory: TempDir,
 }
 
 impl Place {
     async fn new() -> Self {
-        Self { process: Process::start(&Database::sqlite()).await, directory: TempDir::new("files") }
+        let database = Database::sqlite();
+        Self { process: Process::start(&database).await, _database: database, directory: TempDir::new("files") }
     }
 
     async fn import(&self, name: &str, bytes: impl AsRef<[u8]>, flags: &[&str]) -> Ran {

@@ -8,8 +8,8 @@ use prost::Message as _;
 use tonic::Code;
 
 use crate::harness::{
-    Client, Database, Raw, Refusal, Server, TableLock, connect, eventually, framed, on_both_databases, product,
-    refusal, user_fields,
+    Client, Database, Raw, Refusal, Server, TableLock, connect, eventually, framed, on_both_databases, patient,
+    product, refusal, user_fields,
 };
 
 on_both_databases!(a_thousand_readers_of_a_cold_product_cost_one_load);
@@ -36,7 +36,7 @@ async fn a_thousand_readers_of_a_cold_product_cost_one_load(database: &Database)
 #[tokio::test]
 async fn a_thousand_readers_wait_for_one_query_on_postgres() {
     let database = Database::postgres().await;
-    let server = Server::start(&database).await;
+    let server = Server::start_with(&database, patient).await;
     server.create(product("a")).await;
     server.settle().await;
     let before = server.stats();
@@ -57,7 +57,7 @@ async fn a_thousand_readers_wait_for_one_query_on_postgres() {
 #[tokio::test]
 async fn a_load_outlives_its_first_caller_on_postgres() {
     let database = Database::postgres().await;
-    let server = Server::start(&database).await;
+    let server = Server::start_with(&database, patient).await;
     let ids = ["cancelled", "late", "gone"];
     server.import(ids.map(product)).await;
     server.settle().await;
@@ -69,7 +69,7 @@ async fn a_load_outlives_its_first_caller_on_postgres() {
     let channel = connect(server.address()).await;
     let gone = tokio::spawn(async move { Client::new(channel).get_product(get("gone")).await });
     let mut raw = Raw::connect(server.address()).await;
-    let request = raw.method("GetProduct").header("grpc-timeout", "100m");
+    let request = raw.method("GetProduct").header("grpc-timeout", "500m");
     let late = raw.send(request, framed(get("late").encode_to_vec())).await.status();
     assert_eq!(refusal(&late), Refusal::of(Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
     eventually("three loads", async || lock.waiting().await == 3).await;
@@ -98,6 +98,7 @@ async fn a_load_outlives_its_first_caller_on_postgres() {
 async fn loads_that_find_no_place_are_refused_on_postgres() {
     let database = Database::postgres().await;
     let server = Server::start_with(&database, |config| {
+        patient(config);
         config.cache.max_loads = 1;
         config.cache.max_waiting_loads = 1;
     })
@@ -135,8 +136,8 @@ async fn a_load_that_takes_too_long_is_given_up_on_postgres() {
     let status = server.read("a", None).await.expect_err("nobody can read it");
     assert_eq!(refusal(&status), Refusal::of(Code::Unavailable, "DATABASE_UNAVAILABLE"));
     lock.release().await;
-    // The error was not kept.
-    server.get("a").await;
+    // The error was not kept. A busy machine may take longer than the time there is.
+    eventually("the product", async || server.read("a", None).await.is_ok()).await;
     server.stop().await;
 }
 

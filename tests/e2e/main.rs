@@ -24,6 +24,7 @@ mod durability;
 mod events;
 mod files;
 mod freshness;
+mod hanging;
 mod health;
 mod imports;
 mod loads;

@@ -2,21 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use larder_cache::Clock;
 use larder_proto::catalog::{
     BatchGetProductsRequest, CreateProductRequest, DeleteProductRequest, GetProductRequest, GetProductResponse,
     ImportProductsRequest, ListProductsRequest, ReadOptions, UpdateProductRequest, read_options::Consistency,
 };
-use larder_server::config::Config;
 use larder_test_servers::{Postgres, PostgresOptions};
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::harness::{Database, Process, Refusal, Server, eventually, named, product, refusal};
-
-/// Errors come soon; all else is as in production.
-fn impatient(config: &mut Config) {
-    config.storage.acquire_timeout = Duration::from_millis(500);
-}
 
 async fn own_postgres() -> (Arc<Postgres>, Database) {
     let postgres = Arc::new(Postgres::start(PostgresOptions::default()).await);
@@ -26,7 +21,7 @@ async fn own_postgres() -> (Arc<Postgres>, Database) {
 #[tokio::test]
 async fn reads_go_on_marked_stale_while_the_database_is_away() {
     let (postgres, database) = own_postgres().await;
-    let server = Server::start_with(&database, impatient).await;
+    let server = Server::start(&database).await;
     server.import(["a", "b", "c"].map(product)).await;
     let token = server.update(named("b", "Before"), &["name"]).await.token;
     server.settle().await;
@@ -88,7 +83,7 @@ async fn reads_go_on_marked_stale_while_the_database_is_away() {
 #[tokio::test]
 async fn nothing_of_before_counts_after_a_crash_of_the_database() {
     let (postgres, database) = own_postgres().await;
-    let server = Server::start_with(&database, impatient).await;
+    let server = Server::start(&database).await;
     let token = server.create(product("a")).await.token;
     server.settle().await;
     server.get("a").await;
@@ -111,9 +106,9 @@ async fn nothing_of_before_counts_after_a_crash_of_the_database() {
 #[tokio::test]
 async fn stale_copies_have_an_end_and_so_has_readiness() {
     let (postgres, database) = own_postgres().await;
-    let server = Server::start_with(&database, |config| {
-        impatient(config);
-        config.cache.max_stale = Duration::from_secs(3);
+    let clock = Clock::manual();
+    let server = Server::start_at(&database, clock.clone(), |config| {
+        config.cache.max_stale = Duration::from_mins(3);
     })
     .await;
     server.create(product("a")).await;
@@ -121,8 +116,9 @@ async fn stale_copies_have_an_end_and_so_has_readiness() {
     server.get("a").await;
     assert_eq!(readiness(&server).await, ServingStatus::Serving);
     postgres.stop();
+    clock.advance(Duration::from_secs(2));
     stale_at_last(&server, "a").await;
-    eventually("no more stale copies", async || get(&server, "a", None).await.is_err()).await;
+    clock.advance(Duration::from_mins(3));
     let status = get(&server, "a", None).await.expect_err("it is too old");
     assert_eq!(refusal(&status), Refusal::of(Code::Unavailable, "DATABASE_UNAVAILABLE"));
     eventually("a server that is not ready", async || readiness(&server).await == ServingStatus::NotServing).await;
@@ -139,7 +135,7 @@ async fn stale_copies_have_an_end_and_so_has_readiness() {
 #[tokio::test]
 async fn failures_are_logged_under_the_id_of_the_request() {
     let (postgres, database) = own_postgres().await;
-    let mut process = Process::start_with(&database, &["--database-acquire-timeout", "500ms"]).await;
+    let mut process = Process::start(&database).await;
     postgres.stop();
     let mut client = process.client();
     let get = || GetProductRequest { id: "a".to_owned(), read: None };

@@ -6,6 +6,8 @@ use crate::harness::{Database, Server, named, on_both_databases};
 
 on_both_databases!(
     words_match_from_their_beginning,
+    words_of_other_scripts_and_with_accents_match,
+    a_pasted_title_finds_its_product,
     the_best_match_comes_first,
     a_filter_narrows_a_search,
     pages_of_a_search_hold_each_match_once,
@@ -45,6 +47,61 @@ async fn words_match_from_their_beginning(database: &Database) {
     let mut found = ids(&search(&server, "copper", ProductFilter::default()).await);
     found.sort_unstable();
     assert_eq!(found, ["kettle", "new"]);
+    server.stop().await;
+}
+
+async fn words_of_other_scripts_and_with_accents_match(database: &Database) {
+    let server = Server::start(database).await;
+    let products = [
+        ("french", "Crème brûlée"),
+        ("decomposed", "Cre\u{300}me bru\u{302}le\u{301}e"),
+        ("german", "Straßenkreide"),
+        ("greek", "Κούπα ΟΔΟΣ"),
+        ("turkish", "İstanbul IŞIKLI"),
+        ("hindi", "हिन्दी केतली"),
+        ("thai", "กาต้มน้ำชาทองแดง"),
+        ("khmer", "កំសៀវតែទង់ដែង"),
+        ("chinese", "四杯装铜制茶壶"),
+        ("japanese", "ガス火対応ケトル"),
+        ("korean", "구리 주전자"),
+    ];
+    server.import(products.map(|(id, name)| named(id, name))).await;
+    let cases: [(&str, &[&str]); 16] = [
+        ("creme brulee", &["decomposed", "french"]),
+        ("BRÛL", &["decomposed", "french"]),
+        ("bru\u{302}", &["decomposed", "french"]),
+        ("STRASSEN", &["german"]),
+        ("οδος", &["greek"]),
+        ("οδό", &["greek"]),
+        ("istanbul ışıklı", &["turkish"]),
+        ("İST işi", &["turkish"]),
+        ("हिन", &["hindi"]),
+        ("केतली", &["hindi"]),
+        ("น้ำชา", &["thai"]),
+        ("តែ", &["khmer"]),
+        ("茶壶", &["chinese"]),
+        ("ケトル", &["japanese"]),
+        ("カ\u{3099}ス", &["japanese"]),
+        ("주전", &["korean"]),
+    ];
+    for (query, expected) in cases {
+        let mut ids = ids(&search(&server, query, ProductFilter::default()).await);
+        ids.sort_unstable();
+        assert_eq!(ids, expected, "{query:?}");
+    }
+    server.stop().await;
+}
+
+async fn a_pasted_title_finds_its_product(database: &Database) {
+    let server = Server::start(database).await;
+    let title = "Hand-Hammered Copper Tea Kettle, 2.5 Litre, for Gas, Electric & Induction Hobs, with Wooden Handle, \
+                 Whistling Spout, Tin-Lined Interior and Lid, Includes Matching Trivet, Gift-Boxed, Polished, Dishwasher-Unsafe";
+    server
+        .import([named("wanted", title), named("pan", "Copper pan for gas and electric hobs"), named("lid", "Lid")])
+        .await;
+    assert_eq!(ids(&search(&server, title, ProductFilter::default()).await), ["wanted"]);
+    let other = format!("{} | from the best of shops", title.replace("Whistling", "Singing"));
+    assert_eq!(ids(&search(&server, &other, ProductFilter::default()).await)[0], "wanted");
     server.stop().await;
 }
 

@@ -13,21 +13,22 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
 use crate::harness::{
-    Client, Database, Process, Server, TableLock, connect, eventually, named, on_both_databases, product, user_fields,
+    Client, Database, PATIENT, Process, Server, TableLock, connect, eventually, named, on_both_databases, product,
+    user_fields,
 };
 
 on_both_databases!(nothing_that_stays_open_keeps_a_server, asked_twice_it_ends_at_once);
 
 /// Time to drain, and what a busy machine may add to it.
 const DRAIN: (&str, Duration) = ("4s", Duration::from_secs(4));
-const BUSY: Duration = Duration::from_secs(8);
+const BUSY: Duration = Duration::from_secs(40);
 
 #[tokio::test]
 async fn calls_under_way_are_answered_on_postgres() {
     let database = Database::postgres().await;
     let other = Server::start(&database).await;
     other.create(product("a")).await;
-    let mut process = Process::start_with(&database, &["--drain-deadline", "1m"]).await;
+    let mut process = Process::start_with(&database, &[&["--drain-deadline", "2m"][..], &PATIENT].concat()).await;
     let lock = TableLock::take(&database).await;
     let mut client = process.client();
     let under_way = tokio::spawn(async move { client.get_product(get("a")).await });

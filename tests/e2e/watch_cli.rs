@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use larder_proto::catalog::{DeleteProductRequest, UpdateProductRequest};
-use larder_test_servers::TempDir;
+use larder_test_servers::{TempDir, free_port};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
@@ -64,8 +64,9 @@ async fn put(process: &Process, id: &str, name: &str) -> String {
 #[tokio::test]
 async fn a_watch_outlives_its_server() {
     let database = Database::sqlite();
-    let process = Process::start(&database).await;
-    let listen = process.address().to_string();
+    // Nobody else gets it while it is away.
+    let listen = format!("127.0.0.1:{}", free_port());
+    let process = Process::start_with(&database, &["--listen", &listen]).await;
     let before = put(&process, "a", "First").await;
     // From a token, so that nothing is missed while it connects.
     let mut watching = Watching::start(&process, &["--verbose", "--from", &before]).await;
@@ -110,7 +111,7 @@ async fn a_watch_gives_up_and_says_how_to_go_on() {
     let process = Process::start(&database).await;
     put(&process, "a", "First").await;
     let token = put(&process, "b", "Second").await;
-    let mut watching = Watching::start(&process, &["--timeout", "1s", "--json", "--from", &token]).await;
+    let mut watching = Watching::start(&process, &["--timeout", "3s", "--json", "--from", &token]).await;
     put(&process, "c", "Third").await;
     let mut last = Value::Null;
     while last["event"]["id"] != "c" {

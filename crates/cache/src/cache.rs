@@ -25,6 +25,9 @@ use crate::{
     tokens::Tokens,
 };
 
+/// Keys and terms whose last changes are remembered where no copies are shared: what a standby returns is judged by them.
+const REMEMBERED_ALONE: usize = 50_000;
+
 /// Copies of values, kept right. Cloning it gives another handle to the same cache.
 pub struct Cache<V> {
     shared: Arc<Shared<V>>,
@@ -93,7 +96,7 @@ impl<V: Value> Cache<V> {
     fn build(config: CacheConfig, clock: Clock, runtime: Handle, seed: u64, l2: Option<Arc<L2>>) -> Self {
         let counters = Arc::new(Counters::default());
         let prefetch = Arc::new(Prefetch::new(&config));
-        let remembered = config.shared.as_ref().map(|shared| shared.remembered);
+        let remembered = config.shared.as_ref().map_or(REMEMBERED_ALONE, |shared| shared.remembered);
         Self {
             shared: Arc::new(Shared {
                 hot: Hot::new(clock.now(), seed),

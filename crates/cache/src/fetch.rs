@@ -20,15 +20,15 @@ use crate::{
 };
 
 /// What a miss looks for, kept together for its tasks.
-struct Search<F> {
-    policy: Policy,
+pub(crate) struct Search<F> {
+    pub(crate) policy: Policy,
     /// The terms of the keys, by their numbers; a list depends on its term.
-    terms: Vec<Option<Box<str>>>,
+    pub(crate) terms: Vec<Option<Box<str>>>,
     /// What `load` calls the keys, by their numbers.
-    places: Vec<usize>,
+    pub(crate) places: Vec<usize>,
     /// Whether copies that may be served are to be made anew.
     anew: bool,
-    load: F,
+    pub(crate) load: F,
 }
 
 /// The first wait for somebody else's load, and the longest between two looks.
@@ -65,12 +65,12 @@ impl<V: Value> Cache<V> {
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
         let Some((l2, incarnation)) = self.usable_l2().filter(|_| self.policies().of(search.policy, true).l2) else {
-            self.load(duty, search.policy, &search.places, &search.load).await;
+            self.load(duty, &search).await;
             return;
         };
         let names = names(&duty);
         let Ok(frames) = self.first_look(&l2, incarnation, &refs(&names), &search).await else {
-            self.load(duty, search.policy, &search.places, &search.load).await;
+            self.load(duty, &search).await;
             return;
         };
         self.look_up_to(&frames).await;
@@ -155,11 +155,7 @@ impl<V: Value> Cache<V> {
             self.counters().l2_damaged.one();
             return None;
         }
-        let depends = match term {
-            Some(term) => Depends::List { name, term },
-            None if payload.is_some() => Depends::Item(name),
-            None => Depends::Absence(name),
-        };
+        let depends = Depends::of(name, term, payload.is_some());
         let known_terms = (payload.is_some() && !list).then_some(&terms[..]);
         // The proof first: what is compared later is then no older.
         if !self.proven() || !self.knowledge().frame_stands(name, depends, &origin, known_terms) {
@@ -232,7 +228,7 @@ impl<V: Value> Cache<V> {
         if duty.is_empty() {
             return;
         }
-        let landed = self.load(duty, search.policy, &search.places, &search.load).await;
+        let landed = self.load(duty, search).await;
         let fills = landed.map_or_else(Vec::new, |landed| self.fills(search.policy, landed));
         self.counters().l2_sets.add(fills.len() as u64);
         // Who waits elsewhere finds the fill, or that the right is free, or in the end that it has run out.
@@ -293,7 +289,7 @@ impl<V: Value> Cache<V> {
                 _ => Err(Away),
             };
             let Ok(watched) = watched else {
-                self.load(duty, search.policy, &search.places, &search.load).await;
+                self.load(duty, search).await;
                 return;
             };
             let (frames, seen): (Vec<_>, Vec<_>) =

@@ -178,7 +178,7 @@ impl<V: Value> Cache<V> {
         if let (true, Some(recall)) = (succeeded, recalled) {
             let same = self.knowledge().view().is_some_and(|view| view.incarnation == recall.incarnation);
             for ((_, answer), recalled) in asked.into_iter().zip(recall.changes) {
-                let _ = answer.send(same.then_some(recalled));
+                let _ = answer.send(same.then_some((recalled, recall.incarnation)));
             }
         }
         let counters = self.counters();

@@ -118,11 +118,7 @@ impl<V: Value> Cache<V> {
         if !self.proven() {
             return CopyState::Unproven;
         }
-        let depends = match &key.term {
-            Some(term) => Depends::List { name: &key.name, term },
-            None if frame.payload.is_some() => Depends::Item(&key.name),
-            None => Depends::Absence(&key.name),
-        };
+        let depends = Depends::of(&key.name, key.term.as_deref(), frame.payload.is_some());
         let terms = (frame.payload.is_some() && !frame.list).then_some(&frame.terms[..]);
         if self.knowledge().frame_stands(&key.name, depends, &frame.origin, terms) {
             CopyState::Valid

@@ -29,8 +29,8 @@ pub(crate) struct Knowledge {
     stripes: Box<[AtomicU64]>,
     hasher: SeedableRandomState,
     rules: Rules,
-    /// What copies of others are judged by; kept only where there are any.
-    memory: Option<Memory>,
+    /// What copies of others are judged by, and what a standby returns.
+    memory: Memory,
     witnesses: Witnesses,
     proven: AtomicU64,
     /// When the last look began that succeeded, whether it proved anything or not.
@@ -69,14 +69,14 @@ pub(crate) struct Captured {
 impl Knowledge {
     /// Knows nothing yet. `entries` is how many copies there may be: with fewer stripes than copies, a change would drop
     /// copies of other keys with it. `seed` decides which keys share a stripe. `memory` is how many keys and terms are
-    /// remembered one by one, `None` where no copies of others are to be judged.
-    pub(crate) fn new(entries: u64, seed: u64, memory: Option<usize>) -> Self {
+    /// remembered one by one.
+    pub(crate) fn new(entries: u64, seed: u64, memory: usize) -> Self {
         let stripes = entries.saturating_mul(4).clamp(1 << 10, 1 << 20).next_power_of_two();
         Self {
             stripes: (0..stripes).map(|_| AtomicU64::new(0)).collect(),
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
             rules: Rules::default(),
-            memory: memory.map(Memory::new),
+            memory: Memory::new(memory),
             witnesses: Witnesses::default(),
             proven: AtomicU64::new(Moment::NEVER.nanos()),
             looked: AtomicU64::new(Moment::NEVER.nanos()),
@@ -152,25 +152,19 @@ impl Knowledge {
 
     /// Learns a change that was learned before: its copies are gone, but what judges those of others may have begun anew.
     pub(crate) fn remember(&self, change: &Change, incarnation: Incarnation) {
-        if let Some(memory) = &self.memory {
-            memory.remember(change, incarnation);
-        }
+        self.memory.remember(change, incarnation);
     }
 
     /// From `start` on, everything of this incarnation that is learned from here on is complete.
     pub(crate) fn restart(&self, incarnation: Incarnation, start: u64) {
         self.witnesses.forget();
-        if let Some(memory) = &self.memory {
-            memory.restart(incarnation, start);
-        }
+        self.memory.restart(incarnation, start);
     }
 
     /// Changes below `start` may have been missed.
     pub(crate) fn raise_start(&self, start: u64) {
         self.witnesses.forget();
-        if let Some(memory) = &self.memory {
-            memory.raise_start(start);
-        }
+        self.memory.raise_start(start);
     }
 
     /// Whether nothing that touches a copy of somebody else's, under the name of its key, was learned since it was read.
@@ -187,15 +181,14 @@ impl Knowledge {
             Rule::Pattern(glob) => glob.matches(name),
             Rule::All => true,
         };
-        let Some(memory) = &self.memory else { return false };
         self.witnesses.vouch_for(origin.witness)
-            && memory.stands(depends, origin)
+            && self.memory.stands(depends, origin)
             && !self.rules.touched_since(origin, touches)
     }
 
     /// Whether what was read so can be judged at all, its incarnation and its age being what they are.
     pub(crate) fn remembers(&self, origin: &Origin) -> bool {
-        self.witnesses.vouch_for(origin.witness) && self.memory.as_ref().is_some_and(|memory| memory.remembers(origin))
+        self.witnesses.vouch_for(origin.witness) && self.memory.remembers(origin)
     }
 
     /// Everything up to `view` has been learned, by a look at the change log that began at `began`.
@@ -261,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_change_ages_its_key_its_terms_and_any() {
-        let knowledge = Knowledge::new(1_000, 1, None);
+        let knowledge = Knowledge::new(1_000, 1, 10);
         let names = ["product:a", "category:x", "tag:y", ANY, "product:b", "category:z"];
         let before: Vec<_> = names.iter().map(|name| knowledge.capture(knowledge.stripes(name, None))).collect();
         knowledge.learn(&entry(1, "product:a", &["category:x", "tag:y"]), Incarnation(1));
@@ -271,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_list_depends_on_its_term_and_on_its_own_key() {
-        let knowledge = Knowledge::new(1_000, 1, None);
+        let knowledge = Knowledge::new(1_000, 1, 10);
         let capture = || knowledge.capture(knowledge.stripes("list:a", Some("category:x")));
         let before = capture();
         knowledge.learn(&entry(1, "product:a", &["category:y"]), Incarnation(1));

@@ -17,13 +17,12 @@ use tokio::{
 };
 
 use crate::{
-    Cache, Incarnation, LoadError, Loaded, Moment, Policy, ReadOptions, Tier,
+    Cache, Incarnation, LoadError, Loaded, Moment, Policy, Tier,
     ageing::Life,
+    fetch::Search,
     flight::Duty,
-    knowledge::within,
     l1::{Entry, Value},
-    memory::Origin,
-    reader::Sight,
+    memory::{Depends, Origin},
 };
 
 /// What a load brought and L1 has taken in.
@@ -37,20 +36,14 @@ pub(crate) struct Landed<V> {
 impl<V: Value> Cache<V> {
     /// Waits for its turn, loads, stores what was loaded in L1 as far as it still stands, and hands it to everybody who waits.
     /// `None` when the load failed.
-    pub(crate) async fn load<F, Fut>(
-        &self,
-        duty: Duty<V>,
-        policy: Policy,
-        places: &[usize],
-        load: &F,
-    ) -> Option<Landed<V>>
+    pub(crate) async fn load<F, Fut>(&self, duty: Duty<V>, search: &Search<F>) -> Option<Landed<V>>
     where
         F: Fn(Vec<usize>) -> Fut + Sync,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        let numbers = duty.numbers().map(|number| places[number]).collect();
-        match self.run(numbers, load).await {
-            Ok(loaded) => Some(self.land(duty, policy, loaded)),
+        let numbers = duty.numbers().map(|number| search.places[number]).collect();
+        match self.run(numbers, &search.load).await {
+            Ok(loaded) => Some(self.land(duty, search, loaded)),
             Err(error) => {
                 let counters = self.counters();
                 if error == LoadError::Overloaded { &counters.refused } else { &counters.load_errors }.one();
@@ -80,7 +73,11 @@ impl<V: Value> Cache<V> {
         loaded.unwrap_or(Err(LoadError::Timeout))
     }
 
-    fn land(&self, duty: Duty<V>, policy: Policy, loaded: Loaded<V>) -> Landed<V> {
+    fn land<F>(&self, duty: Duty<V>, search: &Search<F>, loaded: Loaded<V>) -> Landed<V> {
+        if loaded.incarnation.is_none() {
+            return self.land_unproven(duty, search, loaded);
+        }
+        let policy = search.policy;
         let (ours, foreign) = self.place(loaded.incarnation);
         let began = duty.began();
         let took = self.clock().now().since(began);
@@ -99,6 +96,38 @@ impl<V: Value> Cache<V> {
         let origin = loaded.incarnation.filter(|_| ours);
         let origin = origin.map(|incarnation| Origin { incarnation, horizon, version: 0, witness });
         Landed { origin, entries }
+    }
+
+    /// Hands out what a database returned that cannot tell which it is, as a standby cannot. It may lie behind as far as it
+    /// likes: only what nothing is known to have changed since was right at the last look at the change log, and may be served
+    /// as stale as that look is. It is stored nowhere.
+    fn land_unproven<F>(&self, duty: Duty<V>, search: &Search<F>, loaded: Loaded<V>) -> Landed<V> {
+        let (began, horizon, witness) = (duty.began(), loaded.horizon, loaded.witness);
+        let followed = self.knowledge().view().map(|view| view.incarnation);
+        let outcomes: Vec<_> = duty
+            .keys()
+            .zip(duty.numbers())
+            .zip(loaded.values)
+            .map(|(((name, captured), number), value)| {
+                let term = search.terms[number].as_deref();
+                let facts = value.as_ref().map(Value::facts).unwrap_or_default();
+                let stands = followed.is_some_and(|incarnation| {
+                    let origin = Origin { incarnation, horizon, version: facts.version, witness };
+                    let terms = (value.is_some() && term.is_none()).then_some(&facts.terms[..]);
+                    self.knowledge().frame_stands(name, Depends::of(name, term, value.is_some()), &origin, terms)
+                });
+                if !stands {
+                    self.counters().load_errors.one();
+                    return Err(LoadError::Unavailable(
+                        "the database that answered is behind what is known here".into(),
+                    ));
+                }
+                let life = self.life(search.policy, value.is_some(), Duration::ZERO);
+                Ok(Arc::new(Entry::new(name, value, *captured, began, life, Tier::Database, true)))
+            })
+            .collect();
+        duty.fulfil(outcomes);
+        Landed { origin: None, entries: Vec::new() }
     }
 
     /// Stores an entry in L1, if it may be stored and still stands.
@@ -121,13 +150,6 @@ impl<V: Value> Cache<V> {
         let ours = followed.is_some() && followed == incarnation;
         let starting = self.shared().knowledge.looked() == Moment::NEVER && incarnation.is_some();
         (ours && self.incomplete().is_none(), !ours && !starting)
-    }
-
-    /// Whether what another database returned may be served, marked stale: as long after the last proof as any copy.
-    pub(crate) fn may_serve_foreign(&self, policy: Policy, exists: bool, options: ReadOptions) -> bool {
-        let limit = self.stale_limit(policy, exists, options);
-        let Sight { proven, now } = self.sight();
-        !limit.is_zero() && within(limit, proven, now)
     }
 
     /// Whether the policy of a value lets it into L1.

@@ -111,7 +111,7 @@ impl<V: Value> Cache<V> {
                 continue;
             }
             match wait.await {
-                Ok(entry) if entry.foreign && !self.may_serve_foreign(policy, entry.value.is_some(), options) => {
+                Ok(entry) if entry.foreign && !self.recently_proven(policy, entry.value.is_some(), options) => {
                     return Err(ReadError::NoPass);
                 }
                 Ok(entry) => {
@@ -186,7 +186,14 @@ impl<V: Value> Cache<V> {
         !limit.is_zero() && within(limit, proven.max(entry.own_proof()), now) && entry.stands(&self.shared().knowledge)
     }
 
-    pub(crate) fn stale_limit(&self, policy: Policy, exists: bool, options: ReadOptions) -> Duration {
+    /// Whether the last look at the change log is young enough for what cannot be proven to be served, marked stale.
+    pub(crate) fn recently_proven(&self, policy: Policy, exists: bool, options: ReadOptions) -> bool {
+        let limit = self.stale_limit(policy, exists, options);
+        let Sight { proven, now } = self.sight();
+        !limit.is_zero() && within(limit, proven, now)
+    }
+
+    fn stale_limit(&self, policy: Policy, exists: bool, options: ReadOptions) -> Duration {
         let of_policy = self.policies().of(policy, exists).max_stale;
         [of_policy, options.max_stale].into_iter().flatten().fold(self.config().max_stale, Duration::min)
     }

@@ -50,6 +50,17 @@ pub(crate) enum Depends<'a> {
     },
 }
 
+impl<'a> Depends<'a> {
+    /// What the copy of a key depends on; a list has a term.
+    pub(crate) fn of(name: &'a str, term: Option<&'a str>, exists: bool) -> Self {
+        match term {
+            Some(term) => Self::List { name, term },
+            None if exists => Self::Item(name),
+            None => Self::Absence(name),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Facts {
     incarnation: Option<Incarnation>,

@@ -39,14 +39,15 @@ impl<V: Value> Cache<V> {
             let began = cache.clock().now();
             let loaded = cache.run(Vec::new(), &|_: Vec<usize>| load()).await?;
             let (_, foreign) = cache.place(loaded.incarnation);
+            let unproven = loaded.incarnation.is_none();
             let found = loaded.values.into_iter().map(|value| {
                 let life = cache.life(policy, value.is_some(), Duration::ZERO);
                 let entry = Arc::new(Entry::new("", value, captured, began, life, Tier::Database, foreign));
                 Found { entry, tier: Tier::Database, stale: foreign }
             });
-            Ok::<_, LoadError>(found.collect::<Vec<_>>())
+            Ok::<_, LoadError>((found.collect::<Vec<_>>(), unproven))
         });
-        let found = match done.await {
+        let (found, unproven) = match done.await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
                 self.counters().load_errors.one();
@@ -54,7 +55,8 @@ impl<V: Value> Cache<V> {
             }
             Err(_) => return Err(LoadError::Lost.into()),
         };
-        if found.iter().any(|found| found.stale) && !self.may_serve_foreign(policy, true, options) {
+        // What a standby returned cannot be judged here, where it is not known by which key.
+        if unproven || (found.iter().any(|found| found.stale) && !self.recently_proven(policy, true, options)) {
             return Err(ReadError::NoPass);
         }
         Ok(found)

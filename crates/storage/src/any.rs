@@ -10,6 +10,7 @@ use crate::{
 
 /// A repository over the database that its URL names.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Repository {
     /// PostgreSQL.
     Postgres(PostgresRepository),

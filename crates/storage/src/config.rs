@@ -8,13 +8,15 @@ pub struct StorageConfig {
     /// `postgres://user:password@host:port/database`, `postgresql://…`, or `sqlite:path/to/file.db`. A SQLite file and the
     /// directories above it are created when missing.
     pub url: String,
-    /// Connections for statements; 10 by default. PostgreSQL gets one more for notifications. SQLite uses them for readers, at
+    /// Connections for statements; 10 by default. PostgreSQL gets at least two, of which writes can take two thirds, one more for
+    /// the follower, and one for notifications. SQLite uses them for readers, at
     /// most 8 of them, and has one writer and one follower besides.
     pub max_connections: u32,
     /// How long a statement may wait for a connection, 5 s by default; then it fails as timed out. Also how long the first
     /// connection may take.
     pub acquire_timeout: Duration,
-    /// How long a statement may run, 10 s by default; then it fails as timed out. PostgreSQL enforces it itself; in SQLite it
+    /// How long a statement may run, 10 s by default; then it fails as timed out. PostgreSQL enforces it itself, but for a COMMIT;
+    /// a second later the connection is closed. In SQLite it
     /// bounds reads and the wait for the write lock.
     pub statement_timeout: Duration,
     /// How long an idle connection is kept, 10 minutes by default.

@@ -1,16 +1,18 @@
 //! What the driver's errors mean.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io::ErrorKind};
 
 use sqlx::postgres::PgDatabaseError;
 
-use crate::StorageError;
+use crate::{StorageError, postgres::is_unsuitable};
 
 /// Sorts an error of the driver.
 pub(crate) fn sort(error: sqlx::Error) -> StorageError {
     use sqlx::Error;
     match &error {
         Error::PoolTimedOut => StorageError::Timeout(error.into()),
+        Error::Io(reason) if reason.kind() == ErrorKind::TimedOut => StorageError::Timeout(error.into()),
+        Error::Configuration(reason) if is_unsuitable(&**reason) => StorageError::Schema(reason.to_string()),
         Error::PoolClosed | Error::Io(_) | Error::Tls(_) | Error::WorkerCrashed | Error::Protocol(_) => {
             StorageError::Unavailable(error.into())
         }
@@ -31,12 +33,20 @@ pub(crate) fn sort(error: sqlx::Error) -> StorageError {
 /// Whether the connection broke under a statement, or was already broken: a statement that only reads may be tried on another.
 pub(crate) fn connection_lost(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => true,
+        // One that did not answer in time has taken the time of a second try.
+        sqlx::Error::Io(reason) => reason.kind() != ErrorKind::TimedOut,
+        sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(reported) => {
             reported.code().is_some_and(|code| matches!(&*code, "57P01" | "57P02" | "57P05"))
         }
         _ => false,
     }
+}
+
+/// Whether there is no use in a connection, though there may be in another: it is lost, or did not answer when it was asked for
+/// something that takes no time.
+pub(crate) fn no_connection(error: &sqlx::Error) -> bool {
+    connection_lost(error) || matches!(error, sqlx::Error::Io(_))
 }
 
 /// Sorts an error of a COMMIT in PostgreSQL. An error that the server reports means that the transaction was rolled back, unless it was

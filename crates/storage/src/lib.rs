@@ -17,6 +17,7 @@ mod query;
 mod repository;
 mod request;
 mod retry;
+mod search;
 mod sqlite;
 
 pub use any::Repository;
@@ -29,10 +30,11 @@ pub use postgres::PostgresRepository;
 pub use product::{Money, Product, ProductData, ProductMask, Products};
 pub use query::{
     Filter, ListPage, ListPosition, ListQuery, Order, OrderField, PriceRange, SearchPage, SearchQuery, SearchRank,
-    SortValue, words,
+    SortValue,
 };
 pub use repository::{
     Backend, Commit, Committed, Creation, Deletion, Imported, Invalidating, Invalidation, Loaded, ProductRepository,
     Update, Updating, WriteOptions,
 };
+pub use search::words;
 pub use sqlite::SqliteRepository;

@@ -113,8 +113,8 @@ pub struct SearchRank(pub f64);
 /// Asks for one page of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchQuery {
-    /// The words, folded to lower case, at least one; each must occur, at least as the beginning of a longer word. A word is
-    /// letters and digits only: see [`words`].
+    /// The words, at least one, as [`words`](crate::words) cuts and folds them. Each must occur, at least as the beginning of a longer
+    /// word; of more than eight, most must, where no product has all.
     pub words: Vec<String>,
     /// Which products.
     pub filter: Filter,
@@ -131,16 +131,4 @@ pub struct SearchPage {
     pub ids: Vec<String>,
     /// Where the next page begins; `None` on the last.
     pub next: Option<(SearchRank, String)>,
-}
-
-/// The words of a query: runs of letters and digits, in lower case, none twice.
-pub fn words(query: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    for word in query.split(|c: char| !c.is_alphanumeric()) {
-        let word = word.to_lowercase();
-        if !word.is_empty() && !words.contains(&word) {
-            words.push(word);
-        }
-    }
-    words
 }

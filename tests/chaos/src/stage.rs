@@ -136,7 +136,7 @@ impl Stage {
     /// Starts the load, and gives the memories a moment to fill.
     pub(crate) async fn start_load(&mut self) {
         // All of them keep a machine busy with a build that is not optimised, while everything else waits.
-        let readers = if self.brief { READERS / 2 } else { READERS };
+        let readers = if self.brief { READERS / 5 } else { READERS };
         let load = Load::start(&self.shop, readers, self.seed, self.tokens);
         wait(Duration::from_secs(2)).await;
         self.shop.tally.reset_latencies();

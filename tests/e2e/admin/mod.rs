@@ -75,7 +75,7 @@ impl Cluster {
 }
 
 /// How long answers of replicas that are there may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A replica, sharing what Redis has under an address or nothing.
 async fn replica(database: &Database, redis: Option<&str>) -> Server {
@@ -155,6 +155,7 @@ async fn stock(server: &Server) {
         ..crate::harness::product(id)
     };
     server.import([of("touched", "pans", "copper"), of("other", "copper", "pans")]).await;
+    server.settle().await;
 }
 
 /// Reads a product until memory answers, so that it has a copy.

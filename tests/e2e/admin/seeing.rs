@@ -53,7 +53,7 @@ async fn every_replica_is_asked_and_who_is_silent_is_named() {
     let mut cluster = Cluster::sharing(&database).await;
     stock(&cluster.replicas[0]).await;
     warm(&cluster.replicas[1], "touched").await;
-    let wait = Some(prost_types::Duration { seconds: 5, nanos: 0 });
+    let wait = Some(prost_types::Duration { seconds: 10, nanos: 0 });
     let request = GetStatsRequest { all_replicas: true, wait };
     let told = cluster.admins[0].get_stats(request).await.expect("statistics").into_inner();
     assert_eq!((told.replicas.len(), told.silent.len()), (3, 0), "{told:?}");

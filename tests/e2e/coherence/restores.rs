@@ -99,7 +99,12 @@ async fn is_of_this_life(server: &Server, of_lost: &[String], of_kept: &str) {
         assert_eq!(read.product.expect("a product").name, "Kept");
         for token in tokens {
             let status = server.read("a", Some(at_least(token))).await.expect_err("a token of another life");
-            assert_eq!(refusal(&status), Refusal::token("TOKEN_LOST"), "round {round}");
+            // As long as the numbers of this life are lower, it may be of a commit to come.
+            let refused = refusal(&status);
+            assert!(
+                ["TOKEN_LOST", "TOKEN_UNKNOWN"].map(Refusal::token).contains(&refused),
+                "round {round}: {refused:?}"
+            );
         }
         for token in [position, &tokens[0]] {
             let mut watching = Watching::open(server, token, None).await.expect("a stream");

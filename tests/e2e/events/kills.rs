@@ -37,7 +37,7 @@ async fn a_hundred_kills_between_effect_and_acknowledgement_lose_no_event() {
         let acknowledgement = proxy.catch("XACK");
         stream.send(&changed(&[&format!("p{round:03}")])).await;
         sent.push(format!("product:p{round:03}"));
-        let caught = timeout(Duration::from_secs(30), acknowledgement.caught()).await;
+        let caught = timeout(Duration::from_mins(1), acknowledgement.caught()).await;
         assert!(caught.expect("an acknowledgement"), "the proxy has ended");
         consumer.kill().await;
         assert_eq!(stream.pending().await, 1, "it was not acknowledged");

@@ -104,7 +104,17 @@ pub(super) fn now() -> u64 {
 
 /// A replica that takes webhooks signed with any of some secrets.
 pub(super) async fn replica(database: &Database, secrets: &[&[u8]]) -> Server {
+    replica_with(database, secrets, |_| {}).await
+}
+
+/// The same, configured in other ways.
+pub(super) async fn replica_with(
+    database: &Database,
+    secrets: &[&[u8]],
+    change: impl FnOnce(&mut larder_server::config::Config),
+) -> Server {
     Server::start_with(database, |config| {
+        change(config);
         config.events.http_listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let secrets = secrets.iter().map(|&secret| larder_server::events::WebhookSecret::new(secret));
         config.events.webhook.secrets = secrets.collect();

@@ -48,6 +48,12 @@ impl Stream {
         told.lines().next().and_then(|first| first.parse().ok()).expect("a number of entries")
     }
 
+    /// How often the oldest entry in the hands of consumers was delivered.
+    pub(super) async fn deliveries(&self) -> u64 {
+        let told = self.0.cli(&["XPENDING", STREAM, GROUP, "-", "+", "1"]).await;
+        told.lines().nth(3).and_then(|count| count.parse().ok()).unwrap_or(0)
+    }
+
     /// Whether every entry was read and acknowledged.
     pub(super) async fn is_done(&self) -> bool {
         let groups = self.0.try_cli(&["XINFO", "GROUPS", STREAM]).await.unwrap_or_default();

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     logged,
-    sender::{Delivery, SECRET, changed, door, now, replica},
+    sender::{Delivery, SECRET, changed, door, now, replica, replica_with},
     tier, warm,
 };
 use crate::harness::{Database, eventually, on_both_databases, product};
@@ -180,7 +180,10 @@ async fn without_a_secret_nobody_listens() {
 
 #[tokio::test]
 async fn idle_connections_do_not_keep_a_server_from_ending() {
-    let server = replica(&Database::sqlite(), &[SECRET]).await;
+    let server = replica_with(&Database::sqlite(), &[SECRET], |config| {
+        config.server.deadlines.drain = Duration::from_mins(2);
+    })
+    .await;
     let mut silent = TcpStream::connect(door(&server)).await.expect("a connection");
     let mut halting = TcpStream::connect(door(&server)).await.expect("a connection");
     halting.write_all(b"POST /webhooks/events HTTP/1.1\r\nhost: x\r\n").await.expect("half a request");
@@ -188,7 +191,7 @@ async fn idle_connections_do_not_keep_a_server_from_ending() {
     kept.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("a request");
     let mut read = [0; 512];
     assert!(kept.read(&mut read).await.expect("an answer") > 0);
-    timeout(Duration::from_secs(5), server.stop()).await.expect("an end before that of the time to drain");
+    timeout(Duration::from_mins(1), server.stop()).await.expect("an end before that of the time to drain");
     for connection in [&mut silent, &mut halting, &mut kept] {
         let ended = connection.read(&mut read).await;
         assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");

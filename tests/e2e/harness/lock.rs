@@ -1,7 +1,8 @@
 //! A table that cannot be read for a while.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use larder_server::config::Config;
 use larder_test_servers::Postgres;
 use tokio::task::JoinHandle;
 
@@ -13,6 +14,19 @@ pub(crate) struct TableLock {
     url: String,
     session: JoinHandle<String>,
 }
+
+/// Whoever waits for such a lock waits until it is let go, however long a busy machine takes for that.
+pub(crate) fn patient(config: &mut Config) {
+    config.cache.load_timeout = PATIENCE;
+    config.storage.acquire_timeout = PATIENCE;
+    config.storage.statement_timeout = PATIENCE;
+}
+
+/// The same as flags of the program.
+pub(crate) const PATIENT: [&str; 4] = ["--load-timeout", "2m", "--database-statement-timeout", "2m"];
+
+/// Longer than the session below lasts.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The session ends by itself after a while, so that a failed test leaves no process behind.
 const SESSION: &str = "
@@ -50,7 +64,10 @@ impl TableLock {
     }
 
     async fn count(&self, condition: &str) -> usize {
-        let sql = format!("SELECT count(*) FROM pg_locks WHERE relation = 'products'::regclass AND {condition}");
+        let sql = format!(
+            "SELECT count(*) FROM pg_locks WHERE relation = 'products'::regclass AND {condition} \
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        );
         self.server.psql(&self.url, &sql).await.parse().expect("a number")
     }
 }

@@ -25,7 +25,7 @@ mod tools;
 
 pub(crate) use database::{Database, on_both_databases};
 pub(crate) use fixtures::{eventually, named, product, user_fields};
-pub(crate) use lock::TableLock;
+pub(crate) use lock::{PATIENT, TableLock, patient};
 pub(crate) use process::{Process, Ran};
 pub(crate) use raw::{Raw, RawReply, framed, framed_compressed};
 pub(crate) use refusal::{Refusal, read_refusal, refusal, sent};

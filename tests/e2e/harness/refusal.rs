@@ -76,7 +76,7 @@ pub(crate) fn read_refusal(status: &Status) -> Result<Refusal, String> {
     let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();
     let rule = |holds: bool, broken: &str| if holds { Ok(()) } else { Err(broken.to_owned()) };
     rule(info.domain == "larder.dev", "another domain")?;
-    let because_of_fields = info.reason == "INVALID_REQUEST";
+    let because_of_fields = info.reason == "INVALID_REQUEST" || info.reason.starts_with("TOKEN_");
     rule(because_of_fields != violations.is_empty(), "a reason that does not go with the fields")?;
 
     rule(sent(status) <= 2_048, &format!("{} bytes, which is more than every client accepts", sent(status)))?;

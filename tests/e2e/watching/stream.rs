@@ -17,7 +17,7 @@ pub(crate) struct Watching {
 }
 
 /// Longer than anything here takes on a busy machine.
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_mins(2);
 
 impl Watching {
     /// Watches everything from now on.

@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,6 +25,8 @@ use tokio::{
 const CONNECTIONS: usize = 1_024;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const CHUNK: usize = 64 << 10;
+/// How much of what a client said first is kept.
+const MOST_SAID: usize = 16 << 10;
 
 /// What a [`Gate`] does with what comes to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,10 +63,20 @@ impl HeldAnswer {
 
 #[derive(Debug)]
 struct Core {
-    upstream: SocketAddr,
+    upstream: Mutex<SocketAddr>,
     passage: watch::Sender<Passage>,
-    links: Mutex<HashMap<u64, Arc<Notify>>>,
+    links: Mutex<HashMap<u64, Arc<Link>>>,
     traps: Mutex<Vec<Trap>>,
+}
+
+/// One connection through the gate.
+#[derive(Debug, Default)]
+struct Link {
+    cut: Notify,
+    /// Nothing passes any more, and nobody is told.
+    forgotten: AtomicBool,
+    /// The first that its client said.
+    said: Mutex<Vec<u8>>,
 }
 
 /// Waits for a client that says `asked`.
@@ -87,7 +102,7 @@ impl Gate {
         listener.set_nonblocking(true).expect("a listener that does not block");
         let address = listener.local_addr().expect("the listener's address");
         let core = Arc::new(Core {
-            upstream,
+            upstream: Mutex::new(upstream),
             passage: watch::channel(Passage::default()).0,
             links: Mutex::default(),
             traps: Mutex::default(),
@@ -127,9 +142,31 @@ impl Gate {
     pub fn cut_all(&self) -> usize {
         let links: Vec<_> = self.core.links().values().cloned().collect();
         for link in &links {
-            link.notify_one();
+            link.cut.notify_one();
         }
         links.len()
+    }
+
+    /// Leads new connections to another server.
+    pub fn lead_to(&self, upstream: SocketAddr) {
+        *locked(&self.core.upstream) = upstream;
+    }
+
+    /// Forgets the connections that are open, as a firewall does: they stay, nothing passes on them any more, and nobody is told.
+    /// New ones are served. Returns how many there are.
+    pub fn forget_all(&self) -> usize {
+        self.forget(|_| true)
+    }
+
+    /// Forgets the connections whose clients said `words` among the first that they said. Returns how many there are.
+    pub fn forget_who_said(&self, words: &[u8]) -> usize {
+        self.forget(|link| locked(&link.said).windows(words.len()).any(|part| part == words))
+    }
+
+    fn forget(&self, which: impl Fn(&Link) -> bool) -> usize {
+        let links = self.core.links();
+        let forgotten = links.values().filter(|link| !link.forgotten.load(Ordering::SeqCst) && which(link));
+        forgotten.map(|link| link.forgotten.store(true, Ordering::SeqCst)).count()
     }
 
     /// How many connections are open.
@@ -148,7 +185,7 @@ impl Drop for Gate {
 }
 
 impl Core {
-    fn links(&self) -> MutexGuard<'_, HashMap<u64, Arc<Notify>>> {
+    fn links(&self) -> MutexGuard<'_, HashMap<u64, Arc<Link>>> {
         locked(&self.links)
     }
 
@@ -175,23 +212,24 @@ async fn accept(core: Arc<Core>, listener: TcpListener) {
         if *core.passage.borrow() == Passage::Closed || core.links().len() >= CONNECTIONS {
             continue;
         }
-        let link = Arc::new(Notify::new());
+        let link = Arc::new(Link::default());
         core.links().insert(number, Arc::clone(&link));
         let core = Arc::clone(&core);
         tokio::spawn(async move {
             tokio::select! {
-                _ = connect(&core, client) => {}
-                () = link.notified() => {}
+                _ = connect(&core, &link, client) => {}
+                () = link.cut.notified() => {}
             }
             core.links().remove(&number);
         });
     }
 }
 
-async fn connect(core: &Core, client: TcpStream) -> io::Result<()> {
+async fn connect(core: &Core, link: &Link, client: TcpStream) -> io::Result<()> {
     let mut passage = core.passage.subscribe();
     opened(&mut passage).await?;
-    let server = timeout(CONNECT_LIMIT, TcpStream::connect(core.upstream)).await??;
+    let upstream = *locked(&core.upstream);
+    let server = timeout(CONNECT_LIMIT, TcpStream::connect(upstream)).await??;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
@@ -199,28 +237,38 @@ async fn connect(core: &Core, client: TcpStream) -> io::Result<()> {
     let (other, next) = (passage.clone(), Mutex::new(None));
     // The end of one direction is the end of both: none of these servers goes on without its client.
     tokio::select! {
-        done = copy(from_client, to_server, passage, Way::Asking { core, next: &next }) => done,
-        done = copy(from_server, to_client, other, Way::Answering { next: &next }) => done,
+        done = copy(from_client, to_server, passage, Way::Asking { core, link, next: &next }) => done,
+        done = copy(from_server, to_client, other, Way::Answering { link, next: &next }) => done,
     }
 }
 
 /// A direction, and what it knows of the other one: whose answer is to be held.
 #[derive(Clone, Copy)]
 enum Way<'a> {
-    Asking { core: &'a Core, next: &'a Mutex<Option<Trap>> },
-    Answering { next: &'a Mutex<Option<Trap>> },
+    Asking { core: &'a Core, link: &'a Link, next: &'a Mutex<Option<Trap>> },
+    Answering { link: &'a Link, next: &'a Mutex<Option<Trap>> },
 }
 
-impl Way<'_> {
+impl<'a> Way<'a> {
+    fn link(self) -> &'a Link {
+        match self {
+            Self::Asking { link, .. } | Self::Answering { link, .. } => link,
+        }
+    }
+
     /// Sees what is about to pass, and returns when it may.
     async fn see(self, said: &[u8]) {
         match self {
-            Self::Asking { core, next } => {
+            Self::Asking { core, link, next } => {
+                let mut first = locked(&link.said);
+                let room = MOST_SAID.saturating_sub(first.len()).min(said.len());
+                first.extend_from_slice(&said[..room]);
+                drop(first);
                 if let Some(trap) = core.sprung(said) {
                     *locked(next) = Some(trap);
                 }
             }
-            Self::Answering { next } => {
+            Self::Answering { next, .. } => {
                 let trap = locked(next).take();
                 if let Some(trap) = trap {
                     let (release, released) = oneshot::channel();
@@ -245,6 +293,9 @@ async fn copy(
         way.see(&chunk[..count]).await;
         // The end of a connection is something that a silent gate keeps to itself as well.
         opened(&mut passage).await?;
+        if way.link().forgotten.load(Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
         if count == 0 {
             return Ok(());
         }

@@ -20,7 +20,7 @@ use crate::{
     temp::{TempDir, free_port},
 };
 
-const USER: &str = "postgres";
+pub(crate) const USER: &str = "postgres";
 const START_LIMIT: Duration = Duration::from_mins(1);
 /// How long a dead server may keep others from its port, and another program may have it meanwhile.
 const PORT_LIMIT: Duration = Duration::from_secs(20);
@@ -64,10 +64,18 @@ impl Postgres {
     /// # Panics
     /// When the server refuses.
     pub async fn create_database(&self) -> String {
+        match self.try_create_database("").await {
+            Ok(url) => url,
+            Err(error) => panic!("psql: {error}"),
+        }
+    }
+
+    /// Creates an empty database with options of CREATE DATABASE and returns its URL, or what psql wrote when the server refused.
+    pub async fn try_create_database(&self, options: &str) -> Result<String, String> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.psql(USER, &format!("CREATE DATABASE {name}")).await;
-        self.url(&name)
+        self.try_psql(USER, &format!("CREATE DATABASE {name} {options}")).await?;
+        Ok(self.url(&name))
     }
 
     /// The URL of a database.
@@ -205,16 +213,7 @@ impl Postgres {
         let mut command =
             as_server_user(&[self.binaries.join("initdb").as_os_str(), OsStr::new("--pgdata"), data.as_os_str()]);
         command.extend(
-            [
-                "--no-sync",
-                "--auth=trust",
-                "--encoding=UTF8",
-                // Letters are letters: the full text depends on it.
-                "--locale=C.UTF-8",
-                "--username",
-                USER,
-            ]
-            .map(str::to_owned),
+            ["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username", USER].map(str::to_owned),
         );
         run(Command::new(&command[0]).args(&command[1..]).current_dir("/"));
 
@@ -280,7 +279,7 @@ impl Postgres {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -319,7 +318,7 @@ fn find_binaries() -> PathBuf {
 }
 
 /// The command line that runs a program as somebody who may run PostgreSQL, which refuses to run as root.
-fn as_server_user(command: &[&OsStr]) -> Vec<String> {
+pub(crate) fn as_server_user(command: &[&OsStr]) -> Vec<String> {
     let command = command.iter().map(|part| part.to_string_lossy().into_owned());
     let mut line: Vec<String> = Vec::new();
     if is_root() {
@@ -336,7 +335,7 @@ fn as_server_user(command: &[&OsStr]) -> Vec<String> {
     line
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     static ROOT: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *ROOT.get_or_init(|| Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0"))
 }
@@ -354,7 +353,7 @@ fn without_settings(command: &mut Command) -> &mut Command {
     command
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let output = without_settings(command).output();
     match output {
         Ok(output) if output.status.success() => {}

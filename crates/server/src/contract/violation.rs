@@ -13,6 +13,7 @@ pub struct Violation {
 
 impl Violation {
     /// The same, with texts of at most so many bytes and an ellipsis.
+    #[must_use]
     pub fn cut(self, most: usize) -> Self {
         Self { field: cut(self.field, most), rule: cut(self.rule, most) }
     }

@@ -104,6 +104,17 @@ pub(super) fn storage(error: &StorageError) -> Status {
     }
 }
 
+/// Makes a status of what failed. A call has a span for its log lines from when it first has to wait: what fails at once has to.
+pub(super) async fn told<T, E>(outcome: Result<T, E>, status: impl FnOnce(&E) -> Status) -> Result<T, Status> {
+    match outcome {
+        Ok(value) => Ok(value),
+        Err(error) => {
+            tokio::task::yield_now().await;
+            Err(status(&error))
+        }
+    }
+}
+
 /// A write that did not happen, or of which that is not known.
 pub(super) fn write(error: &StorageError) -> Status {
     match error {
@@ -122,7 +133,7 @@ pub(super) fn write(error: &StorageError) -> Status {
         }
         StorageError::UnknownOutcome(_) => {
             tracing::error!(%error, "outcome of a write unknown");
-            let text = "the connection was lost while the write was being committed: it may or may not have happened";
+            let text = "the database did not confirm the commit of the write: it may or may not have happened";
             status(Code::Unknown, "OUTCOME_UNKNOWN", text)
         }
         StorageError::Unreadable(id) => unreadable(id),

@@ -89,7 +89,7 @@ impl ProductCatalog for CatalogService {
         let id = violations.take(parse_id("id", request.id));
         let read = violations.take(parse_read(request.read));
         let (Some(id), Some(read)) = (id, read) else { return Err(errors::invalid(&violations)) };
-        let found = self.catalog.product(id.clone(), read).await.map_err(|error| errors::read(&error))?;
+        let found = errors::told(self.catalog.product(id.clone(), read).await, errors::read).await?;
         let mut facts = self.facts();
         facts.add(&found);
         self.got(facts, &found.entry, id.as_str(), &metadata)
@@ -131,7 +131,7 @@ impl ProductCatalog for CatalogService {
         let Some(read) = read else { return Err(errors::invalid(&violations)) };
         violations.or(()).map_err(|violations| errors::invalid(&violations))?;
         if !wanted.is_empty() {
-            let found = self.catalog.products(wanted.clone(), read).await.map_err(|error| errors::read(&error))?;
+            let found = errors::told(self.catalog.products(wanted.clone(), read).await, errors::read).await?;
             facts = self.facts();
             entries.iter().flatten().for_each(|(entry, _)| facts.hit(entry));
             let found: HashMap<_, _> = wanted.into_iter().zip(found).collect();
@@ -184,7 +184,7 @@ impl ProductCatalog for CatalogService {
         let (metadata, _, request) = request.into_parts();
         let request = parse_list(request).map_err(|violations| errors::invalid(&violations))?;
         let key = request.key.clone();
-        let page = self.catalog.list(request).await.map_err(|error| errors::read(&error))?;
+        let page = errors::told(self.catalog.list(request).await, errors::read).await?;
         let (facts, products, next_page_token, total_size) = self.page(&page);
         let unreadable_ids = unreadable_of(&page);
         let cache = Some(facts.info());
@@ -199,7 +199,7 @@ impl ProductCatalog for CatalogService {
         let (metadata, _, request) = request.into_parts();
         let request = parse_search(request).map_err(|violations| errors::invalid(&violations))?;
         let key = request.key.clone();
-        let page = self.catalog.search(request).await.map_err(|error| errors::read(&error))?;
+        let page = errors::told(self.catalog.search(request).await, errors::read).await?;
         let (facts, products, next_page_token, _) = self.page(&page);
         let unreadable_ids = unreadable_of(&page);
         let reply = SearchProductsResponse { products, next_page_token, cache: Some(facts.info()), unreadable_ids };
@@ -222,7 +222,7 @@ impl ProductCatalog for CatalogService {
         let Some((data, options)) = data.zip(options) else { return Err(errors::invalid(&violations)) };
         violations.or(()).map_err(|violations| errors::invalid(&violations))?;
 
-        let written = self.catalog.create(id.clone(), data, options).await.map_err(|error| errors::write(&error))?;
+        let written = errors::told(self.catalog.create(id.clone(), data, options).await, errors::write).await?;
         let token = token(written.stamp());
         match written.value {
             Creation::Created(product) => {
@@ -256,7 +256,7 @@ impl ProductCatalog for CatalogService {
 
         let id = id.into_string();
         let update = Update { id: id.clone(), data, mask, version, allow_missing: request.allow_missing };
-        let written = self.catalog.update(update, options).await.map_err(|error| errors::write(&error))?;
+        let written = errors::told(self.catalog.update(update, options).await, errors::write).await?;
         let token = token(written.stamp());
         match written.value {
             Updating::Updated(product) => {
@@ -276,7 +276,7 @@ impl ProductCatalog for CatalogService {
         let request = request.into_inner();
         let id = parse_id("id", request.id).map_err(|violations| errors::invalid(&violations))?.into_string();
         let version = parse_etag(&request.etag);
-        let written = self.catalog.delete(id.clone(), version).await.map_err(|error| errors::write(&error))?;
+        let written = errors::told(self.catalog.delete(id.clone(), version).await, errors::write).await?;
         let token = token(written.stamp());
         match written.value {
             Deletion::Missing if !request.allow_missing => Err(errors::missing(&id)),

@@ -3,35 +3,35 @@
 use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
-    Connection, PgConnection, SqlSafeStr,
+    Connection, PgConnection, Row, SqlSafeStr,
     migrate::{Migration, MigrationType, Migrator},
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgRow},
 };
 
-use super::{PostgresRepository, listen::Listener, reach::Reach, url};
+use super::{
+    PostgresRepository,
+    listen::{Listener, News},
+    pool::Connections,
+    settings::{Settings, check_sessions},
+    url,
+};
 use crate::{Backend, StorageConfig, StorageError, driver, horizon::Horizons};
 
 /// A migration waits for one that another replica is running.
 const MIGRATION_LIMIT: Duration = Duration::from_mins(10);
+/// What the server is. Not prepared: a pooler that gives out sessions by the transaction loses what is.
+const ABOUT: &str = "SELECT pg_catalog.current_setting('server_version'), \
+     pg_catalog.current_setting('server_version_num'), pg_catalog.current_setting('server_encoding'), \
+     pg_catalog.pg_is_in_recovery()::text";
 
 pub(super) async fn connect(config: &StorageConfig) -> Result<PostgresRepository, StorageError> {
     let options = options(config)?;
     let version = prepare(&options, config).await?;
-    let pool = PgPoolOptions::new()
-        .max_connections(config.max_connections.max(1))
-        .acquire_timeout(config.acquire_timeout)
-        .idle_timeout(config.idle_timeout)
-        .max_lifetime(config.max_lifetime)
-        // A dead connection shows at the first statement, which is then tried on another one; asking before every
-        // statement would cost each of them a round trip.
-        .test_before_acquire(false)
-        .connect_with(options.clone())
-        .await
-        .map_err(driver::sort)?;
+    let news = Arc::new(News::default());
+    let connections = Connections::open(options.clone(), config, Arc::clone(&news)).await.map_err(driver::sort)?;
     Ok(PostgresRepository {
-        pool,
-        listener: Listener::start(options.clone(), config.acquire_timeout),
-        reach: Reach::new(options, config.acquire_timeout),
+        connections: Arc::new(connections),
+        listener: Listener::start(options, config.acquire_timeout, news),
         horizons: Horizons::default(),
         disowning: Arc::default(),
         backend: Backend { name: "PostgreSQL", version },
@@ -43,58 +43,65 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StorageError> {
     PgConnectOptions::from_str(&url::without_host(url)).map_err(driver::sort)
 }
 
+/// What the driver sends when it connects. Poolers refuse what they do not know, so it is as little as possible.
 fn options(config: &StorageConfig) -> Result<PgConnectOptions, StorageError> {
-    let milliseconds = |limit: Duration| limit.as_millis().max(1).to_string();
-    Ok(parse(&config.url)?.application_name(&config.application_name).options([
-        ("statement_timeout", milliseconds(config.statement_timeout)),
-        // A transaction of ours waits for nothing but its own next statement.
-        ("idle_in_transaction_session_timeout", milliseconds(config.statement_timeout)),
-        // An acknowledged write is on disk, whatever the server's default says.
-        ("synchronous_commit", "on".to_owned()),
-        // No statement runs long enough to earn back its compilation, whatever the planner estimates.
-        ("jit", "off".to_owned()),
-        // The statements count on this level: a repeated look must see what was committed meanwhile.
-        ("default_transaction_isolation", "read committed".to_owned()),
-    ]))
+    Ok(parse(&config.url)?.application_name(&config.application_name).extra_float_digits(None))
 }
 
 /// Checks the server and migrates, on a connection of its own, so that nothing of it (timeout, advisory lock) outlives it.
 async fn prepare(options: &PgConnectOptions, config: &StorageConfig) -> Result<String, StorageError> {
-    let connecting = PgConnection::connect_with(options);
-    let mut connection = match tokio::time::timeout(config.acquire_timeout, connecting).await {
-        Ok(connected) => connected.map_err(driver::sort)?,
-        Err(elapsed) => return Err(StorageError::Timeout(elapsed.into())),
-    };
-    let (version, number, encoding, standby): (String, i32, String, bool) = sqlx::query_as(
-        "SELECT current_setting('server_version'), current_setting('server_version_num')::int, \
-         current_setting('server_encoding'), pg_is_in_recovery()",
-    )
-    .fetch_one(&mut connection)
-    .await
-    .map_err(driver::sort)?;
-    if number < 150_000 {
+    let limit = config.acquire_timeout;
+    let mut connection = within(limit, PgConnection::connect_with(options)).await?;
+    let about = within(limit, sqlx::raw_sql(ABOUT).fetch_one(&mut connection)).await?;
+    let version = check_server(&about)?;
+    within(limit, async {
+        Settings::new(config).apply(&mut connection).await?;
+        let mut other = PgConnection::connect_with(options).await?;
+        check_sessions(&mut connection, &mut other).await?;
+        other.close().await
+    })
+    .await?;
+    sqlx::query("SELECT pg_catalog.set_config('statement_timeout', $1, false)")
+        .bind(MIGRATION_LIMIT.as_millis().to_string())
+        .execute(&mut connection)
+        .await
+        .map_err(driver::sort)?;
+    let migrating = async { migrator().run_direct(None, &mut connection, false).await.map_err(sqlx::Error::from) };
+    // The server has no limit for a commit.
+    within(MIGRATION_LIMIT * 2, migrating).await?;
+    within(limit, connection.close()).await?;
+    Ok(version)
+}
+
+/// Waits no longer than that.
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StorageError> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done.map_err(driver::sort),
+        Err(elapsed) => Err(StorageError::Timeout(elapsed.into())),
+    }
+}
+
+/// Returns the version of a server that can be worked with.
+fn check_server(about: &PgRow) -> Result<String, StorageError> {
+    let column = |column| about.try_get::<&str, usize>(column).map_err(driver::sort);
+    let (version, encoding) = (column(0)?, column(2)?);
+    if column(1)?.parse().unwrap_or(0) < 150_000 {
         return Err(StorageError::Schema(format!("PostgreSQL 15 or later is needed, this is {version}")));
     }
     if encoding != "UTF8" {
         return Err(StorageError::Schema(format!("the database must be in UTF8, this one is in {encoding}")));
     }
-    if standby {
+    if column(3)? == "true" {
         return Err(StorageError::Unavailable("the server is a standby".into()));
     }
-    sqlx::query("SELECT set_config('statement_timeout', $1, false)")
-        .bind(MIGRATION_LIMIT.as_millis().to_string())
-        .execute(&mut connection)
-        .await
-        .map_err(driver::sort)?;
-    migrator().run_direct(None, &mut connection, false).await.map_err(|error| driver::sort(error.into()))?;
-    connection.close().await.map_err(driver::sort)?;
-    Ok(version)
+    Ok(version.to_owned())
 }
 
 /// The migrations, in order. Those that only a later release knows are none of this one's business.
 fn migrator() -> Migrator {
     let files = [
         (1, "catalogue", include_str!("../../migrations/postgres/0001_catalogue.sql")),
+        (2, "search", include_str!("../../migrations/postgres/0002_search.sql")),
         (3, "lives", include_str!("../../migrations/postgres/0003_lives.sql")),
         (4, "whole log", include_str!("../../migrations/postgres/0004_whole_log.sql")),
     ];

@@ -1,9 +1,8 @@
 //! Requested invalidations.
 
-use sqlx::PgConnection;
-
 use super::{
     PostgresRepository,
+    session::Session,
     write::{claim, finish},
 };
 use crate::{
@@ -51,13 +50,13 @@ impl PostgresRepository {
 }
 
 /// Remembers when a call was signed; false when one that was signed no earlier has come before.
-async fn raise(tx: &mut PgConnection, request: &str, signed: u64) -> Result<bool, StorageError> {
+async fn raise(tx: &mut Session, request: &str, signed: u64) -> Result<bool, StorageError> {
     let signed = i64::try_from(signed).unwrap_or(i64::MAX);
     let done = sqlx::query(RAISE).bind(request).bind(signed).execute(tx).await.map_err(driver::sort)?;
     Ok(done.rows_affected() > 0)
 }
 
-async fn insert(tx: &mut PgConnection, invalidations: &[Invalidation]) -> Result<(), StorageError> {
+async fn insert(tx: &mut Session, invalidations: &[Invalidation]) -> Result<(), StorageError> {
     let (kinds, keys): (Vec<_>, Vec<_>) = invalidations.iter().map(Invalidation::row).unzip();
     sqlx::query(INVALIDATE).bind(kinds).bind(keys).execute(tx).await.map(drop).map_err(driver::sort)
 }

@@ -1,31 +1,59 @@
-//! Being woken by the change log's notifications.
+//! Being woken by the change log's notifications, and waking others.
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use tokio::{sync::Notify, task::JoinHandle};
+use sqlx::{
+    Executor as _, PgPool, Row as _,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+};
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 
 const CHANNEL: &str = "larder_changes";
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// After so much silence the connection has to prove that it is alive.
+const SILENCE: Duration = Duration::from_secs(8);
+/// How long a proof and a notification may take.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Notifications of commits of this repository come no closer than this.
+const GAP: Duration = Duration::from_millis(10);
 
 /// A connection of its own that waits for notifications, and is made again when it is lost. While it is away nobody is woken.
 #[derive(Debug)]
 pub(super) struct Listener {
-    news: Arc<Notify>,
+    news: Arc<News>,
     task: JoinHandle<()>,
+}
+
+/// That there may be something new in the change log.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    here: Notify,
+    elsewhere: Notify,
+}
+
+impl News {
+    /// A transaction of this repository was committed, or may have been. Whoever waits here is woken now, and those elsewhere by
+    /// one notification for all the commits of a short while.
+    pub(super) fn committed(&self) {
+        self.here.notify_one();
+        self.elsewhere.notify_one();
+    }
 }
 
 impl Listener {
     /// Begins to listen, on the runtime of the caller.
-    pub(super) fn start(options: PgConnectOptions, connect_limit: Duration) -> Self {
-        let news = Arc::new(Notify::new());
+    pub(super) fn start(options: PgConnectOptions, connect_limit: Duration, news: Arc<News>) -> Self {
         let task = tokio::spawn(listen(options, connect_limit, Arc::clone(&news)));
         Self { news, task }
     }
 
-    /// Waits for a notification, also one that has come since the last wait.
+    /// Waits for news, also for such as came since the last wait.
     pub(super) async fn notified(&self, at_most: Duration) {
-        let _ = tokio::time::timeout(at_most, self.news.notified()).await;
+        let _ = timeout(at_most, self.news.here.notified()).await;
     }
 
     /// Ends the connection.
@@ -41,36 +69,63 @@ impl Drop for Listener {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the length of a pause decides nothing")]
-async fn listen(options: PgConnectOptions, connect_limit: Duration, news: Arc<Notify>) {
-    // Nothing that the listener does is limited by a statement timeout: it only waits.
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(connect_limit)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connect_lazy_with(options);
+async fn listen(options: PgConnectOptions, connect_limit: Duration, news: Arc<News>) {
     let mut failures = 0_u32;
     loop {
+        // A pool for each connection: the driver does not let go of one that does not answer before the network gives it up.
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(connect_limit)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(options.clone());
         match receive(&pool, &news, &mut failures).await {
             Ok(()) => tracing::debug!("notification connection lost"),
             Err(error) => tracing::debug!(error = %error, failures, "notification connection failed"),
         }
         failures = failures.saturating_add(1);
         let longest = (Duration::from_millis(50) * 2_u32.pow(failures.min(7))).min(LONGEST_PAUSE);
-        tokio::time::sleep(longest.mul_f64(rand::random_range(0.5..=1.0))).await;
+        sleep(longest.mul_f64(rand::random_range(0.5..=1.0))).await;
     }
 }
 
-/// Passes notifications on until the connection is lost.
-async fn receive(pool: &sqlx::PgPool, news: &Notify, failures: &mut u32) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
+/// Passes notifications on, both ways, until the connection is lost.
+async fn receive(pool: &PgPool, news: &News, failures: &mut u32) -> Result<(), sqlx::Error> {
+    let mut listener = answer(PgListener::connect_with(pool)).await?;
     listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await?;
+    answer(listener.listen(CHANNEL)).await?;
+    let about = "SELECT pg_catalog.pg_backend_pid()::text, \
+                 (coalesce(pg_catalog.current_setting('larder.notify', true), '') IN ('off', 'false', 'no', '0'))::text";
+    let about = answer(listener.fetch_one(about)).await?;
+    let pid: u32 = about.try_get::<&str, _>(0)?.parse().unwrap_or_default();
+    let turned_off = about.try_get::<&str, _>(1)? == "true";
     *failures = 0;
     // What came while nobody listened is looked for at once.
-    news.notify_one();
-    while listener.try_recv().await?.is_some() {
-        news.notify_one();
+    news.here.notify_one();
+    let mut next = Instant::now();
+    loop {
+        let wanted = async {
+            sleep_until(next).await;
+            news.elsewhere.notified().await;
+        };
+        tokio::select! {
+            received = listener.try_recv() => match received? {
+                // What was committed here woke who waits here.
+                Some(notification) if notification.process_id() == pid => {}
+                Some(_) => news.here.notify_one(),
+                None => return Ok(()),
+            },
+            () = wanted, if !turned_off => {
+                next = Instant::now() + GAP;
+                answer(listener.execute("NOTIFY larder_changes")).await?;
+            }
+            () = sleep(SILENCE) => {
+                answer(listener.execute("SELECT 1")).await?;
+            }
+        }
     }
-    Ok(())
+}
+
+async fn answer<T>(question: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    timeout(ANSWER, question).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

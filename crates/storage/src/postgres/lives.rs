@@ -1,18 +1,21 @@
 //! Lives of the database: naming another one, and asking the log whether this one has a commit of an earlier one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use sqlx::{PgPool, Row};
+use sqlx::Row;
 
 use super::{
     PostgresRepository,
     point::{self, Life, POINT},
+    pool::Connections,
     row::Xid,
+    transaction::Transaction,
 };
 use crate::{Recall, Recalled, StorageError, driver};
 
 /// A log of another server may be long, and is removed at once.
-const DISOWN_LIMIT: &str = "SET LOCAL statement_timeout = '10min'";
+const DISOWN_LIMIT: Duration = Duration::from_mins(10);
+const DISOWN_TIMEOUT: &str = "SET LOCAL statement_timeout = '10min'";
 /// What that server's numbers say. Of the replicas that come here together the first finds something.
 const DISOWN_ROWS: &str = "\
     DELETE FROM public.changes WHERE xid >= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())";
@@ -26,9 +29,10 @@ const ANOTHER_LIFE: &str = "\
 impl PostgresRepository {
     /// Begins another incarnation for every replica at once; the first to notice wins.
     pub(super) async fn rename_life(&self, old: &str) -> Result<(), StorageError> {
+        let mut connection = self.connections.for_follower().await.map_err(driver::sort)?;
         sqlx::query("UPDATE public.incarnation SET id = pg_catalog.gen_random_uuid() WHERE id = $1::text::uuid")
             .bind(old)
-            .execute(&self.pool)
+            .execute(&mut *connection)
             .await
             .map(drop)
             .map_err(driver::sort)
@@ -46,9 +50,9 @@ impl PostgresRepository {
         let Ok(alone) = Arc::clone(&self.disowning).try_lock_owned() else {
             return Err(StorageError::Unavailable("another server's change log is being removed".into()));
         };
-        let pool = self.pool.clone();
+        let connections = Arc::clone(&self.connections);
         let done = tokio::spawn(async move {
-            let done = disown(&pool).await;
+            let done = disown(&connections).await;
             drop(alone);
             done
         });
@@ -109,14 +113,15 @@ impl PostgresRepository {
 }
 
 /// In one transaction. Returns how many rows went; `None` when another replica had done it.
-async fn disown(pool: &PgPool) -> Result<Option<u64>, StorageError> {
-    let mut tx = pool.begin().await.map_err(driver::sort)?;
-    sqlx::query(DISOWN_LIMIT).execute(&mut *tx).await.map_err(driver::sort)?;
+async fn disown(connections: &Connections) -> Result<Option<u64>, StorageError> {
+    let mut tx = Transaction::begin(connections).await?;
+    tx.take_time(DISOWN_LIMIT + DISOWN_LIMIT / 10);
+    sqlx::query(DISOWN_TIMEOUT).execute(&mut *tx).await.map_err(driver::sort)?;
     let mark = sqlx::query(DISOWN_MARK).execute(&mut *tx).await.map_err(driver::sort)?.rows_affected();
     let rows = sqlx::query(DISOWN_ROWS).execute(&mut *tx).await.map_err(driver::sort)?.rows_affected();
     if mark + rows > 0 {
         sqlx::query(ANOTHER_LIFE).execute(&mut *tx).await.map_err(driver::sort)?;
     }
-    tx.commit().await.map_err(driver::sort_commit)?;
+    tx.commit().await?;
     Ok((mark + rows > 0).then_some(rows))
 }

@@ -1,20 +1,23 @@
 //! The change log: looking at it and pruning it.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use sqlx::{Row, postgres::PgRow};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     PostgresRepository,
     point::{self, Life, POINT},
     row::Xid,
+    session::Session,
     triggers::{LOG, Triggers},
 };
 use crate::{Change, Incarnation, Pass, PassChanges, Replay, Snapshot, StorageError, Subject, Term, change, driver};
 
 /// How many rows one transaction of the pruner removes.
 const BATCH: i64 = 10_000;
+/// How long the follower waits for its own connection alone: with the time between two passes it is well within the bound.
+const SOON: Duration = Duration::from_millis(400);
 
 impl PostgresRepository {
     pub(super) async fn look(
@@ -24,7 +27,7 @@ impl PostgresRepository {
     ) -> Result<Pass, StorageError> {
         let mut settled = false;
         loop {
-            let seen = self.look_once(since.map(|(snapshot, _)| snapshot), limit).await?;
+            let seen = self.look_once(Looker::Follower, since.map(|(snapshot, _)| snapshot), limit).await?;
             if seen.of_another_server() {
                 if settled {
                     return Err(StorageError::Unavailable("the change log is another server's".into()));
@@ -59,7 +62,7 @@ impl PostgresRepository {
                     return Err(StorageError::Unavailable("the database has no incarnation".into()));
                 }
                 Life::Unnamed => {
-                    let mut connection = self.acquire().await.map_err(driver::sort)?;
+                    let mut connection = self.connections.for_follower().await.map_err(driver::sort)?;
                     point::name_life(&mut connection).await?;
                 }
             }
@@ -73,7 +76,7 @@ impl PostgresRepository {
         of: Incarnation,
         limit: u32,
     ) -> Result<Replay, StorageError> {
-        let seen = self.look_once(Some(since), limit).await?;
+        let seen = self.look_once(Looker::Other, Some(since), limit).await?;
         if seen.life == Life::Standby {
             return Err(StorageError::Unavailable("the server is a standby".into()));
         }
@@ -93,7 +96,12 @@ impl PostgresRepository {
 
     /// One statement outside any transaction: its snapshot, and the changes that it sees and the last one did not; without a
     /// last one, the newest. One more than `limit` tells that there are more.
-    pub(super) async fn look_once(&self, since: Option<&Snapshot>, limit: u32) -> Result<Seen, StorageError> {
+    pub(super) async fn look_once(
+        &self,
+        looker: Looker,
+        since: Option<&Snapshot>,
+        limit: u32,
+    ) -> Result<Seen, StorageError> {
         let which = match since {
             Some(_) => "xid >= $2 OR xid = ANY($3)",
             None => {
@@ -107,19 +115,14 @@ impl PostgresRepository {
              c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt \
              FROM {POINT} CROSS JOIN {LOG} LEFT JOIN LATERAL (SELECT * FROM public.changes WHERE {which} LIMIT $1) c ON true"
         );
-        let mut attempts = self.pool.options().get_max_connections() + 1;
+        let mut attempts = self.connections.attempts();
         let rows = loop {
-            let mut connection = self.acquire().await.map_err(driver::sort)?;
-            let mut query = sqlx::query(sqlx::AssertSqlSafe(sql.as_str())).bind(i64::from(limit) + 1);
-            if let Some(last) = since {
-                let in_progress: Vec<Xid> = last.in_progress.iter().copied().map(Xid).collect();
-                query = query.bind(Xid(last.xmax)).bind(in_progress);
-            }
-            match query.fetch_all(&mut *connection).await {
-                Err(error) if attempts > 1 && driver::connection_lost(&error) => {
-                    attempts -= 1;
-                    connection.close_on_drop();
-                }
+            let rows = match looker {
+                Looker::Follower => self.read_soon(&sql, since, limit).await,
+                Looker::Other => async { read_log(&mut *self.acquire().await?, &sql, since, limit).await }.await,
+            };
+            match rows {
+                Err(error) if attempts > 1 && driver::connection_lost(&error) => attempts -= 1,
                 Err(error) if driver::on_standby(&error) => return Err(StorageError::Unavailable(error.into())),
                 result => break result.map_err(driver::sort)?,
             }
@@ -139,19 +142,43 @@ impl PostgresRepository {
         })
     }
 
+    /// Reads the log on the follower's own connection. That may be dead: when it does not answer soon, the same is read on a new
+    /// one as well, and whichever answers first is the follower's own from then on.
+    async fn read_soon(&self, sql: &str, since: Option<&Snapshot>, limit: u32) -> Result<Vec<PgRow>, sqlx::Error> {
+        let read_own = async { read_log(&mut *self.connections.for_follower().await?, sql, since, limit).await };
+        let read_anew = async {
+            let mut session = self.connections.another_for_follower().await?;
+            Ok::<_, sqlx::Error>((read_log(&mut session, sql, since, limit).await?, session))
+        };
+        let (rows, session) = {
+            let mut read_own = pin!(read_own);
+            if let Ok(rows) = timeout(SOON, &mut read_own).await {
+                return rows;
+            }
+            tokio::select! {
+                biased;
+                rows = &mut read_own => return rows,
+                Ok(read) = read_anew => read,
+            }
+        };
+        self.connections.give_follower(session);
+        Ok(rows)
+    }
+
     /// Puts back the mark below which changes may be gone, where somebody removed it: everything up to now may be.
     async fn restore_mark(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
         tracing::warn!("the table changes_pruned is empty, putting its row back");
+        let mut connection = self.acquire().await.map_err(driver::sort)?;
         sqlx::query("INSERT INTO public.changes_pruned (below) VALUES ($1) ON CONFLICT DO NOTHING")
             .bind(Xid(snapshot.xmax))
-            .execute(&self.pool)
+            .execute(&mut *connection)
             .await
             .map(drop)
             .map_err(driver::sort)
     }
 
     pub(super) async fn prune_log(&self, retention: Duration) -> Result<u64, StorageError> {
-        let seen = self.look_once(None, 0).await?;
+        let seen = self.look_once(Looker::Other, None, 0).await?;
         let Life::Known(incarnation) = seen.life else {
             return Ok(0);
         };
@@ -162,12 +189,13 @@ impl PostgresRepository {
             gone += self.prune_below(below).await?;
         }
         loop {
+            let mut connection = self.connections.for_write().await.map_err(driver::sort)?;
             let done = sqlx::query(
                 "DELETE FROM public.requests WHERE id IN (SELECT id FROM public.requests \
                  WHERE create_time < pg_catalog.now() - interval '1 day' LIMIT $1)",
             )
             .bind(BATCH)
-            .execute(&self.pool)
+            .execute(&mut *connection)
             .await
             .map_err(driver::sort)?;
             gone += done.rows_affected();
@@ -197,13 +225,35 @@ impl PostgresRepository {
             .execute(&mut *tx)
             .await
             .map_err(driver::sort)?;
-            tx.commit().await.map_err(driver::sort_commit)?;
+            tx.commit().await?;
             gone += done.rows_affected();
             if done.rows_affected() < BATCH.unsigned_abs() {
                 return Ok(gone);
             }
         }
     }
+}
+
+/// Reads what [`PostgresRepository::look_once`] asks for.
+async fn read_log(
+    session: &mut Session,
+    sql: &str,
+    since: Option<&Snapshot>,
+    limit: u32,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(i64::from(limit) + 1);
+    if let Some(last) = since {
+        let in_progress: Vec<Xid> = last.in_progress.iter().copied().map(Xid).collect();
+        query = query.bind(Xid(last.xmax)).bind(in_progress);
+    }
+    query.fetch_all(session).await
+}
+
+/// Who looks: the follower does not wait for others.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Looker {
+    Follower,
+    Other,
 }
 
 /// What one statement saw.

@@ -1,5 +1,6 @@
 //! PostgreSQL, 15 and later.
 
+mod alive;
 mod connect;
 mod import;
 mod invalidate;
@@ -7,17 +8,22 @@ mod listen;
 mod lives;
 mod log;
 mod point;
-mod reach;
+mod pool;
 mod read;
 mod row;
+mod session;
+mod settings;
+mod transaction;
 mod triggers;
+mod trust;
 mod url;
 mod write;
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::sync::Mutex;
+
+pub(crate) use settings::is_unsuitable;
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
@@ -30,8 +36,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// A repository over PostgreSQL.
 #[derive(Debug)]
 pub struct PostgresRepository {
-    pool: PgPool,
-    reach: reach::Reach,
+    connections: Arc<pool::Connections>,
     listener: listen::Listener,
     horizons: Horizons,
     /// Held by whoever removes another server's change log.
@@ -54,8 +59,8 @@ impl PostgresRepository {
 }
 
 impl PostgresRepository {
-    async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        self.reach.or_away(self.pool.acquire()).await
+    async fn acquire(&self) -> Result<pool::Lease, sqlx::Error> {
+        self.connections.for_load().await
     }
 }
 
@@ -205,6 +210,6 @@ impl ProductRepository for PostgresRepository {
 
     async fn close(&self) {
         self.listener.stop();
-        let _ = tokio::time::timeout(CLOSE_LIMIT, self.pool.close()).await;
+        self.connections.close(CLOSE_LIMIT).await;
     }
 }

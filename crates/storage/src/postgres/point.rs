@@ -1,7 +1,8 @@
 //! Under what a statement read: its snapshot, and which life of the database that was.
 
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{Row, postgres::PgRow};
 
+use super::session::Session;
 use crate::{Incarnation, ReadPoint, Snapshot, StorageError, driver, hash::fnv64};
 
 /// A relation of one row, `point(snapshot, life)`. The life is empty when the unlogged table is, as after a crash.
@@ -61,7 +62,7 @@ impl Life {
 }
 
 /// Names a new life. Whoever comes second changes nothing.
-pub(super) async fn name_life(connection: &mut PgConnection) -> Result<(), StorageError> {
+pub(super) async fn name_life(connection: &mut Session) -> Result<(), StorageError> {
     sqlx::query("INSERT INTO public.incarnation DEFAULT VALUES ON CONFLICT DO NOTHING")
         .execute(connection)
         .await

@@ -9,10 +9,13 @@ use super::{
 };
 use crate::{
     Filter, ListPage, ListPosition, ListQuery, Loaded, Order, OrderField, Products, ReadPoint, SearchPage, SearchQuery,
-    SearchRank, SortValue, StorageError, driver,
+    SearchRank, SortValue, StorageError, driver, search::Terms,
 };
 
 type Sql = QueryBuilder<Postgres>;
+
+/// Added to the rank of a product that lacks some of the words: below all that have them, and negative.
+const PARTIAL: f64 = -1e6;
 
 impl PostgresRepository {
     pub(super) async fn get_products(&self, ids: &[String]) -> Result<Loaded<Products>, StorageError> {
@@ -111,14 +114,13 @@ impl PostgresRepository {
         build: impl Fn(&'static str) -> Sql + Send + Sync,
         point: &'static str,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
-        let mut attempts = self.pool.options().get_max_connections() + 1;
+        let mut attempts = self.connections.attempts();
         loop {
             let mut connection = self.acquire().await?;
-            match build(point).build().fetch_all(&mut *connection).await {
-                Err(error) if attempts > 1 && driver::connection_lost(&error) => {
-                    attempts -= 1;
-                    connection.close_on_drop();
-                }
+            let (pid, mut sql) = (connection.pid(), build(point));
+            let statement = sql.build().fetch_all(&mut *connection);
+            match self.connections.unless_dead(pid, statement).await {
+                Err(error) if attempts > 1 && driver::connection_lost(&error) => attempts -= 1,
                 result => return result,
             }
         }
@@ -215,28 +217,44 @@ fn list_sql(query: &ListQuery, point: &'static str, whole: Whole) -> Sql {
 }
 
 fn search_sql(query: &SearchQuery, point: &'static str, whole: Whole) -> Sql {
-    // A word is letters and digits, so that quoting it is enough; every word may go on.
-    let terms: Vec<String> = query.words.iter().map(|word| format!("'{word}':*")).collect();
+    // A word is letters, digits and vowel signs, so that quoting it is enough; every word may go on.
+    let terms = Terms::new(&query.words, |word| format!("'{word}':*"), " & ", " | ");
     let mut sql = Sql::new(format!(
-        "SELECT point.snapshot, point.life, page.id, page.rank{} FROM {point} LEFT JOIN LATERAL (\
-         SELECT found.id, found.rank FROM (\
-         SELECT p.id, pg_catalog.ts_rank(p.search, q.q)::float8 AS rank FROM public.products p, \
-         (SELECT pg_catalog.to_tsquery('pg_catalog.simple'::pg_catalog.regconfig, ",
+        "SELECT point.snapshot, point.life, page.id, page.rank{} FROM {point} LEFT JOIN LATERAL (",
         whole.columns()
     ));
-    sql.push_bind(terms.join(" & "));
-    sql.push(") AS q) q WHERE p.search @@ q.q");
-    push_filter(&mut sql, &query.filter);
-    sql.push(") found");
-    if let Some((SearchRank(rank), id)) = &query.after {
-        sql.push(" WHERE found.rank < ").push_bind(*rank);
-        sql.push(" OR (found.rank = ").push_bind(*rank);
-        sql.push(" AND found.id > ").push_bind(id.as_str()).push(")");
+    match (&terms.most, &query.after) {
+        // Pages after the first go on as the first one did: the rank tells.
+        (Some(most), Some((rank, _))) if rank.0 < 0.0 => push_found(&mut sql, query, most, &terms.any, PARTIAL),
+        (None, _) | (Some(_), Some(_)) => push_found(&mut sql, query, &terms.all, &terms.all, 0.0),
+        (Some(most), None) => {
+            sql.push("WITH found_all AS MATERIALIZED (");
+            push_found(&mut sql, query, &terms.all, &terms.all, 0.0);
+            sql.push(") SELECT id, rank FROM found_all UNION ALL SELECT id, rank FROM (");
+            push_found(&mut sql, query, most, &terms.any, PARTIAL);
+            sql.push(") found_most WHERE NOT EXISTS (SELECT 1 FROM found_all)");
+        }
     }
-    sql.push(" ORDER BY found.rank DESC, found.id LIMIT ")
+    sql.push(" ORDER BY rank DESC, id LIMIT ")
         .push_bind(i64::from(query.limit) + 1)
         .push(format!(") page ON true{} ORDER BY page.rank DESC, page.id", whole.join()));
     sql
+}
+
+/// The products after the page before that match `terms`, ranked by how they match `rank_by`.
+fn push_found(sql: &mut Sql, query: &SearchQuery, terms: &str, rank_by: &str, offset: f64) {
+    sql.push("SELECT found.id, found.rank FROM (SELECT p.id, pg_catalog.ts_rank(p.search, ")
+        .push_bind(rank_by.to_owned());
+    sql.push("::pg_catalog.tsquery)::float8 + ").push_bind(offset);
+    sql.push("::float8 AS rank FROM public.products p WHERE p.search @@ ").push_bind(terms.to_owned());
+    sql.push("::pg_catalog.tsquery");
+    push_filter(sql, &query.filter);
+    sql.push(") found");
+    if let Some((SearchRank(rank), id)) = &query.after {
+        sql.push(" WHERE (found.rank < ").push_bind(*rank);
+        sql.push(" OR (found.rank = ").push_bind(*rank);
+        sql.push(" AND found.id > ").push_bind(id.clone()).push("))");
+    }
 }
 
 /// The id, which every position has, and what the order needs besides.

@@ -99,7 +99,7 @@ impl PostgresRepository {
         let (snapshot, _) = point::read(&row)?;
         let triggers = Triggers::read(&row, 2, &snapshot)?;
         sqlx::raw_sql(REPAIR).execute(&mut *tx).await.map_err(driver::sort)?;
-        tx.commit().await.map_err(driver::sort_commit)?;
+        tx.commit().await?;
         Ok(triggers.wrong.iter().flat_map(|wrong| wrong.split("; ")).map(str::to_owned).collect())
     }
 }

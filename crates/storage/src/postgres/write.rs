@@ -1,11 +1,13 @@
 //! Writes of one product: each one transaction.
 
-use sqlx::{PgConnection, Postgres, Row, Transaction, postgres::PgRow};
+use sqlx::{Row, postgres::PgRow};
 
 use super::{
     PostgresRepository, log,
     point::{self, Life, POINT},
     row::{self, COLUMNS, Xid},
+    session::Session,
+    transaction::Transaction,
 };
 use crate::{
     Change, Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
@@ -83,15 +85,9 @@ impl PostgresRepository {
         finish(tx, value, false).await
     }
 
-    /// Begins a transaction, on another connection when one turns out to be lost: nothing has been done by then.
-    pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, StorageError> {
-        let mut attempts = self.pool.options().get_max_connections() + 1;
-        loop {
-            match self.reach.or_away(self.pool.begin()).await {
-                Err(error) if attempts > 1 && driver::connection_lost(&error) => attempts -= 1,
-                result => return result.map_err(driver::sort),
-            }
-        }
+    /// Begins a transaction.
+    pub(super) async fn begin(&self) -> Result<Transaction<'_>, StorageError> {
+        Transaction::begin(&self.connections).await
     }
 }
 
@@ -100,23 +96,23 @@ impl PostgresRepository {
 /// A COMMIT of a failed transaction would be answered with ROLLBACK and no error. It cannot come to that: every error of a
 /// statement has ended the write before, and the statement here fails in a failed transaction.
 pub(super) async fn finish<T>(
-    mut tx: Transaction<'static, Postgres>,
+    mut tx: Transaction<'_>,
     value: T,
     validate_only: bool,
 ) -> Result<Committed<T>, StorageError> {
     if validate_only {
-        tx.rollback().await.map_err(driver::sort)?;
+        tx.rollback().await?;
         return Ok(Committed { value, changes: Vec::new(), commit: None, horizon: 0 });
     }
     let (changes, commit, horizon) = logged(&mut tx).await?;
-    tx.commit().await.map_err(driver::sort_commit)?;
+    tx.commit().await?;
     Ok(Committed { value, changes, commit: Some(commit), horizon })
 }
 
 /// What this transaction has logged so far, its name, and the horizon of the statement that told so: the rows that were written
 /// are locked, so that this later snapshot sees them as they were returned. A transaction that wrote nothing gets an id here, so
 /// that a replay has one of its own.
-async fn logged(tx: &mut PgConnection) -> Result<(Vec<Change>, Commit, u64), StorageError> {
+async fn logged(tx: &mut Session) -> Result<(Vec<Change>, Commit, u64), StorageError> {
     let sql = format!(
         "SELECT point.snapshot, point.life, mine.xid, c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt \
          FROM (SELECT pg_catalog.pg_current_xact_id() AS xid OFFSET 0) mine CROSS JOIN {POINT} \
@@ -149,7 +145,7 @@ async fn logged(tx: &mut PgConnection) -> Result<(Vec<Change>, Commit, u64), Sto
 
 /// Takes a request id for this transaction. One that another transaction is about to remember is waited for.
 pub(super) async fn claim(
-    tx: &mut PgConnection,
+    tx: &mut Session,
     request: Option<&str>,
     fingerprint: impl FnOnce() -> String,
 ) -> Result<Remembered, StorageError> {
@@ -182,7 +178,7 @@ pub(super) async fn claim(
     Err(StorageError::Conflict("a request id came and went".into()))
 }
 
-async fn keep_reply(tx: &mut PgConnection, request: Option<&str>, product: &Product) -> Result<(), StorageError> {
+async fn keep_reply(tx: &mut Session, request: Option<&str>, product: &Product) -> Result<(), StorageError> {
     let Some(request) = request else { return Ok(()) };
     sqlx::query("UPDATE public.requests SET reply = $2 WHERE id = $1")
         .bind(request)
@@ -194,7 +190,7 @@ async fn keep_reply(tx: &mut PgConnection, request: Option<&str>, product: &Prod
 }
 
 /// Forgets a request id whose call changed nothing.
-async fn release(tx: &mut PgConnection, request: Option<&str>) -> Result<(), StorageError> {
+async fn release(tx: &mut Session, request: Option<&str>) -> Result<(), StorageError> {
     let Some(request) = request else { return Ok(()) };
     sqlx::query("DELETE FROM public.requests WHERE id = $1")
         .bind(request)
@@ -204,7 +200,7 @@ async fn release(tx: &mut PgConnection, request: Option<&str>) -> Result<(), Sto
         .map_err(driver::sort)
 }
 
-async fn change(tx: &mut PgConnection, update: &Update) -> Result<Updating, StorageError> {
+async fn change(tx: &mut Session, update: &Update) -> Result<Updating, StorageError> {
     for _ in 0..RACES {
         if let Some(product) = modify(tx, update).await? {
             return Ok(Updating::Updated(product));
@@ -226,7 +222,7 @@ async fn change(tx: &mut PgConnection, update: &Update) -> Result<Updating, Stor
     Err(StorageError::Conflict("a product came and went".into()))
 }
 
-async fn exists(tx: &mut PgConnection, id: &str) -> Result<bool, StorageError> {
+async fn exists(tx: &mut Session, id: &str) -> Result<bool, StorageError> {
     sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM public.products WHERE id = $1)")
         .bind(id)
         .fetch_one(tx)
@@ -234,7 +230,7 @@ async fn exists(tx: &mut PgConnection, id: &str) -> Result<bool, StorageError> {
         .map_err(driver::sort)
 }
 
-async fn modify(tx: &mut PgConnection, update: &Update) -> Result<Option<Product>, StorageError> {
+async fn modify(tx: &mut Session, update: &Update) -> Result<Option<Product>, StorageError> {
     let sql = format!(
         "UPDATE public.products p SET \
          name = CASE WHEN $3 THEN $4 ELSE p.name END, \
@@ -280,7 +276,7 @@ async fn modify(tx: &mut PgConnection, update: &Update) -> Result<Option<Product
 
 /// Inserts a product with the fields of the mask; `None` when there is one of that id.
 async fn insert(
-    tx: &mut PgConnection,
+    tx: &mut Session,
     id: &str,
     data: &ProductData,
     mask: ProductMask,

@@ -180,6 +180,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
 fn migrator() -> Migrator {
     let files = [
         (1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql")),
+        (2, "search", include_str!("../../migrations/sqlite/0002_search.sql")),
         (3, "lives", include_str!("../../migrations/sqlite/0003_lives.sql")),
         (4, "whole log", include_str!("../../migrations/sqlite/0004_whole_log.sql")),
     ];

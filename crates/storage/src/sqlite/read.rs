@@ -8,10 +8,13 @@ use super::{
 };
 use crate::{
     Filter, ListPage, ListPosition, ListQuery, Loaded, Order, OrderField, Products, ReadPoint, SearchPage, SearchQuery,
-    SearchRank, Snapshot, SortValue, StorageError, driver,
+    SearchRank, Snapshot, SortValue, StorageError, driver, search::Terms,
 };
 
 type Sql = QueryBuilder<Sqlite>;
+
+/// Added to the rank of a product that lacks some of the words: below all that have them, and negative.
+const PARTIAL: f64 = -1e6;
 
 /// A relation of one row, `point(newest, salt, life)`. The salt is NULL when the log is empty.
 const POINT: &str = "(SELECT coalesce((SELECT max(id) FROM changes), 0) AS newest, \
@@ -204,28 +207,48 @@ fn list_sql(query: &ListQuery, whole: Whole) -> Sql {
 }
 
 fn search_sql(query: &SearchQuery, whole: Whole) -> Sql {
-    // A word is letters and digits, so that quoting it is enough; every word may go on.
-    let terms: Vec<String> = query.words.iter().map(|word| format!("\"{word}\"*")).collect();
-    let mut sql = Sql::new(format!(
-        "SELECT {POINT_COLUMNS}, page.id, page.rank{} FROM {POINT} LEFT JOIN (\
-         SELECT found.id, found.rank FROM (\
-         SELECT p.id AS id, -bm25(product_words, 10.0, 4.0, 1.0) AS rank \
-         FROM product_words w CROSS JOIN ",
-        whole.columns()
-    ));
-    push_from(&mut sql, &query.filter);
-    push_filter(&mut sql, &query.filter);
-    sql.push(" AND p.number = w.rowid AND product_words MATCH ").push_bind(terms.join(" "));
-    sql.push(") found");
-    if let Some((SearchRank(rank), id)) = &query.after {
-        sql.push(" WHERE found.rank < ").push_bind(*rank);
-        sql.push(" OR (found.rank = ").push_bind(*rank);
-        sql.push(" AND found.id > ").push_bind(id.clone()).push(")");
+    // A word is letters, digits and vowel signs, so that quoting it is enough; every word may go on.
+    let terms = Terms::new(&query.words, |word| format!("\"{word}\"*"), " AND ", " OR ");
+    let mut sql =
+        Sql::new(format!("SELECT {POINT_COLUMNS}, page.id, page.rank{} FROM {POINT} LEFT JOIN (", whole.columns()));
+    match (&terms.most, &query.after) {
+        // Pages after the first go on as the first one did: the rank tells.
+        (Some(most), Some((rank, _))) if rank.0 < 0.0 => push_found(&mut sql, query, most, PARTIAL, ""),
+        (None, _) | (Some(_), Some(_)) => push_found(&mut sql, query, &terms.all, 0.0, ""),
+        (Some(most), None) => {
+            sql.push("WITH found_all AS MATERIALIZED (");
+            push_found(&mut sql, query, &terms.all, 0.0, "");
+            sql.push(") SELECT id, rank FROM found_all UNION ALL ");
+            // Outermost, so that nothing is looked for when there is no need.
+            push_found(
+                &mut sql,
+                query,
+                most,
+                PARTIAL,
+                "(SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM found_all)) CROSS JOIN ",
+            );
+        }
     }
-    sql.push(" ORDER BY found.rank DESC, found.id LIMIT ")
+    sql.push(" ORDER BY rank DESC, id LIMIT ")
         .push_bind(i64::from(query.limit) + 1)
         .push(format!(") page ON true{} ORDER BY page.rank DESC, page.id", whole.join()));
     sql
+}
+
+/// The products after the page before that match `terms`.
+fn push_found(sql: &mut Sql, query: &SearchQuery, terms: &str, offset: f64, condition: &str) {
+    sql.push("SELECT found.id, found.rank FROM (SELECT p.id AS id, -bm25(product_words, 10.0, 4.0, 1.0) + ")
+        .push_bind(offset);
+    sql.push(format!(" AS rank FROM {condition}product_words w CROSS JOIN "));
+    push_from(sql, &query.filter);
+    push_filter(sql, &query.filter);
+    sql.push(" AND p.number = w.rowid AND product_words MATCH ").push_bind(terms.to_owned());
+    sql.push(") found");
+    if let Some((SearchRank(rank), id)) = &query.after {
+        sql.push(" WHERE (found.rank < ").push_bind(*rank);
+        sql.push(" OR (found.rank = ").push_bind(*rank);
+        sql.push(" AND found.id > ").push_bind(id.clone()).push("))");
+    }
 }
 
 /// What the order needs besides the id.

@@ -64,10 +64,7 @@ impl Bench {
     }
 
     pub(crate) async fn try_sql(&self, sql: &str) -> Result<String, String> {
-        match &self.shell {
-            Shell::Postgres(server, url) => server.try_psql(url, sql).await,
-            Shell::Sqlite(_, path) => sqlite3(path.clone(), sql.to_owned()).await,
-        }
+        self.shell.run(sql).await
     }
 
     /// A number that the shell printed.
@@ -91,6 +88,15 @@ impl Bench {
 
     pub(crate) async fn follow(&self) -> Follower {
         Follower::begin(Arc::clone(&self.repository)).await
+    }
+}
+
+impl Shell {
+    pub(crate) async fn run(&self, sql: &str) -> Result<String, String> {
+        match self {
+            Self::Postgres(server, url) => server.try_psql(url, sql).await,
+            Self::Sqlite(_, path) => sqlite3(path.clone(), sql.to_owned()).await,
+        }
     }
 }
 

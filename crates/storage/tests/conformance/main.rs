@@ -4,9 +4,11 @@
 
 mod basics;
 mod bench;
+mod hanging;
 mod horizons;
 mod imports;
 mod invalidations;
+mod languages;
 mod lists;
 mod lives;
 mod log;
@@ -14,11 +16,13 @@ mod model;
 mod poison;
 mod postgres_only;
 mod requests;
+mod scripts;
 mod searches;
 mod shells;
 mod sockets;
 mod sqlite_only;
 mod triggers;
+mod upgrades;
 mod whole_pages;
 mod windows;
 
@@ -90,6 +94,8 @@ for_both_databases! {
     searches::words_and_prefixes_must_all_occur,
     searches::better_matches_come_first,
     searches::pages_of_a_search,
+    searches::long_text_is_searched_to_its_limit,
+    searches::a_pasted_title_finds_its_product,
     searches::hostile_words_are_words,
     log::puts_and_deletes_carry_versions_and_terms,
     log::requested_invalidations,

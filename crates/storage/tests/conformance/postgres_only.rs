@@ -298,8 +298,10 @@ async fn a_pool_or_statement_that_takes_too_long_times_out() {
     // Other tests wait for locks in their own databases.
     let locks = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     while sqlx::query_scalar::<_, i64>(locks).fetch_one(&mut watcher).await.unwrap() == 0 {}
-    let waiting = narrow.get(&["a".to_owned()]).await;
+    // Of two connections, the least that there are, one is for loads.
+    let waiting = narrow.create("b", &full(), &WriteOptions::default()).await;
     assert!(matches!(waiting, Err(StorageError::Timeout(_))), "{waiting:?}");
+    assert_eq!(narrow.get(&["a".to_owned()]).await.unwrap().value.found.len(), 1);
     let blocked = blocked.await.unwrap();
     assert!(matches!(blocked, Err(StorageError::Timeout(_))), "{blocked:?}");
     run(&mut lock, "ROLLBACK").await;

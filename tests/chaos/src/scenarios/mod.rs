@@ -6,6 +6,7 @@ mod calm;
 pub(crate) mod clocks;
 mod database;
 mod fills;
+mod hanging;
 mod messages;
 mod outsiders;
 mod redis;
@@ -49,6 +50,8 @@ pub(crate) enum Scenario {
     Stampede,
     /// `PostgreSQL` restarted, and killed with commits that it had not written: nothing is served that it lost
     Postgres,
+    /// A row locked, commits that wait for a standby that is away, connections that the network forgot: 0 wrong, and reads go on
+    HangingDatabase,
     /// `PostgreSQL` put back from a base backup: nothing is served that it no longer has, tokens of the lost life are refused
     BaseBackup,
     /// A replica stopped (SIGSTOP) for 5 s: 0 wrong, and the others are as fast as ever
@@ -99,6 +102,7 @@ impl Scenario {
             Self::OpenTransaction => outsiders::open_transaction(setup).await,
             Self::Stampede => stampede::stampede(setup).await,
             Self::Postgres => database::restarts(setup).await,
+            Self::HangingDatabase => hanging::database(setup).await,
             Self::BaseBackup => backup::put_back(setup).await,
             Self::AbortedWriters => aborted::writers(setup).await,
             Self::Clocks => clocks::wrong(setup).await,

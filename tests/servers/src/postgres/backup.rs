@@ -42,9 +42,7 @@ impl Postgres {
             let copy = server.root.join(format!("copy-{}", next()));
             server.stop();
             run(Command::new("cp").arg("-a").arg(server.root.join("data")).arg(&copy));
-            if let Err(log) = server.launch() {
-                panic!("PostgreSQL did not start again:\n{log}");
-            }
+            server.launch_again();
             copy
         })
         .await

@@ -1,0 +1,109 @@
+//! What every session is set to, and the test that it holds.
+
+use std::{fmt, fmt::Write as _, time::Duration};
+
+use sqlx::{Executor as _, PgConnection, Row as _};
+
+use crate::StorageConfig;
+
+/// What sessions are set to. By SET, which a pooler passes on; what stands in the startup message many of them drop in silence.
+#[derive(Debug)]
+pub(super) struct Settings {
+    statement_timeout: Duration,
+    set: String,
+    check: String,
+}
+
+/// The session that a pooler gives is not one to work in. The text is for operators.
+#[derive(Debug)]
+struct Unsuitable(String);
+
+impl std::error::Error for Unsuitable {}
+
+impl fmt::Display for Unsuitable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+const REMEDY: &str = "a connection pooler in front of PostgreSQL must give each connection a session of its own: set pool_mode \
+     = session in PgBouncer (in others the mode of that name), or connect to PostgreSQL itself";
+
+impl Settings {
+    pub(super) fn new(config: &StorageConfig) -> Self {
+        let limit = format!("{}ms", config.statement_timeout.as_millis().max(1));
+        let settings = [
+            ("statement_timeout", limit.as_str()),
+            // A transaction of ours waits for nothing but its own next statement.
+            ("idle_in_transaction_session_timeout", &limit),
+            // An acknowledged write is on disk, whatever the server's default says.
+            ("synchronous_commit", "on"),
+            // No statement runs long enough to earn back its compilation, whatever the planner estimates.
+            ("jit", "off"),
+            // The statements count on this level: a repeated look must see what was committed meanwhile.
+            ("default_transaction_isolation", "read committed"),
+            // A notification inside the transaction would take a lock of the whole cluster for the length of its commit. One
+            // for many commits follows them.
+            ("larder.notify", "off"),
+        ];
+        let (mut set, mut rows) = (String::new(), String::new());
+        for (name, value) in settings {
+            let _ = write!(set, "SET {name} = '{value}'; ");
+            let comma = if rows.is_empty() { "" } else { ", " };
+            // The server writes a time in the unit that suits it.
+            let cast = if value.ends_with("ms") { "::pg_catalog.interval" } else { "" };
+            let _ =
+                write!(rows, "{comma}('{name}', pg_catalog.current_setting('{name}', true){cast} = '{value}'{cast})");
+        }
+        let check = format!(
+            "SELECT pg_catalog.pg_backend_pid()::text, coalesce((SELECT pg_catalog.string_agg(s.name, ', ') \
+             FROM (VALUES {rows}) AS s(name, holds) WHERE s.holds IS NOT TRUE), '')"
+        );
+        Self { statement_timeout: config.statement_timeout, set, check }
+    }
+
+    pub(super) fn statement_timeout(&self) -> Duration {
+        self.statement_timeout
+    }
+
+    /// Sets a session and reads back what it is set to. Returns the number of the server's process.
+    pub(super) async fn apply(&self, connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+        connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(self.set.as_str()))).await?;
+        let row = sqlx::raw_sql(sqlx::AssertSqlSafe(self.check.as_str())).fetch_one(connection).await?;
+        let (pid, lost): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+        if !lost.is_empty() {
+            return Err(unsuitable(format!("the session does not keep what it was set to ({lost}): {REMEDY}")));
+        }
+        pid.parse().map_err(|_| sqlx::Error::Protocol(format!("a process number that is none: {pid}")))
+    }
+
+    /// Two connections that got the same session, or one that got another than before.
+    pub(super) fn shared_session() -> sqlx::Error {
+        unsuitable(format!("statements of one connection run in sessions of others: {REMEDY}"))
+    }
+}
+
+fn unsuitable(reason: String) -> sqlx::Error {
+    sqlx::Error::Configuration(Box::new(Unsuitable(reason)))
+}
+
+/// Whether a session was refused for what a pooler made of it.
+pub(crate) fn is_unsuitable(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<Unsuitable>()
+}
+
+/// Makes sure that two connections have a session each, in which all their statements run. A pooler that gives out sessions by the
+/// transaction or statement gives both the same one, or one of them different ones: in this order, whichever way it chooses.
+pub(super) async fn check_sessions(one: &mut PgConnection, other: &mut PgConnection) -> Result<(), sqlx::Error> {
+    async fn pid(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+        sqlx::raw_sql("SELECT pg_catalog.pg_backend_pid()::text").fetch_one(connection).await?.try_get(0)
+    }
+    let (first, second) = (pid(one).await?, pid(other).await?);
+    for _ in 0..4 {
+        let seen = [pid(one).await?, pid(one).await?, pid(other).await?, pid(one).await?, pid(other).await?];
+        if first == second || seen != [&first, &first, &second, &first, &second].map(String::clone) {
+            return Err(Settings::shared_session());
+        }
+    }
+    Ok(())
+}
