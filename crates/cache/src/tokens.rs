@@ -97,6 +97,8 @@ impl<V: Value> Cache<V> {
         let at_most = self.config().load_timeout;
         for _ in 0..TRIES {
             match self.standing(token) {
+                // While the log is incomplete, a look is what keeps a reader from joining a load that began before it.
+                Standing::Reached if self.incomplete().is_some() => return self.pass_now(at_most).await,
                 Standing::Reached => return Ok(()),
                 Standing::Lost => return Err(ReadError::OtherIncarnation),
                 Standing::Ahead => {
