@@ -177,6 +177,7 @@ fn ready_batch(reply: catalog::BatchGetProductsResponse) -> anyhow::Result<Batch
     Ok(BatchGetProductsResponse {
         products: reply.products.iter().map(ready).collect(),
         missing_ids: reply.missing_ids,
+        unreadable_ids: reply.unreadable_ids,
         cache: cache_info(reply.cache.as_ref())?,
         counts: reply.counts.as_ref().map(serving).transpose()?,
     })
@@ -187,6 +188,7 @@ fn ready_list(reply: catalog::ListProductsResponse) -> anyhow::Result<ListProduc
         products: reply.products.iter().map(ready).collect(),
         next_page_token: reply.next_page_token,
         total_size: reply.total_size,
+        unreadable_ids: reply.unreadable_ids,
         cache: cache_info(reply.cache.as_ref())?,
     })
 }

@@ -177,7 +177,7 @@ impl Reader {
                 let changes = || keys.iter().map(|&key| reader.history.product_changes(key)).sum();
                 let repository = reader.catalog.repository();
                 let answer = Box::pin(reader.hold(delay, hold, changes, repository.get(&ids))).await?;
-                let mut products: Vec<_> = answer.value.into_iter().map(Some).collect();
+                let mut products: Vec<_> = answer.value.found.into_iter().map(Some).collect();
                 let mut take = |id: &String| {
                     let found =
                         products.iter_mut().find(|product| product.as_ref().is_some_and(|found| found.id == *id));
@@ -297,7 +297,9 @@ impl Reader {
                 Ok(write) => Some(write),
                 Err(torn) => return self.history.fail(format!("{what} of {}: {torn}", id(key))),
             },
-            Some(Copy::Page(_)) => return self.history.fail(format!("{what} of {}: a page", id(key))),
+            Some(Copy::Page(_) | Copy::Unreadable(_)) => {
+                return self.history.fail(format!("{what} of {}: no product", id(key)));
+            }
         };
         let seen = Seen { window, stale, question: None };
         self.history.check(key, seen, || format!("{what} of {write:?}"), |state| state == write);

@@ -152,7 +152,7 @@ impl World {
         }
         let shown = found.entry.value.as_ref().map(|copy| match copy {
             Copy::Product(bytes) => Product::decode(bytes.clone()).expect("a product").name,
-            Copy::Page(_) => panic!("no page was asked for"),
+            Copy::Page(_) | Copy::Unreadable(_) => panic!("a product was asked for"),
         });
         let later =
             self.states[key].iter().filter(|(since, _)| *since > replica.looked).map(|(_, state)| state.clone());

@@ -189,7 +189,7 @@ async fn two_catalogues_under_one_prefix_are_each_as_if_alone() {
     assert_eq!(quiet.item(1, "item:b").await.0, Tier::L2);
 
     assert!(!listener.shares_prefix());
-    quiet.clock.advance(Duration::from_secs(60));
+    quiet.clock.advance(Duration::from_mins(1));
     loud.write(0, entry("item:a", &[]), true).await;
     until(|| listener.shares_prefix()).await;
 }

@@ -10,7 +10,7 @@ use crate::{Snapshot, StorageError, driver};
 /// behind a trigger's back sees what became of the trigger. Names are looked up each time: a statement prepared before the tables were
 /// made anew must not ask about the old ones.
 ///
-/// `kind` is pg_trigger's `tgtype`: 1 for each row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.
+/// `kind` is `pg_trigger`'s `tgtype`: 1 for each row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.
 pub(super) const LOG: &str = "(SELECT pg_catalog.string_agg(part.altered, ',') AS altered, \
          pg_catalog.string_agg(part.wrong, '; ') AS wrong FROM (\
      SELECT c.xmin::text AS altered, NULL AS wrong FROM pg_catalog.pg_class c \
