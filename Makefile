@@ -44,6 +44,8 @@ cluster: rust ## Start three replicas over PostgreSQL and Redis, and print calls
 	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) -p larder-test-servers --bin larder-cluster
 	@eval "$$(.ci/tools env)" && exec $(CARGO) run $(LOCKED) --quiet --profile $(RUN_PROFILE) -p larder-test-servers --bin larder-cluster -- $(ARGS)
 
+# Most tests wait most of the time: for a database, for a process, for a bound to pass.
+test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN))))
 test: rust ## Install what the tests need, and run all of them
 	@.ci/tools install test
 	@eval "$$(.ci/tools env)" && $(CARGO) build $(LOCKED) --bin larder && exec $(CARGO) test $(LOCKED) --workspace --no-fail-fast $(ARGS)

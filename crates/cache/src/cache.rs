@@ -149,8 +149,14 @@ impl<V: Value> Cache<V> {
 
     /// How long ago the last look at the change log began that succeeded; `None` before the first.
     pub fn age_of_last_pass(&self) -> Option<Duration> {
-        let proven = self.shared.knowledge.proven();
-        (proven != Moment::NEVER).then(|| self.clock().now().since(proven))
+        let looked = self.shared.knowledge.looked();
+        (looked != Moment::NEVER).then(|| self.clock().now().since(looked))
+    }
+
+    /// Why the change log does not tell of every change, if the last look at it found that. Until that has been put right every
+    /// read is answered from the database.
+    pub fn incomplete(&self) -> Option<Arc<str>> {
+        self.shared.knowledge.incomplete()
     }
 
     /// Waits until the change log has been read once.

@@ -1,5 +1,7 @@
 //! Changes, as the cache learns them.
 
+use std::sync::Arc;
+
 /// A committed change or a requested invalidation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -124,6 +126,8 @@ pub enum News {
         /// Those changes.
         changes: Vec<Change>,
     },
+    /// The log does not tell of every change, for this reason. Nothing can be known of copies until that has been put right.
+    Incomplete(Arc<str>),
 }
 
 #[cfg(test)]

@@ -238,7 +238,9 @@ impl<V: Value> Cache<V> {
     /// What a load brought, for other replicas. What was outdated while it was loaded is left out: it would only be refused.
     fn fills(&self, policy: Policy, landed: Landed<V>) -> Vec<Fill> {
         let Landed { origin: Some(origin), entries } = landed else { return Vec::new() };
-        let standing = entries.into_iter().filter(|(_, entry)| entry.stands(self.knowledge()));
+        let standing = entries
+            .into_iter()
+            .filter(|(_, entry)| entry.value.as_ref().is_none_or(Value::is_shared) && entry.stands(self.knowledge()));
         standing.map(|(name, entry)| self.fill(policy, name, entry.value.as_ref(), origin)).collect()
     }
 

@@ -182,7 +182,7 @@ mod tests {
     use crate::knowledge::Knowledge;
 
     fn key(name: &str) -> FlightKey {
-        (name.into(), Captured { stripe: Knowledge::new(1, 1, 10).stripe(name), generation: 0, rules: 0 })
+        (name.into(), Captured { stripes: Knowledge::new(1, 1, 10).stripes(name, None), generation: 0, rules: 0 })
     }
 
     fn now(second: u64) -> Moment {

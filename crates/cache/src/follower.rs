@@ -178,7 +178,7 @@ impl<V: Value> Cache<V> {
         if let (true, Some(recall)) = (succeeded, recalled) {
             let same = self.knowledge().view().is_some_and(|view| view.incarnation == recall.incarnation);
             for ((_, answer), recalled) in asked.into_iter().zip(recall.changes) {
-                let _ = answer.send(same.then_some(recalled));
+                let _ = answer.send(same.then_some((recalled, recall.incarnation)));
             }
         }
         let counters = self.counters();
@@ -217,14 +217,20 @@ impl<V: Value> Cache<V> {
         let same =
             last.is_some_and(|last| last.incarnation == pass.incarnation && last.snapshot.xmax <= pass.snapshot.xmax);
         let incarnation = pass.incarnation;
-        let (News::Complete(told) | News::Window { changes: told, .. }) = &pass.news;
-        let told: Vec<Witness> = if pass.snapshot.salt.is_some() {
-            told.iter().map(|change| Witness { id: change.id, salt: change.salt }).collect()
-        } else {
-            Vec::new()
+        let view = View { snapshot: pass.snapshot, incarnation };
+        let told: Vec<Witness> = match &pass.news {
+            News::Complete(told) | News::Window { changes: told, .. } if view.snapshot.salt.is_some() => {
+                told.iter().map(|change| Witness { id: change.id, salt: change.salt }).collect()
+            }
+            _ => Vec::new(),
         };
+        if let News::Incomplete(why) = pass.news {
+            return self.take_in_incomplete(view, same, began, why);
+        }
         match pass.news {
-            News::Complete(changes) if same => self.learn_found(&changes, &pass.snapshot, incarnation).await,
+            News::Complete(changes) if same && self.incomplete().is_none() => {
+                self.learn_found(&changes, &view.snapshot, incarnation).await;
+            }
             // More than a look may tell one by one: what was asked for before it cannot be told from what was not.
             News::Window { from, changes } if same => {
                 self.knowledge().raise_start(from);
@@ -234,7 +240,7 @@ impl<V: Value> Cache<V> {
             news => {
                 let (from, changes) = match news {
                     News::Window { from, changes } => (from, changes),
-                    News::Complete(_) => (pass.snapshot.xmax, Vec::new()),
+                    News::Complete(_) | News::Incomplete(_) => (view.snapshot.xmax, Vec::new()),
                 };
                 self.knowledge().forget_view();
                 self.knowledge().restart(incarnation, from);
@@ -246,13 +252,31 @@ impl<V: Value> Cache<V> {
             self.bus().was_ours(last.incarnation);
             tracing::warn!(
                 before = format_args!("{:016x}", last.incarnation.0),
-                now = format_args!("{:016x}", pass.incarnation.0),
+                now = format_args!("{:016x}", incarnation.0),
                 "database has another incarnation, every copy is dropped"
             );
         }
+        if self.incomplete().is_some() {
+            tracing::info!("change log is complete again");
+        }
         // After they were learned: a copy that one of them stands for is judged by all of them.
-        self.knowledge().witnesses().vouch(&told, &pass.snapshot);
-        self.knowledge().publish(View { snapshot: pass.snapshot, incarnation: pass.incarnation }, began);
+        self.knowledge().witnesses().vouch(&told, &view.snapshot);
+        self.knowledge().publish(view, began);
+    }
+
+    /// Drops everything, with each look anew: whoever waited for this one then joins no load that began before it.
+    fn take_in_incomplete(&self, view: View, same: bool, began: Moment, why: Arc<str>) {
+        if same {
+            self.knowledge().raise_start(view.snapshot.xmax);
+        } else {
+            self.knowledge().forget_view();
+            self.knowledge().restart(view.incarnation, view.snapshot.xmax);
+        }
+        self.drop_all();
+        if self.incomplete().as_ref() != Some(&why) {
+            tracing::error!(why = &*why, "change log is incomplete, every read goes to the database");
+        }
+        self.knowledge().publish_incomplete(view, began, why);
     }
 
     /// Learns what a look found, and counts what was known already.

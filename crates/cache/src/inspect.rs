@@ -134,7 +134,7 @@ impl<V: Value> Cache<V> {
         const NAME: &str = "probe:l1";
         let began = self.clock().now();
         let knowledge = self.knowledge();
-        let captured = knowledge.capture(knowledge.stripe(NAME));
+        let captured = knowledge.capture(knowledge.stripes(NAME, None));
         let entry = Entry::new(NAME, None, captured, began, Life::plain(PROBE_LIFE), Tier::Database, false);
         let entry = self.take_in_l1(entry, Policy::Item, true);
         let found = self.shared().l1.get(NAME).is_some_and(|found| std::sync::Arc::ptr_eq(&found, &entry));

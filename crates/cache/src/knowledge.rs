@@ -33,7 +33,11 @@ pub(crate) struct Knowledge {
     memory: Memory,
     witnesses: Witnesses,
     proven: AtomicU64,
+    /// When the last look began that succeeded, whether it proved anything or not.
+    looked: AtomicU64,
     view: RwLock<Option<Arc<View>>>,
+    /// Why the last look proved nothing.
+    incomplete: RwLock<Option<Arc<str>>>,
 }
 
 /// The last look at the change log.
@@ -47,10 +51,17 @@ pub(crate) struct View {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Stripe(u32);
 
+/// What a copy depends on: the stripe of its key and, for a list, that of its term. An item has the same twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Stripes {
+    key: Stripe,
+    term: Stripe,
+}
+
 /// What was known of a key before a load looked at anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Captured {
-    pub(crate) stripe: Stripe,
+    pub(crate) stripes: Stripes,
     pub(crate) generation: u64,
     pub(crate) rules: u64,
 }
@@ -68,24 +79,33 @@ impl Knowledge {
             memory: Memory::new(memory),
             witnesses: Witnesses::default(),
             proven: AtomicU64::new(Moment::NEVER.nanos()),
+            looked: AtomicU64::new(Moment::NEVER.nanos()),
             view: RwLock::default(),
+            incomplete: RwLock::default(),
         }
     }
 
+    /// The stripes of a key, which depends on a term if it is a list.
+    pub(crate) fn stripes(&self, name: &str, term: Option<&str>) -> Stripes {
+        let key = self.stripe(name);
+        Stripes { key, term: term.map_or(key, |term| self.stripe(term)) }
+    }
+
     /// The stripe of a key or a term.
-    pub(crate) fn stripe(&self, name: &str) -> Stripe {
+    fn stripe(&self, name: &str) -> Stripe {
         #[expect(clippy::cast_possible_truncation, reason = "there are at most 2^20 stripes")]
         Stripe((self.hasher.hash_one(name) & (self.stripes.len() as u64 - 1)) as u32)
     }
 
-    /// What is known of a stripe now. Comes before anything is looked at.
-    pub(crate) fn capture(&self, stripe: Stripe) -> Captured {
-        Captured { stripe, generation: self.generation(stripe), rules: self.rules.counter() }
+    /// What is known of stripes now. Comes before anything is looked at.
+    pub(crate) fn capture(&self, stripes: Stripes) -> Captured {
+        Captured { stripes, generation: self.generation(stripes), rules: self.rules.counter() }
     }
 
-    /// The count of changes learned for a stripe.
-    pub(crate) fn generation(&self, stripe: Stripe) -> u64 {
-        self.stripes[stripe.0 as usize].load(Ordering::Acquire)
+    /// The count of changes learned for stripes: of two, the sum, which stays the same only if both do.
+    pub(crate) fn generation(&self, Stripes { key, term }: Stripes) -> u64 {
+        let of = |stripe: Stripe| self.stripes[stripe.0 as usize].load(Ordering::Acquire);
+        if key == term { of(key) } else { of(key).wrapping_add(of(term)) }
     }
 
     /// The rules.
@@ -174,7 +194,22 @@ impl Knowledge {
     /// Everything up to `view` has been learned, by a look at the change log that began at `began`.
     pub(crate) fn publish(&self, view: View, began: Moment) {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));
+        *self.incomplete.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.proven.store(began.nanos(), Ordering::Release);
+        self.looked.store(began.nanos(), Ordering::Release);
+    }
+
+    /// The change log was looked at, and does not tell of every change: nothing is proven from here on.
+    pub(crate) fn publish_incomplete(&self, view: View, began: Moment, why: Arc<str>) {
+        self.proven.store(Moment::NEVER.nanos(), Ordering::Release);
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));
+        *self.incomplete.write().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        self.looked.store(began.nanos(), Ordering::Release);
+    }
+
+    /// Why the change log does not tell of every change, if the last look at it found that.
+    pub(crate) fn incomplete(&self) -> Option<Arc<str>> {
+        self.incomplete.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The last look at the change log was at another database. Until the next is published nothing loaded is stored: a
@@ -188,7 +223,12 @@ impl Knowledge {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// When the last look at the change log began. A reader reads this first: what is compared later is then no older.
+    /// When the last look at the change log began that succeeded, whether it proved anything or not.
+    pub(crate) fn looked(&self) -> Moment {
+        Moment::from_nanos(self.looked.load(Ordering::Acquire))
+    }
+
+    /// When the last look at the change log began that proved something. A reader reads this first: what is compared later is then no older.
     pub(crate) fn proven(&self) -> Moment {
         Moment::from_nanos(self.proven.load(Ordering::Acquire))
     }
@@ -216,10 +256,24 @@ mod tests {
     fn a_change_ages_its_key_its_terms_and_any() {
         let knowledge = Knowledge::new(1_000, 1, 10);
         let names = ["product:a", "category:x", "tag:y", ANY, "product:b", "category:z"];
-        let before: Vec<_> = names.iter().map(|name| knowledge.capture(knowledge.stripe(name))).collect();
+        let before: Vec<_> = names.iter().map(|name| knowledge.capture(knowledge.stripes(name, None))).collect();
         knowledge.learn(&entry(1, "product:a", &["category:x", "tag:y"]), Incarnation(1));
-        let stands: Vec<_> = before.iter().map(|&captured| knowledge.capture(captured.stripe) == captured).collect();
+        let stands: Vec<_> = before.iter().map(|&captured| knowledge.capture(captured.stripes) == captured).collect();
         assert_eq!(stands, [false, false, false, false, true, true]);
+    }
+
+    #[test]
+    fn a_list_depends_on_its_term_and_on_its_own_key() {
+        let knowledge = Knowledge::new(1_000, 1, 10);
+        let capture = || knowledge.capture(knowledge.stripes("list:a", Some("category:x")));
+        let before = capture();
+        knowledge.learn(&entry(1, "product:a", &["category:y"]), Incarnation(1));
+        assert_eq!(capture(), before);
+        knowledge.learn(&Change { id: 2, salt: 2, subject: Subject::Key("list:a".to_owned()) }, Incarnation(1));
+        let after = capture();
+        assert_ne!(after, before);
+        knowledge.learn(&entry(3, "product:a", &["category:x"]), Incarnation(1));
+        assert_ne!(capture(), after);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use moka::{
 use crate::{
     CacheConfig, Counters, Eviction, Moment, Tier,
     ageing::{Ageing, Life, Stage},
-    knowledge::{Captured, Knowledge, Stripe},
+    knowledge::{Captured, Knowledge, Stripes},
     prefetch::{MOST_READS, Past, Prefetch},
     rules::Rule,
 };
@@ -38,6 +38,11 @@ pub trait Value: Send + Sync + 'static {
 
     /// Its bytes, for other replicas.
     fn encode(&self) -> Bytes;
+
+    /// Whether other replicas get it. What cannot be read is looked at by each.
+    fn is_shared(&self) -> bool {
+        true
+    }
 
     /// Reads what [`encode`](Self::encode) wrote of a list or an item, perhaps in another release; `None` for what cannot be
     /// read.
@@ -73,7 +78,7 @@ pub struct Entry<V> {
     pub(crate) tier: Tier,
     /// Of its key, for rules that go by that; empty for what is stored nowhere.
     name: Arc<str>,
-    stripe: Stripe,
+    stripes: Stripes,
     generation: u64,
     rules: AtomicU64,
     /// How often it was read, up to [`MOST_READS`], with the bits below. A read that finds more has nothing to write.
@@ -106,7 +111,7 @@ impl<V: Value> Entry<V> {
             foreign,
             tier,
             name: name.into(),
-            stripe: captured.stripe,
+            stripes: captured.stripes,
             generation: captured.generation,
             rules: AtomicU64::new(captured.rules),
             reads: AtomicU8::new(UNCOUNTED),
@@ -155,7 +160,7 @@ impl<V: Value> Entry<V> {
 
     /// Whether nothing that touches it was learned since before it was read.
     pub(crate) fn stands(&self, knowledge: &Knowledge) -> bool {
-        knowledge.generation(self.stripe) == self.generation
+        knowledge.generation(self.stripes) == self.generation
             && (self.rules.load(Ordering::Relaxed) == knowledge.rules().counter() || self.passes_rules(knowledge))
     }
 

@@ -79,6 +79,8 @@ impl<V: Value> Cache<V> {
         let fills = items.into_iter().map(|(name, value)| self.fill(Policy::Item, name, Some(&value), origin));
         let messages = bus::messages(incarnation, l2.replica, &changes);
         let now = match shared.write {
+            // Nothing that is stored now can be vouched for.
+            _ if self.incomplete().is_some() => Vec::new(),
             WritePolicy::Through => fills.collect(),
             WritePolicy::Invalidate => Vec::new(),
             WritePolicy::Behind => {

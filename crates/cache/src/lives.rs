@@ -52,7 +52,9 @@ impl Ahead {
         let (_, mut changes) = known.map_or((incarnation, Vec::new()), |place| self.of.remove(place));
         if self.of.len() == MOST_LIVES {
             let (forgotten, changes) = self.of.remove(0);
-            changes.iter().for_each(|change| self.lost.raise(forgotten, change.id));
+            for change in &changes {
+                self.lost.raise(forgotten, change.id);
+            }
         }
         if changes.len() < MOST_AHEAD {
             changes.push(change.clone());

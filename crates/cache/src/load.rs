@@ -144,12 +144,12 @@ impl<V: Value> Cache<V> {
 
     /// Whether what a database returned may be stored, and whether it must be marked stale: what comes from another
     /// database than the one followed, or from one that cannot tell which it is, may be older than the staleness bound.
-    /// Before the change log was read for the first time nothing is stored.
+    /// Before the change log was read for the first time, and while it is incomplete, nothing is stored.
     pub(crate) fn place(&self, incarnation: Option<Incarnation>) -> (bool, bool) {
         let followed = self.shared().knowledge.view().map(|view| view.incarnation);
         let ours = followed.is_some() && followed == incarnation;
-        let starting = self.shared().knowledge.proven() == Moment::NEVER && incarnation.is_some();
-        (ours, !ours && !starting)
+        let starting = self.shared().knowledge.looked() == Moment::NEVER && incarnation.is_some();
+        (ours && self.incomplete().is_none(), !ours && !starting)
     }
 
     /// Whether the policy of a value lets it into L1.
@@ -261,5 +261,8 @@ mod tests {
         assert_eq!((place(old), place(new)), ((false, true), (false, true)), "everything is being dropped");
         publish(new);
         assert_eq!((place(old), place(new)), ((false, true), (true, false)));
+        let view = View { snapshot: Snapshot::default(), incarnation: new };
+        cache.knowledge().publish_incomplete(view, cache.clock().now(), "no triggers".into());
+        assert_eq!((place(new), place(old)), ((false, false), (false, true)), "an incomplete log vouches for no copy");
     }
 }

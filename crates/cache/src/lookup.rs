@@ -82,11 +82,12 @@ impl<V: Value> Cache<V> {
         }
 
         let proven = self.shared().knowledge.proven();
+        // A load that may look into L2 brings what was right as of the proof it finds there, not as of its own beginning. Nobody
+        // looks there who captures what is known after the log was found to be incomplete.
+        let alone = self.shared().l2.is_none() || self.knowledge().incomplete().is_some();
         let flights: Vec<FlightKey> = missing.iter().map(|&number| self.flight_key(&keys[number])).collect();
         let now = self.clock().now();
         let bound = self.config().staleness_bound;
-        // A load that may look into L2 brings what was right as of the proof it finds there, not as of its own beginning.
-        let alone = self.shared().l2.is_none();
         let joinable = |began| within(bound, proven, now) || (alone && within(bound, began, now));
         let (waits, mut duty) = self.shared().flights.join(flights, now, joinable);
         self.counters().joins.add((waits.len() - duty.len()) as u64);
@@ -216,7 +217,7 @@ impl<V: Value> Cache<V> {
     /// Captures what is known of a key, before anything is looked at on its behalf.
     pub(crate) fn flight_key(&self, key: &Key) -> FlightKey {
         let knowledge = &self.shared().knowledge;
-        let captured = knowledge.capture(knowledge.stripe(key.term.as_deref().unwrap_or(&key.name)));
+        let captured = knowledge.capture(knowledge.stripes(&key.name, key.term.as_deref()));
         (key.name.clone(), captured)
     }
 }

@@ -41,15 +41,20 @@ pub(crate) enum Depends<'a> {
     Item(&'a str),
     /// The absence of an item: on every change of its key.
     Absence(&'a str),
-    /// A list: on every change of its term.
-    List(&'a str),
+    /// A list: on every change of its term, and on invalidations of its own key.
+    List {
+        /// The name of its key.
+        name: &'a str,
+        /// Its term.
+        term: &'a str,
+    },
 }
 
 impl<'a> Depends<'a> {
     /// What the copy of a key depends on; a list has a term.
     pub(crate) fn of(name: &'a str, term: Option<&'a str>, exists: bool) -> Self {
         match term {
-            Some(term) => Self::List(term),
+            Some(term) => Self::List { name, term },
             None if exists => Self::Item(name),
             None => Self::Absence(name),
         }
@@ -143,8 +148,10 @@ impl Memory {
                 known.id < origin.horizon || (known.version <= origin.version && known.invalidation < origin.horizon)
             }),
             Depends::Absence(key) => facts.of_key(key).is_none_or(|known| known.id < origin.horizon),
-            Depends::List(ANY) => facts.any < origin.horizon,
-            Depends::List(term) => facts.of_term(term) < origin.horizon,
+            Depends::List { name, term } => {
+                let of_term = if term == ANY { facts.any } else { facts.of_term(term) };
+                of_term < origin.horizon && facts.of_key(name).is_none_or(|known| known.invalidation < origin.horizon)
+            }
         }
     }
 
@@ -251,6 +258,10 @@ mod tests {
         Origin { incarnation: LIFE, horizon, version, witness: None }
     }
 
+    fn list(term: &str) -> Depends<'_> {
+        Depends::List { name: "list", term }
+    }
+
     fn started() -> Memory {
         let memory = Memory::new(1_000);
         memory.restart(LIFE, 10);
@@ -300,11 +311,27 @@ mod tests {
     fn absences_and_lists_stand_by_their_horizon_alone() {
         let memory = started();
         memory.remember(&put(30, "a", 7, &["t"]), LIFE);
-        for depends in [Depends::Absence("a"), Depends::List("t"), Depends::List(ANY)] {
+        for depends in [Depends::Absence("a"), list("t"), list(ANY)] {
             assert!(!memory.stands(depends, &origin(30, 99)), "{depends:?}");
             assert!(memory.stands(depends, &origin(31, 0)), "{depends:?}");
         }
-        assert!(memory.stands(Depends::List("u"), &origin(10, 0)));
+        assert!(memory.stands(list("u"), &origin(10, 0)));
+    }
+
+    #[test]
+    fn an_invalidation_of_its_key_drops_whatever_a_frame_holds() {
+        let memory = started();
+        memory.remember(&Change { id: 30, salt: 30, subject: Subject::Key("a".to_owned()) }, LIFE);
+        for depends in [
+            Depends::Item("a"),
+            Depends::Absence("a"),
+            Depends::List { name: "a", term: "t" },
+            Depends::List { name: "a", term: ANY },
+        ] {
+            assert!(!memory.stands(depends, &origin(30, 99)), "{depends:?}");
+            assert!(memory.stands(depends, &origin(31, 0)), "{depends:?}");
+        }
+        assert!(memory.stands(list("t"), &origin(30, 0)), "another list");
     }
 
     #[test]
@@ -313,7 +340,7 @@ mod tests {
         memory.remember(&put(30, "a", 9, &["t"]), LIFE);
         memory.remember(&put(20, "a", 8, &["t"]), LIFE);
         assert!(!memory.stands(Depends::Item("a"), &origin(25, 8)));
-        assert!(!memory.stands(Depends::List("t"), &origin(25, 0)));
+        assert!(!memory.stands(list("t"), &origin(25, 0)));
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl<V: Value> Cache<V> {
         // Where connections to the database live, as with every load.
         let done = self.shared().runtime.spawn(async move {
             // Nothing is stored under these names, so that what is captured for them says nothing.
-            let captured = cache.knowledge().capture(cache.knowledge().stripe(""));
+            let captured = cache.knowledge().capture(cache.knowledge().stripes("", None));
             let began = cache.clock().now();
             let loaded = cache.run(Vec::new(), &|_: Vec<usize>| load()).await?;
             let (_, foreign) = cache.place(loaded.incarnation);

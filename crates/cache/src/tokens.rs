@@ -27,8 +27,11 @@ pub(crate) struct Tokens {
     asked: Mutex<Vec<Asked>>,
 }
 
-/// A change that somebody asks for. The answer is `None` when the database became another one meanwhile.
-pub(crate) type Asked = (Witness, oneshot::Sender<Option<Recalled>>);
+/// What the change log says of a change, and of which incarnation. `None` when the database became another one meanwhile.
+type Answer = Option<(Recalled, Incarnation)>;
+
+/// A change that somebody asks for.
+pub(crate) type Asked = (Witness, oneshot::Sender<Answer>);
 
 /// How a commit stands to what has been learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,7 @@ impl Tokens {
         asked.split_off(rest)
     }
 
-    fn ask(&self, witness: Witness) -> Option<oneshot::Receiver<Option<Recalled>>> {
+    fn ask(&self, witness: Witness) -> Option<oneshot::Receiver<Answer>> {
         let (sender, receiver) = oneshot::channel();
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         (asked.len() < MOST_ASKED).then(|| {
@@ -75,7 +78,7 @@ impl Tokens {
 
 impl Passes {
     /// Asks the change log for a change, and waits for a look that begins after that.
-    async fn recall(&self, tokens: &Tokens, token: Token, at_most: Duration) -> Result<Option<Recalled>, ReadError> {
+    async fn recall(&self, tokens: &Tokens, token: Token, at_most: Duration) -> Result<Answer, ReadError> {
         let answer = tokens.ask(Witness { id: token.id, salt: token.salt }).ok_or(ReadError::NoPass)?;
         self.ask();
         match timeout(at_most, answer).await {
@@ -94,6 +97,8 @@ impl<V: Value> Cache<V> {
         let at_most = self.config().load_timeout;
         for _ in 0..TRIES {
             match self.standing(token) {
+                // While the log is incomplete, a look is what keeps a reader from joining a load that began before it.
+                Standing::Reached if self.incomplete().is_some() => return self.pass_now(at_most).await,
                 Standing::Reached => return Ok(()),
                 Standing::Lost => return Err(ReadError::OtherIncarnation),
                 Standing::Ahead => {
@@ -103,17 +108,13 @@ impl<V: Value> Cache<V> {
                     }
                 }
                 Standing::Unknown => {
-                    let recalled = self.passes().recall(self.tokens(), token, at_most).await?;
-                    if recalled == Some(Recalled::Here) {
-                        if let Some(view) = self.knowledge().view() {
-                            self.tokens().note(token, view.incarnation);
-                        }
-                    } else if self.standing(token) == Standing::Unknown {
-                        match recalled {
-                            Some(Recalled::Pruned) => return Err(ReadError::ForgottenCommit),
-                            Some(Recalled::Unknown) => return Err(ReadError::OtherIncarnation),
-                            Some(Recalled::Here) | None => {}
-                        }
+                    match self.passes().recall(self.tokens(), token, at_most).await? {
+                        // Under the incarnation that was asked: the next one may have been published since.
+                        Some((Recalled::Here, incarnation)) => self.tokens().note(token, incarnation),
+                        _ if self.standing(token) != Standing::Unknown => {}
+                        Some((Recalled::Pruned, _)) => return Err(ReadError::ForgottenCommit),
+                        Some((Recalled::Unknown, _)) => return Err(ReadError::OtherIncarnation),
+                        None => {}
                     }
                 }
             }

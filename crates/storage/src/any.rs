@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, PostgresRepository, Product, ProductData, ProductRepository, Recall, Replay, SearchPage,
+    ListQuery, Loaded, Pass, PostgresRepository, ProductData, ProductRepository, Products, Recall, Replay, SearchPage,
     SearchQuery, Snapshot, SqliteRepository, StorageConfig, StorageError, Update, Updating, WriteOptions,
 };
 
 /// A repository over the database that its URL names.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Repository {
     /// PostgreSQL.
     Postgres(PostgresRepository),
@@ -61,7 +62,7 @@ macro_rules! each {
 }
 
 impl ProductRepository for Repository {
-    async fn get(&self, ids: &[String]) -> Result<Loaded<Vec<Product>>, StorageError> {
+    async fn get(&self, ids: &[String]) -> Result<Loaded<Products>, StorageError> {
         each!(self, inner => inner.get(ids).await)
     }
 
@@ -69,7 +70,7 @@ impl ProductRepository for Repository {
         each!(self, inner => inner.list(query).await)
     }
 
-    async fn list_whole(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Vec<Product>)>, StorageError> {
+    async fn list_whole(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Products)>, StorageError> {
         each!(self, inner => inner.list_whole(query).await)
     }
 
@@ -77,11 +78,11 @@ impl ProductRepository for Repository {
         each!(self, inner => inner.search(query).await)
     }
 
-    async fn search_whole(&self, query: &SearchQuery) -> Result<Loaded<(SearchPage, Vec<Product>)>, StorageError> {
+    async fn search_whole(&self, query: &SearchQuery) -> Result<Loaded<(SearchPage, Products)>, StorageError> {
         each!(self, inner => inner.search_whole(query).await)
     }
 
-    async fn scan(&self, filter: &Filter, after: Option<&str>, limit: u32) -> Result<Vec<Product>, StorageError> {
+    async fn scan(&self, filter: &Filter, after: Option<&str>, limit: u32) -> Result<Products, StorageError> {
         each!(self, inner => inner.scan(filter, after, limit).await)
     }
 
@@ -149,6 +150,10 @@ impl ProductRepository for Repository {
 
     async fn log_rows(&self) -> Result<u64, StorageError> {
         each!(self, inner => inner.log_rows().await)
+    }
+
+    async fn repair(&self) -> Result<Vec<String>, StorageError> {
+        each!(self, inner => inner.repair().await)
     }
 
     fn backend(&self) -> &Backend {

@@ -153,6 +153,8 @@ pub enum PassChanges {
         /// All changes of at least that id that the snapshot of the pass sees.
         changes: Vec<Change>,
     },
+    /// The log does not tell of every change, for this reason: what writes it is missing, altered or switched off.
+    Incomplete(String),
 }
 
 impl PassChanges {
@@ -173,9 +175,9 @@ impl PassChanges {
         let mut from = below;
         if changes.len() > limit as usize {
             let oldest = changes.iter().map(|change| change.id).min().unwrap_or(below);
-            from = oldest.saturating_add(1);
-            changes.retain(|change| change.id >= from);
+            from = from.max(oldest.saturating_add(1));
         }
+        changes.retain(|change| change.id >= from);
         Self::Window { from, changes }
     }
 }
@@ -188,6 +190,36 @@ pub(crate) fn in_order(mut changes: Vec<Change>) -> Vec<Change> {
         Subject::Key(_) | Subject::Term(_) | Subject::Pattern(_) | Subject::All => None,
     });
     changes
+}
+
+/// Terms of one change, and bytes of its key and terms, that are told one by one: more than the contract allows.
+const MOST_TERMS: usize = 1_024;
+const MOST_BYTES: usize = 512 << 10;
+
+/// What a row of the change log touches: if it cannot be read, or is larger than anything of the contract's, everything.
+pub(crate) fn subject<E: std::fmt::Display>(id: u64, read: Result<Subject, E>) -> Subject {
+    let why = match read {
+        Ok(subject) if subject.is_bearable() => return subject,
+        Ok(_) => "too large".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(id, why, "a row of the change log cannot be read, it counts as a change of everything");
+    Subject::All
+}
+
+impl Subject {
+    fn is_bearable(&self) -> bool {
+        match self {
+            Self::Put { key, terms, .. } | Self::Delete { key, terms, .. } => {
+                let bytes: usize = terms.iter().map(|(Term::Category(term) | Term::Tag(term))| term.len()).sum();
+                terms.len() <= MOST_TERMS && key.len() + bytes <= MOST_BYTES
+            }
+            Self::Key(text) | Self::Pattern(text) | Self::Term(Term::Category(text) | Term::Tag(text)) => {
+                text.len() <= MOST_BYTES
+            }
+            Self::All => true,
+        }
+    }
 }
 
 /// The terms of a change, each once.
@@ -217,5 +249,19 @@ mod tests {
         assert_eq!(window(3, &[9, 7], 1), expected(8, &[9]));
         assert_eq!(window(3, &[9], 0), expected(10, &[]));
         assert_eq!(window(3, &[], 0), expected(3, &[]));
+        assert_eq!(window(8, &[9, 7], 5), expected(8, &[9]), "what is older than the window is left out");
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_borne_is_a_change_of_everything() {
+        let put = |terms: usize, bytes: usize| Subject::Put {
+            key: "a".to_owned(),
+            version: 1,
+            terms: (0..terms).map(|n| Term::Tag(format!("{n}{}", "x".repeat(bytes)))).collect(),
+        };
+        assert_eq!(subject::<String>(1, Ok(put(256, 512))), put(256, 512), "all that the contract allows");
+        for read in [Err("bad"), Ok(put(2_000, 1)), Ok(put(1, 1 << 20)), Ok(Subject::Pattern("x".repeat(1 << 20)))] {
+            assert_eq!(subject(1, read), Subject::All);
+        }
     }
 }

@@ -23,6 +23,12 @@ pub enum StorageError {
     /// The database holds something that this release cannot work with.
     #[error("{0}")]
     Schema(String),
+    /// The row of the product of this id cannot be read: somebody wrote into it what the contract does not allow.
+    #[error("the row of product {0} cannot be read")]
+    Unreadable(String),
+    /// What the first call with a request id returned cannot be read. The call was carried out.
+    #[error("a remembered reply cannot be read: {0}")]
+    UnreadableReply(String),
     /// Anything else the database said.
     #[error("database error: {0}")]
     Database(#[source] BoxError),

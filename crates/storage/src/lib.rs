@@ -27,7 +27,7 @@ pub use change::{
 pub use config::StorageConfig;
 pub use error::{BoxError, StorageError};
 pub use postgres::PostgresRepository;
-pub use product::{Money, Product, ProductData, ProductMask};
+pub use product::{Money, Product, ProductData, ProductMask, Products};
 pub use query::{
     Filter, ListPage, ListPosition, ListQuery, Order, OrderField, PriceRange, SearchPage, SearchQuery, SearchRank,
     SortValue,

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
+use crate::StorageError;
+
 /// Everything of a product that a writer decides.
 ///
 /// The caller has checked the fields against the contract; the schema checks again what it can.
@@ -49,6 +51,50 @@ pub struct Product {
     pub update_time: SystemTime,
     /// Drawn by a trigger at every change: for one row strictly increasing while it lives, never used again.
     pub version: i64,
+}
+
+/// Bytes of text in a product that is read; the contract allows less.
+const MOST_BYTES: usize = 3 << 20;
+
+impl Product {
+    /// The product, unless it is larger than anything that is read.
+    pub(crate) fn bearable(self) -> Result<Self, String> {
+        let ProductData { name, description, price: _, categories, tags, attributes, image_url, in_stock: _ } =
+            &self.data;
+        let lists: usize = categories.iter().chain(tags).map(String::len).sum();
+        let pairs: usize = attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = name.len() + description.len() + lists + pairs + image_url.len();
+        if bytes > MOST_BYTES { Err(format!("it has {bytes} bytes of text")) } else { Ok(self) }
+    }
+}
+
+/// Products that were read, and those that could not be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Products {
+    /// Those that were.
+    pub found: Vec<Product>,
+    /// The ids of those whose rows hold what the contract does not allow, as somebody may have typed it into a shell.
+    pub unreadable: Vec<String>,
+}
+
+impl Products {
+    /// Sorts products that were read one by one; the first other error stands for all.
+    pub(crate) fn sort(rows: impl Iterator<Item = Result<Product, StorageError>>) -> Result<Self, StorageError> {
+        let mut products = Self::default();
+        for row in rows {
+            match row {
+                Ok(product) => products.found.push(product),
+                Err(StorageError::Unreadable(id)) => products.unreadable.push(id),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(products)
+    }
+
+    /// The highest id of all, by which a scan goes on.
+    pub fn last_id(&self) -> Option<&str> {
+        self.found.iter().map(|product| product.id.as_str()).chain(self.unreadable.iter().map(String::as_str)).max()
+    }
 }
 
 /// The fields that an update may name.

@@ -67,6 +67,8 @@ pub enum SortValue {
     Micros(i64),
     /// For the name.
     Name(String),
+    /// A name that is no text, as SQLite may hold one.
+    RawName(Vec<u8>),
     /// For the price; the currency is empty when there is none.
     Price {
         /// Three capital letters, or empty.

@@ -3,8 +3,8 @@
 use std::{future::Future, time::Duration};
 
 use crate::{
-    Change, Filter, Incarnation, ListPage, ListQuery, Pass, Product, ProductData, ProductMask, ReadPoint, Recall,
-    Replay, SearchPage, SearchQuery, Snapshot, StorageError, Term,
+    Change, Filter, Incarnation, ListPage, ListQuery, Pass, Product, ProductData, ProductMask, Products, ReadPoint,
+    Recall, Replay, SearchPage, SearchQuery, Snapshot, StorageError, Term,
 };
 
 /// Something read, and under what.
@@ -172,7 +172,7 @@ pub struct Backend {
 /// transaction; it returns only after a commit that the database acknowledged.
 pub trait ProductRepository: Send + Sync + 'static {
     /// Returns the products among `ids` (at most 1,000, none twice), in any order.
-    fn get(&self, ids: &[String]) -> impl Future<Output = Result<Loaded<Vec<Product>>, StorageError>> + Send;
+    fn get(&self, ids: &[String]) -> impl Future<Output = Result<Loaded<Products>, StorageError>> + Send;
 
     /// Returns one page of a list.
     fn list(&self, query: &ListQuery) -> impl Future<Output = Result<Loaded<ListPage>, StorageError>> + Send;
@@ -181,7 +181,7 @@ pub trait ProductRepository: Send + Sync + 'static {
     fn list_whole(
         &self,
         query: &ListQuery,
-    ) -> impl Future<Output = Result<Loaded<(ListPage, Vec<Product>)>, StorageError>> + Send;
+    ) -> impl Future<Output = Result<Loaded<(ListPage, Products)>, StorageError>> + Send;
 
     /// Returns one page of a search.
     fn search(&self, query: &SearchQuery) -> impl Future<Output = Result<Loaded<SearchPage>, StorageError>> + Send;
@@ -190,7 +190,7 @@ pub trait ProductRepository: Send + Sync + 'static {
     fn search_whole(
         &self,
         query: &SearchQuery,
-    ) -> impl Future<Output = Result<Loaded<(SearchPage, Vec<Product>)>, StorageError>> + Send;
+    ) -> impl Future<Output = Result<Loaded<(SearchPage, Products)>, StorageError>> + Send;
 
     /// Returns up to `limit` whole products in the order of their ids, after `after`: for exports, outside any cache.
     fn scan(
@@ -198,7 +198,7 @@ pub trait ProductRepository: Send + Sync + 'static {
         filter: &Filter,
         after: Option<&str>,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<Product>, StorageError>> + Send;
+    ) -> impl Future<Output = Result<Products, StorageError>> + Send;
 
     /// Creates a product.
     fn create(
@@ -236,7 +236,8 @@ pub trait ProductRepository: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Committed<()>, StorageError>> + Send;
 
     /// Like [`invalidate`](Self::invalidate), once: within a day of the last call with the same request id that was not a replay,
-    /// another one changes nothing. The id is remembered in the transaction of the rows, so that neither is there without the
+    /// another one changes nothing. The ids are of a name space of their own: other
+    /// writes may have the same. The id is remembered in the transaction of the rows, so that neither is there without the
     /// other, and with it when the newest call was `signed`, in seconds since 1970: of several calls that were signed at the same
     /// time, one counts.
     fn invalidate_once(
@@ -286,6 +287,10 @@ pub trait ProductRepository: Send + Sync + 'static {
 
     /// How many rows the change log has. Counts them.
     fn log_rows(&self) -> impl Future<Output = Result<u64, StorageError>> + Send;
+
+    /// Puts right what keeps the change log from being complete: triggers that are missing, changed or switched off. Logs a
+    /// change of everything, whatever it found. Returns what was wrong, a line for each thing.
+    fn repair(&self) -> impl Future<Output = Result<Vec<String>, StorageError>> + Send;
 
     /// What is behind this.
     fn backend(&self) -> &Backend;

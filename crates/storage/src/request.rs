@@ -1,6 +1,7 @@
 //! Remembered requests: what makes a call with the same request id the same call, and what the first one returned.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -27,10 +28,25 @@ impl Remembered {
     }
 }
 
+/// What stands before the ids of events among the remembered ones, and before those of calls that could be taken for others.
+const EVENT: &str = "webhook:";
+const CALL: &str = "call:";
+
+/// The name under which the request id of a call is remembered: the id itself, as releases before this one have it, unless it looks
+/// like another name.
+pub(crate) fn call_name(id: &str) -> Cow<'_, str> {
+    if id.starts_with(EVENT) || id.starts_with(CALL) { format!("{CALL}{id}").into() } else { id.into() }
+}
+
+/// The name under which the id of an event is remembered.
+pub(crate) fn event_name(id: &str) -> String {
+    format!("{EVENT}{id}")
+}
+
 /// Reads a product from a remembered reply.
 pub(crate) fn stored_product(reply: &str) -> Result<Product, StorageError> {
-    let stored: StoredProduct = serde_json::from_str(reply)
-        .map_err(|error| StorageError::Schema(format!("a remembered reply cannot be read: {error}")))?;
+    let stored: StoredProduct =
+        serde_json::from_str(reply).map_err(|error| StorageError::UnreadableReply(error.to_string()))?;
     Ok(stored.into())
 }
 
@@ -159,6 +175,15 @@ pub(crate) fn from_micros(micros: i64) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_call_and_no_event_share_a_name() {
+        let ids = ["a", "webhook:a", "call:a", "call:webhook:a", "webhook:call:a"];
+        let names: Vec<String> = ids.iter().flat_map(|id| [call_name(id).into_owned(), event_name(id)]).collect();
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len(), "{names:?}");
+        assert_eq!((&*call_name("a"), &*event_name("a")), ("a", "webhook:a"), "as releases before this one have them");
+    }
 
     #[test]
     fn a_reply_comes_back_as_it_was() {

@@ -149,7 +149,7 @@ async fn everybody_reads(process: &Process) {
     if let Some(grpcio) = Grpcio::find() {
         let request = ListProductsRequest::default().encode_to_vec();
         let calls = vec![
-            PyCall::new("ListProducts", &[request.clone()]).with("compression", "gzip"),
+            PyCall::new("ListProducts", std::slice::from_ref(&request)).with("compression", "gzip"),
             PyCall::new("ListProducts", &[request]),
             PyCall::new("GetProduct", &[vec![0; 64 << 20]]).with("compression", "gzip"),
         ];
@@ -186,7 +186,7 @@ async fn imports_are_compressed_both_ways() {
         })
         .collect();
     let reply = client.import_products(tokio_stream::iter(requests)).await.expect("an import");
-    assert_eq!(reply.metadata().get("grpc-encoding").map(|value| value.as_bytes()), Some(&b"zstd"[..]));
+    assert_eq!(reply.metadata().get("grpc-encoding").map(tonic::metadata::MetadataValue::as_bytes), Some(&b"zstd"[..]));
     let mut stream = reply.into_inner();
     let mut created = 0;
     while let Some(report) = stream.message().await.expect("the import to go on") {

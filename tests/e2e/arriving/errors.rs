@@ -186,11 +186,10 @@ async fn the_cli_shows_every_error() {
         let ids = bad_ids(count);
         let arguments: Vec<_> = ["get"].into_iter().chain(ids.iter().map(String::as_str)).collect();
         let ran = process.larder(&arguments).await;
-        let mut expected = "larder: INVALID_ARGUMENT: the server refuses the request\n".to_owned();
-        (0..count.min(NAMED)).for_each(|number| expected.push_str(&format!("  ids[{number}]: {RULE}\n")));
-        if count > NAMED {
-            expected.push_str(&format!("  and {} more\n", count - NAMED));
-        }
+        let first = "larder: INVALID_ARGUMENT: the server refuses the request\n".to_owned();
+        let named = (0..count.min(NAMED)).map(|number| format!("  ids[{number}]: {RULE}\n"));
+        let more = (count > NAMED).then(|| format!("  and {} more\n", count - NAMED));
+        let expected: String = [first].into_iter().chain(named).chain(more).collect();
         assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(64), "", expected.as_str()));
     }
     assert_eq!(process.stop().await.code(), Some(0));

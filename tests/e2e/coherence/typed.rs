@@ -141,21 +141,21 @@ async fn a_bulk_update_typed_by_hand_is_seen_within_the_bound(database: &Databas
     let insert = match database {
         Database::Postgres { .. } => {
             "INSERT INTO products (id, name, categories) \
-             SELECT 'p' || n, 'Number ' || n, '{bulk}' FROM generate_series(1, 100000) n"
+             SELECT 'p' || n, 'Number ' || n, '{bulk}' FROM generate_series(1, 20000) n"
         }
         Database::Sqlite(_) => {
-            "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 100000) \
+            "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 20000) \
              INSERT INTO products (id, name, categories) SELECT 'p' || n, 'Number ' || n, '[\"bulk\"]' FROM s"
         }
     };
     database.shell(insert).await;
-    let mut rows: Rows = (1..=100_000).map(|n| (format!("p{n}"), row(&format!("Number {n}"), "bulk", ""))).collect();
+    let mut rows: Rows = (1..=20_000).map(|n| (format!("p{n}"), row(&format!("Number {n}"), "bulk", ""))).collect();
     let questions = [
         Question::Get("p1"),
         Question::Get("p2001"),
-        Question::Get("p99999"),
-        Question::Get("p100001"),
-        Question::Batch(&["p7", "p70", "p700", "p7000", "p70000"]),
+        Question::Get("p19999"),
+        Question::Get("p20001"),
+        Question::Batch(&["p7", "p70", "p700", "p7000", "p17000"]),
         Question::All(50),
         Question::Search("4711"),
     ];
@@ -169,7 +169,7 @@ async fn a_bulk_update_typed_by_hand_is_seen_within_the_bound(database: &Databas
     database.shell("UPDATE products SET name = name || ' again'").await;
     let typing = begin.elapsed();
     let took = watch.until_shown("a bulk update", &before, &rows, Instant::now()).await;
-    println!("100,000 rows updated in {typing:?}, seen {took:?} after the shell had ended");
+    println!("20,000 rows updated in {typing:?}, seen {took:?} after the shell had ended");
     server.stop().await;
 }
 

@@ -105,6 +105,21 @@ async fn what_a_standby_returns_is_served_marked_stale_and_not_kept() {
     assert_eq!(read.err(), Some(ReadError::NoPass));
 }
 
+#[tokio::test]
+async fn what_a_standby_returns_is_served_no_longer_than_copies_are() {
+    let bench = bench().await;
+    bench.db.loads_say(None);
+    bench.cache.clear();
+    bench.lose_the_log().await;
+    let limit = bench.cache.config().max_stale;
+    assert!(bench.read("item:a").await.unwrap().stale);
+    bench.clock.advance(limit);
+    assert_eq!(bench.read("item:a").await.err(), Some(ReadError::NoPass));
+    bench.db.fail_passes.store(false, Ordering::SeqCst);
+    bench.pass().await;
+    assert!(bench.read("item:a").await.unwrap().stale, "the database is asked what has changed, and it answers");
+}
+
 /// A log that says nothing of what the incarnation before it held.
 struct Silent(AtomicU64);
 

@@ -2,13 +2,15 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use larder_cache::{Cache, Clock, Freshness, Key, Kinds, Policy, ReadOptions, SharedConfig, Subject, Tier};
+use larder_cache::{
+    ANY, Cache, Clock, CopyState, Freshness, Key, Kinds, Policy, ReadOptions, SharedConfig, Subject, Tier,
+};
 use larder_test_servers::{Faults, Proxy, Redis};
 use tokio::runtime::Handle;
 
 use crate::{
     shared::{Cluster, shared},
-    support::{At, Database, config, seq, until},
+    support::{At, Bench, Database, config, list, seq, until},
 };
 
 /// Each kind of invalidation that touches `item:a`, and whether it touches `item:b` and `item:absent`, too.
@@ -124,6 +126,61 @@ async fn a_replica_without_redis_learns_each_kind_from_the_log() {
         assert!(lonely.replicas().is_empty() && lonely.this_replica().is_none());
         follower.abort();
     }
+}
+
+#[tokio::test]
+async fn a_page_that_is_invalidated_by_its_key_comes_back_from_no_tier() {
+    for (term, told) in [("tag:t", "bus"), ("tag:t", "log"), (ANY, "bus"), (ANY, "log")] {
+        let cluster = Cluster::new(2).await;
+        let page = list(term);
+        for replica in [0, 1] {
+            cluster.replicas[replica].reach(Freshness::FullyConsistent).await.unwrap();
+            cluster.read(replica, page.clone()).await.unwrap();
+        }
+        until(|| cluster.replicas[0].stats().l2_sets >= 1).await;
+        // A load that began before is not kept either, nor joined.
+        cluster.replicas[1].clear();
+        let in_redis = cluster.replicas[1].inspect_l2(&page).await.unwrap().unwrap();
+        assert_eq!(in_redis.state, CopyState::Valid);
+        let other = list("tag:u");
+        cluster.read(1, other.clone()).await.unwrap();
+        cluster.db.fail_passes.store(told == "bus", Ordering::SeqCst);
+        let subject = Subject::Key(page.name.to_string());
+        if told == "bus" {
+            cluster.write(0, subject, true).await;
+            until(|| cluster.replicas[1].stats().learned.bus.keys == 1).await;
+        } else {
+            let id = cluster.db.begin();
+            cluster.db.commit(id, subject, true);
+            cluster.replicas[1].reach(Freshness::FullyConsistent).await.unwrap();
+        }
+        let in_redis = cluster.replicas[1].inspect_l2(&page).await.unwrap().unwrap();
+        assert_eq!(in_redis.state, CopyState::Invalidated, "{term} {told}");
+        let loads = cluster.loads();
+        assert_eq!(cluster.read(1, page.clone()).await.unwrap().tier, Tier::Database, "{term} {told}");
+        assert_eq!(cluster.loads(), loads + 1);
+        assert!(cluster.replicas[1].get(&page.name).is_some() && cluster.replicas[1].get(&other.name).is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_load_of_a_page_that_began_before_its_invalidation_is_neither_kept_nor_joined() {
+    let bench = Bench::new().await;
+    bench.db.hold(At::Loaded);
+    let loads = bench.db.arrived(At::Loaded);
+    let invalidate = async {
+        bench.db.reached(At::Loaded, loads + 1).await;
+        bench.learn(Subject::Key(list("tag:t").name.to_string()));
+        let release = async {
+            bench.db.reached(At::Loaded, loads + 2).await;
+            bench.db.release(At::Loaded);
+        };
+        tokio::join!(bench.list_seq("tag:t"), release);
+    };
+    let (_, ()) = tokio::join!(bench.list_seq("tag:t"), invalidate);
+    assert_eq!(bench.loads(), 2, "the second reader joined no load of before");
+    let stats = bench.stats();
+    assert_eq!((stats.sets, stats.not_stored), (1, 1));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod capacity;
 mod follower;
 mod forks;
 mod incarnation;
+mod incomplete;
 mod interleavings;
 mod invalidations;
 mod learning;

@@ -14,6 +14,8 @@ pub enum Copy {
     Product(Bytes),
     /// A page of a list or a search.
     Page(PageCopy),
+    /// The fact that the row of the product of this id cannot be read.
+    Unreadable(Box<str>),
 }
 
 /// The ids on a page, in order; the products come from their own copies.
@@ -38,6 +40,7 @@ impl Value for Copy {
     fn bytes(&self) -> usize {
         match self {
             Self::Product(bytes) => bytes.len(),
+            Self::Unreadable(id) => id.len(),
             Self::Page(page) => {
                 let ids: usize = page.ids.iter().map(|id| id.len() + size_of::<Box<str>>()).sum();
                 ids + page.next.as_ref().map_or(0, |next| next.len())
@@ -72,7 +75,12 @@ impl Value for Copy {
             }
             .encode_to_vec()
             .into(),
+            Self::Unreadable(_) => Bytes::new(),
         }
+    }
+
+    fn is_shared(&self) -> bool {
+        !matches!(self, Self::Unreadable(_))
     }
 
     fn decode(bytes: Bytes, list: bool) -> Option<Self> {

@@ -1,6 +1,12 @@
 //! The change log of the database, told to the cache.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use larder_cache as cache;
 use larder_storage::{self as storage, ProductRepository as _, Repository};
@@ -14,6 +20,8 @@ use super::{
 pub struct Log {
     pub(super) repository: Arc<Repository>,
     pub(super) hub: Arc<Hub>,
+    /// Whether the last look found that the log does not tell of every change.
+    pub(super) incomplete: AtomicBool,
 }
 
 impl cache::ChangeLog for Log {
@@ -26,10 +34,14 @@ impl cache::ChangeLog for Log {
         let asked = of.as_ref().map(|(snapshot, incarnation)| (snapshot, *incarnation));
         let pass = self.repository.pass(asked, limit).await.map_err(|error| error.to_string())?;
         let (snapshot, incarnation) = (to_cache(pass.snapshot), cache::Incarnation(pass.incarnation.0));
-        if self.hub.watched() && since.is_none_or(|(since, of)| *since != snapshot || of != incarnation) {
+        // Who watches is told to read anew when the log begins to be incomplete, and again when it no longer is.
+        let incomplete = matches!(pass.changes, storage::PassChanges::Incomplete(_));
+        let was_incomplete = self.incomplete.swap(incomplete, Ordering::Relaxed);
+        let repeated = incomplete && was_incomplete;
+        if self.hub.watched() && !repeated && since.is_none_or(|(since, of)| *since != snapshot || of != incarnation) {
             let changes = match &pass.changes {
                 storage::PassChanges::Complete(changes) => Some(changes.clone()),
-                storage::PassChanges::Window { .. } => None,
+                storage::PassChanges::Window { .. } | storage::PassChanges::Incomplete(_) => None,
             };
             let since = since.map(|(since, _)| since.clone());
             self.hub.tell(Step { since, to: snapshot.clone(), incarnation, changes });
@@ -44,6 +56,7 @@ impl cache::ChangeLog for Log {
                 storage::PassChanges::Window { from, changes } => {
                     cache::News::Window { from, changes: changes.into_iter().map(change).collect() }
                 }
+                storage::PassChanges::Incomplete(why) => cache::News::Incomplete(why.into()),
             },
         })
     }

@@ -17,7 +17,7 @@ use larder_cache::{
     Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError, Reader, Tier, Witness,
 };
 use larder_storage::{
-    Incarnation, ListPage, Product, ProductRepository as _, ReadPoint, Repository, SearchPage, StorageError,
+    Incarnation, ListPage, ProductRepository as _, Products, ReadPoint, Repository, SearchPage, StorageError,
 };
 use tokio::runtime::Handle;
 
@@ -229,10 +229,16 @@ pub(crate) fn product_name(id: &str) -> String {
 
 async fn load_products(repository: &Repository, ids: Vec<String>) -> Result<Loaded<Copy>, LoadError> {
     let loaded = repository.get(&ids).await.map_err(load_error)?;
-    let mut products: std::collections::HashMap<String, Product> =
-        loaded.value.into_iter().map(|product| (product.id.clone(), product)).collect();
-    let values = ids.iter().map(|id| products.remove(id).map(|product| Copy::Product(encode(product)))).collect();
+    let mut copies: std::collections::HashMap<String, Copy> = copies(loaded.value).collect();
+    let values = ids.iter().map(|id| copies.remove(id)).collect();
     Ok(read_at(values, &loaded.point))
+}
+
+/// Copies of products, and of the fact that some cannot be read, by id.
+fn copies(products: Products) -> impl Iterator<Item = (String, Copy)> {
+    let Products { found, unreadable } = products;
+    let found = found.into_iter().map(|product| (product.id.clone(), Copy::Product(encode(product))));
+    found.chain(unreadable.into_iter().map(|id| (id.clone(), Copy::Unreadable(id.into()))))
 }
 
 fn list_copy(request: &ListRequest, page: ListPage) -> Copy {

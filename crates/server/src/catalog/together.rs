@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use larder_cache::{Found, Freshness, LoadError, Loaded, Policy, ReadError};
-use larder_storage::{Product, ProductRepository as _, ReadPoint};
+use larder_storage::{ProductRepository as _, Products, ReadPoint};
 
-use super::{Catalog, Copy, Page, list_copy, load_error, load_products, read_at, search_copy};
-use crate::contract::{ListRequest, Read, SearchRequest, encode};
+use super::{Catalog, Copy, Page, copies, list_copy, load_error, load_products, read_at, search_copy};
+use crate::contract::{ListRequest, Read, SearchRequest};
 
 /// Rounds before it is all read in one statement.
 const ROUNDS: usize = 3;
@@ -120,7 +120,7 @@ impl Catalog {
     }
 }
 
-fn whole(page: Copy, products: Vec<Product>, point: &ReadPoint) -> Loaded<Copy> {
-    let products = products.into_iter().map(|product| Copy::Product(encode(product)));
+fn whole(page: Copy, products: Products, point: &ReadPoint) -> Loaded<Copy> {
+    let products = copies(products).map(|(_, copy)| copy);
     read_at(std::iter::once(page).chain(products).map(Some).collect(), point)
 }

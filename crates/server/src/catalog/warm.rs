@@ -149,6 +149,7 @@ impl Warmed {
     fn with(mut self, found: &Found<Copy>) -> Self {
         let count = match found.tier {
             _ if found.entry.value.is_none() => &mut self.not_found,
+            _ if matches!(found.entry.value, Some(Copy::Unreadable(_))) => &mut self.failed,
             Tier::L1 => &mut self.from_l1,
             Tier::L2 => &mut self.from_l2,
             Tier::Database => &mut self.from_database,

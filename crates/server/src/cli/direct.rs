@@ -35,6 +35,7 @@ pub(super) fn kind(error: &StorageError) -> (Exit, Option<&'static str>) {
         StorageError::UnknownOutcome(_) | StorageError::Conflict(_) => (Exit::Unavailable, Some("try again")),
         StorageError::Url(_) => (Exit::Config, Some("see --database-url in `larder serve --help`")),
         StorageError::Schema(_) => (Exit::Config, None),
+        StorageError::Unreadable(_) | StorageError::UnreadableReply(_) => (Exit::Data, None),
         StorageError::Database(_) => (Exit::Internal, None),
     }
 }

@@ -65,19 +65,24 @@ impl Export {
     /// Runs the command.
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let filter = self.filter.message()?;
-        let mut writer = Writer { format: self.format(), sink: Sink::open(self.output.as_deref())?, count: 0 };
+        let mut writer =
+            Writer { format: self.format(), sink: Sink::open(self.output.as_deref())?, count: 0, left_out: 0 };
         writer.begin()?;
         if self.direct {
             self.scan(filter, &mut writer).await?;
         } else {
             self.walk(filter, &mut writer).await?;
         }
-        let count = writer.count;
+        let (count, left_out) = (writer.count, writer.left_out);
         writer.sink.finish()?;
         if self.call.verbose {
             note(&format!("{count} products"));
         }
-        Ok(())
+        match left_out {
+            0 => Ok(()),
+            left_out => Err(CliError::new(Exit::Data, format!("{left_out} products cannot be read and are left out"))
+                .hint("the rows hold what no product may; set them right or delete them, in the database")),
+        }
     }
 
     fn format(&self) -> Format {
@@ -95,9 +100,10 @@ impl Export {
         loop {
             let products = repository.scan(&filter, after.as_deref(), SCAN).await;
             let products = products.map_err(|error| direct::failure("cannot export", &error))?;
-            let Some(last) = products.last() else { break };
-            after = Some(last.id.clone());
-            for product in products {
+            let Some(last) = products.last_id() else { break };
+            after = Some(last.to_owned());
+            writer.leave_out(&products.unreadable);
+            for product in products.found {
                 writer.product(&to_message(product))?;
             }
         }
@@ -137,6 +143,7 @@ impl Export {
                 }
             };
             retry.progress();
+            writer.leave_out(&page.unreadable_ids);
             for product in &page.products {
                 writer.product(product)?;
             }
@@ -156,6 +163,7 @@ struct Writer {
     format: Format,
     sink: Sink,
     count: u64,
+    left_out: u64,
 }
 
 impl Writer {
@@ -164,6 +172,14 @@ impl Writer {
             Format::Jsonl => Ok(()),
             Format::Csv => self.sink.write(csv::header().as_bytes()),
         }
+    }
+
+    /// Says which products are left out, for they cannot be read.
+    fn leave_out(&mut self, ids: &[String]) {
+        for id in ids {
+            note(&format!("larder: product {id} cannot be read, it is left out"));
+        }
+        self.left_out += ids.len() as u64;
     }
 
     fn product(&mut self, product: &Product) -> Result<(), CliError> {

@@ -109,9 +109,9 @@ async fn stored(url: &str) -> Vec<Product> {
     let mut after: Option<String> = None;
     loop {
         let page = repository.scan(&Filter::default(), after.as_deref(), 500).await.unwrap();
-        let Some(last) = page.last() else { break };
-        after = Some(last.id.clone());
-        all.extend(page.into_iter().map(to_message).map(without_times));
+        let Some(last) = page.last_id() else { break };
+        after = Some(last.to_owned());
+        all.extend(page.found.into_iter().map(to_message).map(without_times));
     }
     repository.close().await;
     all

@@ -119,9 +119,10 @@ impl PageToken {
         match &position.value {
             SortValue::Id => {}
             SortValue::Micros(micros) => bytes.extend_from_slice(&micros.to_be_bytes()),
-            SortValue::Name(name) => text(&mut bytes, name),
+            SortValue::Name(name) => text(&mut bytes, name.as_bytes()),
+            SortValue::RawName(name) => text(&mut bytes, name),
             SortValue::Price { currency, units, nanos } => {
-                text(&mut bytes, currency);
+                text(&mut bytes, currency.as_bytes());
                 bytes.extend_from_slice(&units.to_be_bytes());
                 bytes.extend_from_slice(&nanos.to_be_bytes());
             }
@@ -158,10 +159,10 @@ impl PageToken {
     }
 }
 
-fn text(bytes: &mut Vec<u8>, text: &str) {
+fn text(bytes: &mut Vec<u8>, text: &[u8]) {
     // Names and currencies are far shorter than 64 KiB.
     bytes.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
-    bytes.extend_from_slice(text.as_bytes());
+    bytes.extend_from_slice(text);
 }
 
 fn list_position(field: OrderField, bytes: &[u8]) -> Option<ListPosition> {
@@ -169,7 +170,10 @@ fn list_position(field: OrderField, bytes: &[u8]) -> Option<ListPosition> {
     let value = match field {
         OrderField::Id => SortValue::Id,
         OrderField::CreateTime | OrderField::UpdateTime => SortValue::Micros(i64::from_be_bytes(rest.take()?)),
-        OrderField::Name => SortValue::Name(rest.text()?),
+        OrderField::Name => match String::from_utf8(rest.bytes()?) {
+            Ok(name) => SortValue::Name(name),
+            Err(raw) => SortValue::RawName(raw.into_bytes()),
+        },
         OrderField::Price => SortValue::Price {
             currency: rest.text()?,
             units: i64::from_be_bytes(rest.take()?),
@@ -190,10 +194,14 @@ impl Rest<'_> {
     }
 
     fn text(&mut self) -> Option<String> {
+        String::from_utf8(self.bytes()?).ok()
+    }
+
+    fn bytes(&mut self) -> Option<Vec<u8>> {
         let len = usize::from(u16::from_be_bytes(self.take()?));
         let (text, left) = self.0.split_at_checked(len)?;
         self.0 = left;
-        String::from_utf8(text.to_vec()).ok()
+        Some(text.to_vec())
     }
 }
 

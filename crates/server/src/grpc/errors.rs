@@ -30,6 +30,12 @@ pub(super) fn missing(id: &str) -> Status {
     about_product(Code::NotFound, "PRODUCT_NOT_FOUND", id, "there is no product of this id")
 }
 
+/// A product whose row cannot be read.
+pub(super) fn unreadable(id: &str) -> Status {
+    let text = "the row of this product holds what cannot be read; set it right in the database, replace the product or delete it";
+    about_product(Code::DataLoss, "PRODUCT_UNREADABLE", id, text)
+}
+
 /// A product that exists already.
 pub(super) fn exists(id: &str) -> Status {
     about_product(Code::AlreadyExists, "PRODUCT_EXISTS", id, "there is a product of this id already")
@@ -129,6 +135,12 @@ pub(super) fn write(error: &StorageError) -> Status {
             tracing::error!(%error, "outcome of a write unknown");
             let text = "the database did not confirm the commit of the write: it may or may not have happened";
             status(Code::Unknown, "OUTCOME_UNKNOWN", text)
+        }
+        StorageError::Unreadable(id) => unreadable(id),
+        StorageError::UnreadableReply(_) => {
+            tracing::error!(%error, "request id cannot be answered");
+            let text = "what the first call with this request id returned cannot be read; it was carried out";
+            status(Code::DataLoss, "REPLY_UNREADABLE", text)
         }
         StorageError::Url(_) | StorageError::Schema(_) | StorageError::Database(_) => internal(error),
     }

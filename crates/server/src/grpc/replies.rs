@@ -97,6 +97,14 @@ impl Facts {
     }
 }
 
+/// The id of a product whose row cannot be read, if that is what a copy says.
+pub(super) fn unreadable(entry: &Entry<Copy>) -> Option<&str> {
+    match &entry.value {
+        Some(Copy::Unreadable(id)) => Some(id),
+        _ => None,
+    }
+}
+
 /// A copy's product as a part of a reply; `None` when it says that there is none.
 pub(super) fn product(entry: &Entry<Copy>) -> Option<Product> {
     match &entry.value {

@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     errors, import,
-    replies::{Facts, product},
+    replies::{Facts, product, unreadable},
     watch,
 };
 use crate::{
@@ -146,7 +146,12 @@ impl ProductCatalog for CatalogService {
         let mut products = Vec::with_capacity(entries.len());
         let mut missing_ids: Vec<String> = Vec::new();
         let mut missing = HashSet::new();
+        let mut unreadable_ids: Vec<String> = Vec::new();
         for (id, entry) in request.ids.iter().zip(&entries) {
+            let cannot = entry.as_ref().and_then(|(entry, _)| unreadable(entry));
+            if let Some(id) = cannot.filter(|&id| unreadable_ids.iter().all(|known| known != id)) {
+                unreadable_ids.push(id.to_owned());
+            }
             match entry.as_ref().and_then(|(entry, tier)| product(entry).zip(Some(tier))) {
                 Some((product, tier)) => {
                     products.push(product);
@@ -160,7 +165,15 @@ impl ProductCatalog for CatalogService {
                 None => {}
             }
         }
-        let reply = BatchGetProductsResponse { products, missing_ids, cache: Some(facts.info()), counts: Some(counts) };
+        let cannot = |id: &String| unreadable_ids.contains(id);
+        missing_ids.retain(|id| !cannot(id));
+        let reply = BatchGetProductsResponse {
+            products,
+            missing_ids,
+            cache: Some(facts.info()),
+            counts: Some(counts),
+            unreadable_ids,
+        };
         Ok(facts.reply(self.sized(reply)?, &metadata, || "product:*".to_owned()))
     }
 
@@ -173,7 +186,9 @@ impl ProductCatalog for CatalogService {
         let key = request.key.clone();
         let page = errors::told(self.catalog.list(request).await, errors::read).await?;
         let (facts, products, next_page_token, total_size) = self.page(&page);
-        let reply = ListProductsResponse { products, next_page_token, total_size, cache: Some(facts.info()) };
+        let unreadable_ids = unreadable_of(&page);
+        let cache = Some(facts.info());
+        let reply = ListProductsResponse { products, next_page_token, total_size, cache, unreadable_ids };
         Ok(facts.reply(self.sized(reply)?, &metadata, || key))
     }
 
@@ -186,7 +201,8 @@ impl ProductCatalog for CatalogService {
         let key = request.key.clone();
         let page = errors::told(self.catalog.search(request).await, errors::read).await?;
         let (facts, products, next_page_token, _) = self.page(&page);
-        let reply = SearchProductsResponse { products, next_page_token, cache: Some(facts.info()) };
+        let unreadable_ids = unreadable_of(&page);
+        let reply = SearchProductsResponse { products, next_page_token, cache: Some(facts.info()), unreadable_ids };
         Ok(facts.reply(self.sized(reply)?, &metadata, || key))
     }
 
@@ -300,7 +316,7 @@ impl CatalogService {
                 Ok(facts.reply(self.sized(reply)?, metadata, || product_name(id)))
             }
             None => {
-                let mut status = errors::missing(id);
+                let mut status = if unreadable(entry).is_some() { errors::unreadable(id) } else { errors::missing(id) };
                 facts.mark(status.metadata_mut(), metadata, || product_name(id));
                 Err(status)
             }
@@ -317,6 +333,11 @@ impl CatalogService {
             _ => (facts, products, String::new(), None),
         }
     }
+}
+
+/// The ids of the products of a page whose rows cannot be read.
+fn unreadable_of(page: &Page) -> Vec<String> {
+    page.products.iter().filter_map(|found| unreadable(&found.entry)).map(str::to_owned).collect()
 }
 
 /// Takes the product of a write apart.

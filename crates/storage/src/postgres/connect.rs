@@ -103,6 +103,7 @@ fn migrator() -> Migrator {
         (1, "catalogue", include_str!("../../migrations/postgres/0001_catalogue.sql")),
         (2, "search", include_str!("../../migrations/postgres/0002_search.sql")),
         (3, "lives", include_str!("../../migrations/postgres/0003_lives.sql")),
+        (4, "whole log", include_str!("../../migrations/postgres/0004_whole_log.sql")),
     ];
     Migrator {
         migrations: files

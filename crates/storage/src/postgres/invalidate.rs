@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Committed, Invalidating, Invalidation, StorageError, driver,
-    request::{Remembered, invalidation_fingerprint},
+    request::{Remembered, event_name, invalidation_fingerprint},
 };
 
 /// The trigger of the change log gives the rows the id of the transaction and wakes those who follow it.
@@ -32,6 +32,7 @@ impl PostgresRepository {
         signed: u64,
         invalidations: &[Invalidation],
     ) -> Result<Committed<Invalidating>, StorageError> {
+        let request = &event_name(request);
         let mut tx = self.begin().await?;
         let fingerprint = || invalidation_fingerprint(invalidations);
         let value = match claim(&mut tx, Some(request), fingerprint).await? {

@@ -10,6 +10,7 @@ use super::{
     point::{self, Life, POINT},
     row::Xid,
     session::Session,
+    triggers::{LOG, Triggers},
 };
 use crate::{Change, Incarnation, Pass, PassChanges, Replay, Snapshot, StorageError, Subject, Term, change, driver};
 
@@ -40,6 +41,9 @@ impl PostgresRepository {
                 Life::Known(incarnation) => {
                     let went_back = since.is_some_and(|(last, of)| of == incarnation && seen.snapshot.xmax < last.xmax);
                     if !went_back {
+                        if seen.pruned_below.is_none() {
+                            self.restore_mark(&seen.snapshot).await?;
+                        }
                         self.horizons.remember(incarnation, Instant::now(), seen.snapshot.xmin);
                         if let Some(pass) = seen.pass(since, incarnation, limit) {
                             return Ok(pass);
@@ -79,10 +83,14 @@ impl PostgresRepository {
         if seen.life != Life::Known(of) || seen.snapshot.xmax < since.xmax || seen.of_another_server() {
             return Ok(Replay::OtherLife);
         }
-        if seen.pruned_below > since.xmin {
+        if seen.pruned_below() > since.xmin {
             return Ok(Replay::Pruned);
         }
-        let changes = PassChanges::after(&seen.snapshot, seen.changes, limit);
+        let changes = if seen.triggers.wrong.is_some() || seen.triggers.altered_since(since) {
+            PassChanges::Window { from: seen.snapshot.xmax, changes: Vec::new() }
+        } else {
+            PassChanges::after(&seen.snapshot, seen.changes, limit)
+        };
         Ok(Replay::Told(Pass { snapshot: seen.snapshot, incarnation: of, changes }))
     }
 
@@ -96,12 +104,16 @@ impl PostgresRepository {
     ) -> Result<Seen, StorageError> {
         let which = match since {
             Some(_) => "xid >= $2 OR xid = ANY($3)",
-            None => "xid >= (SELECT below FROM public.changes_pruned) ORDER BY xid DESC",
+            None => {
+                "xid >= coalesce((SELECT below FROM public.changes_pruned), pg_catalog.pg_snapshot_xmax(\
+                 point.snapshot::pg_catalog.pg_snapshot)) ORDER BY xid DESC"
+            }
         };
         let sql = format!(
             "SELECT point.snapshot, point.life, (SELECT id::text FROM public.incarnation), \
-             (SELECT below FROM public.changes_pruned), c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt \
-             FROM {POINT} LEFT JOIN LATERAL (SELECT * FROM public.changes WHERE {which} LIMIT $1) c ON true"
+             (SELECT below FROM public.changes_pruned), log.altered, log.wrong, \
+             c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt \
+             FROM {POINT} CROSS JOIN {LOG} LEFT JOIN LATERAL (SELECT * FROM public.changes WHERE {which} LIMIT $1) c ON true"
         );
         let mut attempts = self.connections.attempts();
         let rows = loop {
@@ -121,12 +133,12 @@ impl PostgresRepository {
         let (snapshot, life) = point::read(first)?;
         let below: Option<Xid> = first.try_get(3).map_err(driver::sort)?;
         Ok(Seen {
-            // Without the row nobody knows what was pruned.
-            pruned_below: below.map_or(snapshot.xmax, |Xid(below)| below),
+            pruned_below: below.map(|Xid(below)| below),
+            triggers: Triggers::read(first, 4, &snapshot)?,
             snapshot,
             life,
             life_id: first.try_get::<Option<String>, _>(2).map_err(driver::sort)?.unwrap_or_default(),
-            changes: changes(&rows, 4)?,
+            changes: changes(&rows, 6)?,
         })
     }
 
@@ -151,6 +163,18 @@ impl PostgresRepository {
         };
         self.connections.give_follower(session);
         Ok(rows)
+    }
+
+    /// Puts back the mark below which changes may be gone, where somebody removed it: everything up to now may be.
+    async fn restore_mark(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
+        tracing::warn!("the table changes_pruned is empty, putting its row back");
+        let mut connection = self.acquire().await.map_err(driver::sort)?;
+        sqlx::query("INSERT INTO public.changes_pruned (below) VALUES ($1) ON CONFLICT DO NOTHING")
+            .bind(Xid(snapshot.xmax))
+            .execute(&mut *connection)
+            .await
+            .map(drop)
+            .map_err(driver::sort)
     }
 
     pub(super) async fn prune_log(&self, retention: Duration) -> Result<u64, StorageError> {
@@ -237,24 +261,40 @@ pub(super) struct Seen {
     pub(super) snapshot: Snapshot,
     pub(super) life: Life,
     life_id: String,
-    pruned_below: u64,
+    /// `None` when somebody has removed the mark.
+    pruned_below: Option<u64>,
+    triggers: Triggers,
     changes: Vec<Change>,
 }
 
 impl Seen {
+    /// Without the mark nobody knows what was pruned.
+    fn pruned_below(&self) -> u64 {
+        self.pruned_below.unwrap_or(self.snapshot.xmax)
+    }
+
     /// Whether the log was written by another server, as that of a dump that was restored here: what is visible has an id below
     /// the snapshot's end, and so does what was pruned.
     fn of_another_server(&self) -> bool {
         let end = self.snapshot.xmax;
-        self.pruned_below > end || self.changes.iter().any(|change| change.id >= end)
+        self.pruned_below() > end || self.changes.iter().any(|change| change.id >= end)
     }
 
     /// The pass; `None` when what was read is not all that came after `since`, and the newest changes are to be read instead.
     fn pass(self, since: Option<(&Snapshot, Incarnation)>, incarnation: Incarnation, limit: u32) -> Option<Pass> {
+        let pruned_below = self.pruned_below();
+        if let Some(wrong) = self.triggers.wrong {
+            let changes = PassChanges::Incomplete(format!("{wrong}; run `larder database repair`"));
+            return Some(Pass { snapshot: self.snapshot, incarnation, changes });
+        }
         let changes = match since {
-            None => PassChanges::window(self.pruned_below, self.changes, limit),
+            // What was changed while the triggers were not as they are now, nobody knows.
+            None => PassChanges::window(pruned_below.max(self.triggers.unaltered_from()), self.changes, limit),
             Some((last, of))
-                if of == incarnation && self.pruned_below <= last.xmin && self.changes.len() <= limit as usize =>
+                if of == incarnation
+                    && pruned_below <= last.xmin
+                    && !self.triggers.altered_since(last)
+                    && self.changes.len() <= limit as usize =>
             {
                 PassChanges::Complete(self.changes)
             }
@@ -268,19 +308,18 @@ impl Seen {
 pub(super) fn changes(rows: &[PgRow], first: usize) -> Result<Vec<Change>, StorageError> {
     let mut changes = Vec::new();
     for row in rows {
-        if let Some(change) = read(row, first).map_err(driver::sort)? {
-            changes.push(change);
+        if let Some(Xid(id)) = row.try_get(first).map_err(driver::sort)? {
+            let salt: i64 = row.try_get(first + 6).map_err(driver::sort)?;
+            let subject = change::subject(id, subject(row, first));
+            changes.push(Change { id, salt: salt.cast_unsigned(), subject });
         }
     }
     Ok(change::in_order(changes))
 }
 
-fn read(row: &PgRow, first: usize) -> Result<Option<Change>, sqlx::Error> {
-    let Some(Xid(id)) = row.try_get(first)? else {
-        return Ok(None);
-    };
+fn subject(row: &PgRow, first: usize) -> Result<Subject, sqlx::Error> {
     let key: String = row.try_get(first + 2)?;
-    let subject = match row.try_get::<&str, _>(first + 1)? {
+    Ok(match row.try_get::<&str, _>(first + 1)? {
         "put" => Subject::Put { key, version: row.try_get(first + 3)?, terms: terms(row, first + 4)? },
         "delete" => Subject::Delete { key, version: row.try_get(first + 3)?, terms: terms(row, first + 4)? },
         "key" => Subject::Key(key),
@@ -289,9 +328,7 @@ fn read(row: &PgRow, first: usize) -> Result<Option<Change>, sqlx::Error> {
         "pattern" => Subject::Pattern(key),
         // Whatever a later release may log touches no more than everything.
         _ => Subject::All,
-    };
-    let salt: i64 = row.try_get(first + 6)?;
-    Ok(Some(Change { id, salt: salt.cast_unsigned(), subject }))
+    })
 }
 
 fn terms(row: &PgRow, first: usize) -> Result<Vec<Term>, sqlx::Error> {

@@ -14,6 +14,7 @@ mod row;
 mod session;
 mod settings;
 mod transaction;
+mod triggers;
 mod trust;
 mod url;
 mod write;
@@ -26,7 +27,7 @@ pub(crate) use settings::is_unsuitable;
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, Product, ProductData, ProductRepository, Recall, Replay, SearchPage, SearchQuery,
+    ListQuery, Loaded, Pass, ProductData, ProductRepository, Products, Recall, Replay, SearchPage, SearchQuery,
     Snapshot, StorageConfig, StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
 };
 
@@ -64,7 +65,7 @@ impl PostgresRepository {
 }
 
 impl ProductRepository for PostgresRepository {
-    async fn get(&self, ids: &[String]) -> Result<Loaded<Vec<Product>>, StorageError> {
+    async fn get(&self, ids: &[String]) -> Result<Loaded<Products>, StorageError> {
         self.get_products(ids).await
     }
 
@@ -72,7 +73,7 @@ impl ProductRepository for PostgresRepository {
         self.list_page(query).await
     }
 
-    async fn list_whole(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Vec<Product>)>, StorageError> {
+    async fn list_whole(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Products)>, StorageError> {
         self.whole_list(query).await
     }
 
@@ -80,11 +81,11 @@ impl ProductRepository for PostgresRepository {
         self.search_page(query).await
     }
 
-    async fn search_whole(&self, query: &SearchQuery) -> Result<Loaded<(SearchPage, Vec<Product>)>, StorageError> {
+    async fn search_whole(&self, query: &SearchQuery) -> Result<Loaded<(SearchPage, Products)>, StorageError> {
         self.whole_search(query).await
     }
 
-    async fn scan(&self, filter: &Filter, after: Option<&str>, limit: u32) -> Result<Vec<Product>, StorageError> {
+    async fn scan(&self, filter: &Filter, after: Option<&str>, limit: u32) -> Result<Products, StorageError> {
         self.scan_products(filter, after, limit).await
     }
 
@@ -197,6 +198,10 @@ impl ProductRepository for PostgresRepository {
             .await
             .map_err(driver::sort)?;
         Ok(u64::try_from(rows).unwrap_or(0))
+    }
+
+    async fn repair(&self) -> Result<Vec<String>, StorageError> {
+        self.repair_log().await
     }
 
     fn backend(&self) -> &Backend {

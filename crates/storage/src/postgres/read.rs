@@ -8,7 +8,7 @@ use super::{
     row::{self, COLUMNS, Micros},
 };
 use crate::{
-    Filter, ListPage, ListPosition, ListQuery, Loaded, Order, OrderField, Product, ReadPoint, SearchPage, SearchQuery,
+    Filter, ListPage, ListPosition, ListQuery, Loaded, Order, OrderField, Products, ReadPoint, SearchPage, SearchQuery,
     SearchRank, SortValue, StorageError, driver, search::Terms,
 };
 
@@ -18,7 +18,7 @@ type Sql = QueryBuilder<Postgres>;
 const PARTIAL: f64 = -1e6;
 
 impl PostgresRepository {
-    pub(super) async fn get_products(&self, ids: &[String]) -> Result<Loaded<Vec<Product>>, StorageError> {
+    pub(super) async fn get_products(&self, ids: &[String]) -> Result<Loaded<Products>, StorageError> {
         let (point, rows) = self
             .load(|point| {
                 let mut sql = Sql::new(format!(
@@ -28,7 +28,7 @@ impl PostgresRepository {
                 sql
             })
             .await?;
-        let value = present(&rows).map(|row| row::product(row, 2)).collect::<Result<_, _>>()?;
+        let value = row::products(present(&rows), 2)?;
         Ok(Loaded { value, point })
     }
 
@@ -37,7 +37,7 @@ impl PostgresRepository {
         Ok(Loaded { value: list_page(query, &rows)?, point })
     }
 
-    pub(super) async fn whole_list(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Vec<Product>)>, StorageError> {
+    pub(super) async fn whole_list(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Products)>, StorageError> {
         let (point, rows) = self.load(|point| list_sql(query, point, Whole::Yes)).await?;
         let page = list_page(query, &rows)?;
         // The products come last, after the point, what the order needs, and the total.
@@ -55,7 +55,7 @@ impl PostgresRepository {
     pub(super) async fn whole_search(
         &self,
         query: &SearchQuery,
-    ) -> Result<Loaded<(SearchPage, Vec<Product>)>, StorageError> {
+    ) -> Result<Loaded<(SearchPage, Products)>, StorageError> {
         let (point, rows) = self.load(|point| search_sql(query, point, Whole::Yes)).await?;
         let page = search_page(query, &rows)?;
         let products = products(&rows, 4, page.ids.len())?;
@@ -67,7 +67,7 @@ impl PostgresRepository {
         filter: &Filter,
         after: Option<&str>,
         limit: u32,
-    ) -> Result<Vec<Product>, StorageError> {
+    ) -> Result<Products, StorageError> {
         let build = |_: &'static str| {
             let mut sql = Sql::new(format!("SELECT {COLUMNS} FROM public.products p WHERE true"));
             push_filter(&mut sql, filter);
@@ -78,7 +78,7 @@ impl PostgresRepository {
             sql
         };
         let rows = self.fetch(build, POINT).await.map_err(driver::sort)?;
-        rows.iter().map(|row| row::product(row, 0)).collect()
+        row::products(rows.iter(), 0)
     }
 
     /// Runs a statement whose first two columns are the point. A new life is named first; on a standby the statement is run
@@ -185,8 +185,8 @@ fn search_page(query: &SearchQuery, rows: &[PgRow]) -> Result<SearchPage, Storag
 }
 
 /// The products of a page, whose columns begin at `first`. The row after the page only tells that there is one.
-fn products(rows: &[PgRow], first: usize, number: usize) -> Result<Vec<Product>, StorageError> {
-    present(rows).take(number).map(|row| row::product(row, first)).collect()
+fn products(rows: &[PgRow], first: usize, number: usize) -> Result<Products, StorageError> {
+    row::products(present(rows).take(number), first)
 }
 
 fn list_sql(query: &ListQuery, point: &'static str, whole: Whole) -> Sql {
@@ -290,6 +290,9 @@ fn push_after(sql: &mut Sql, columns: &[&str], after: &ListPosition, order: Orde
         }
         SortValue::Name(name) => {
             sql.push_bind(name.as_str()).push(", ");
+        }
+        SortValue::RawName(name) => {
+            sql.push_bind(String::from_utf8_lossy(name).into_owned()).push(", ");
         }
         SortValue::Price { currency, units, nanos } => {
             sql.push_bind(currency.as_str()).push(", ");

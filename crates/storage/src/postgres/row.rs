@@ -7,7 +7,7 @@ use sqlx::{
     postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValueFormat, PgValueRef, types::Oid},
 };
 
-use crate::{Money, Product, ProductData, StorageError, driver, request::from_micros};
+use crate::{Money, Product, ProductData, Products, StorageError, request::from_micros};
 
 /// The columns of a product `p`, in the order that [`product`] reads them.
 pub(super) const COLUMNS: &str = "p.id, p.name, p.description, p.price_currency, p.price_units, p.price_nanos, \
@@ -15,7 +15,17 @@ pub(super) const COLUMNS: &str = "p.id, p.name, p.description, p.price_currency,
 
 /// Reads a product whose columns begin at `first`.
 pub(super) fn product(row: &PgRow, first: usize) -> Result<Product, StorageError> {
-    read(row, first).map_err(driver::sort)
+    let read = read(row, first).map_err(|error| error.to_string()).and_then(Product::bearable);
+    read.map_err(|why| {
+        let id: String = row.try_get(first).unwrap_or_default();
+        tracing::warn!(id, why, "the row of a product cannot be read");
+        StorageError::Unreadable(id)
+    })
+}
+
+/// Reads products whose columns begin at `first`.
+pub(super) fn products<'a>(rows: impl Iterator<Item = &'a PgRow>, first: usize) -> Result<Products, StorageError> {
+    Products::sort(rows.map(|row| product(row, first)))
 }
 
 fn read(row: &PgRow, first: usize) -> Result<Product, sqlx::Error> {

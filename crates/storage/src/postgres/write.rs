@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Change, Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
     WriteOptions, driver,
-    request::{Remembered, creation_fingerprint, reply, stored_product, update_fingerprint},
+    request::{Remembered, call_name, creation_fingerprint, reply, stored_product, update_fingerprint},
 };
 
 /// How often an update looks again after somebody else created or deleted the product in between.
@@ -26,7 +26,8 @@ impl PostgresRepository {
         options: &WriteOptions,
     ) -> Result<Committed<Creation>, StorageError> {
         let mut tx = self.begin().await?;
-        let request = options.request_id.as_deref();
+        let request = options.request_id.as_deref().map(call_name);
+        let request = request.as_deref();
         let value = match claim(&mut tx, request, || creation_fingerprint(id, data)).await? {
             Remembered::Reply(reply) => Creation::Created(stored_product(&reply)?),
             Remembered::OtherCall => Creation::RequestIdReused,
@@ -49,7 +50,8 @@ impl PostgresRepository {
         options: &WriteOptions,
     ) -> Result<Committed<Updating>, StorageError> {
         let mut tx = self.begin().await?;
-        let request = options.request_id.as_deref();
+        let request = options.request_id.as_deref().map(call_name);
+        let request = request.as_deref();
         let value = match claim(&mut tx, request, || update_fingerprint(update)).await? {
             Remembered::Reply(reply) => Updating::Updated(stored_product(&reply)?),
             Remembered::OtherCall => Updating::RequestIdReused,

@@ -17,6 +17,7 @@ use tokio::{sync::Mutex, time::Instant};
 use super::{
     file::{FileId, beside},
     log::Follower,
+    triggers,
 };
 use crate::{Incarnation, StorageConfig, StorageError, driver, hash::fnv64};
 
@@ -162,10 +163,16 @@ impl Database {
     }
 }
 
+/// The newest migration of this release.
+pub(super) fn newest_migration() -> i64 {
+    migrator().iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 /// Migrates under the write lock: of several processes one does it, the others find it done.
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), StorageError> {
+pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), StorageError> {
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(driver::sort)?;
     migrator().run_direct(None, &mut *tx, false).await.map_err(|error| driver::sort(error.into()))?;
+    triggers::settle(&mut tx).await?;
     tx.commit().await.map_err(driver::sort)
 }
 
@@ -175,6 +182,7 @@ fn migrator() -> Migrator {
         (1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql")),
         (2, "search", include_str!("../../migrations/sqlite/0002_search.sql")),
         (3, "lives", include_str!("../../migrations/sqlite/0003_lives.sql")),
+        (4, "whole log", include_str!("../../migrations/sqlite/0004_whole_log.sql")),
     ];
     Migrator {
         migrations: files

@@ -7,7 +7,7 @@ use super::{
     row::{self, COLUMNS},
     write::{json, price},
 };
-use crate::{Committed, Imported, ProductData, StorageError, driver};
+use crate::{Committed, Imported, ProductData, Products, StorageError, driver};
 
 const IMPORT: &str = "\
     INSERT INTO products (id, name, description, price_currency, price_units, price_nanos, categories, tags, attributes, \
@@ -33,14 +33,13 @@ impl SqliteRepository {
             .fetch_all(&mut *writing.tx)
             .await
             .map_err(driver::sort)?;
-        let mut present: HashMap<String, ProductData> = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            let product = row::product(row, 0)?;
-            present.insert(product.id, product.data);
-        }
+        let Products { found, unreadable } = row::products(rows.iter(), 0)?;
+        let present: HashMap<String, ProductData> =
+            found.into_iter().map(|product| (product.id, product.data)).collect();
         let value: Vec<Imported> = products
             .iter()
             .map(|(id, data)| match present.get(id) {
+                None if unreadable.contains(id) => Imported::Updated,
                 None => Imported::Created,
                 Some(stored) if stored == data => Imported::Unchanged,
                 Some(_) => Imported::Updated,

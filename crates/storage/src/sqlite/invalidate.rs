@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Committed, Invalidating, Invalidation, StorageError, driver,
-    request::{Remembered, invalidation_fingerprint},
+    request::{Remembered, event_name, invalidation_fingerprint},
 };
 
 const INVALIDATE: &str = "INSERT INTO changes (kind, key) SELECT value ->> 0, value ->> 1 FROM json_each(?1)";
@@ -30,6 +30,7 @@ impl SqliteRepository {
         signed: u64,
         invalidations: &[Invalidation],
     ) -> Result<Committed<Invalidating>, StorageError> {
+        let request = &event_name(request);
         let mut writing = self.begin().await?;
         let fingerprint = invalidation_fingerprint(invalidations);
         let tx = &mut writing.tx;

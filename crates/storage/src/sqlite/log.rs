@@ -11,6 +11,7 @@ use super::{
     lives::{self, Found},
     row::{self, CHANGE_COLUMNS, number, signed},
     seen::SeenChanges,
+    triggers,
 };
 use crate::{Change, Incarnation, Pass, PassChanges, Replay, Snapshot, StorageError, driver};
 
@@ -36,6 +37,20 @@ struct LastPass {
     data_version: i64,
     snapshot: Snapshot,
     incarnation: Incarnation,
+    schema_version: i64,
+    /// Why the log did not tell of every change.
+    problem: Option<String>,
+}
+
+impl LastPass {
+    /// The same again, when nothing was committed since.
+    fn again(&self) -> Pass {
+        let changes = match &self.problem {
+            Some(problem) => PassChanges::Incomplete(problem.clone()),
+            None => PassChanges::Complete(Vec::new()),
+        };
+        Pass { snapshot: self.snapshot.clone(), incarnation: self.incarnation, changes }
+    }
 }
 
 /// What a look found instead of news.
@@ -44,6 +59,8 @@ enum Trouble {
     OtherLife { life: String },
     /// Somebody has emptied the change log.
     Empty,
+    /// The schema was altered, or a row that the log needs is missing.
+    Unsettled,
 }
 
 impl Follower {
@@ -67,7 +84,7 @@ impl Follower {
         Ok(self.last.as_ref().is_none_or(|last| last.data_version != data_version))
     }
 
-    /// One look, in a transaction of its own.
+    /// One look, in a transaction of its own, unless something has to be put right first.
     async fn look(
         &mut self,
         database: &Database,
@@ -89,11 +106,7 @@ impl Follower {
             && to_find.is_empty()
         {
             tx.commit().await.map_err(driver::sort)?;
-            return Ok(Ok(Pass {
-                snapshot: last.snapshot.clone(),
-                incarnation: of,
-                changes: PassChanges::Complete(Vec::new()),
-            }));
+            return Ok(Ok(last.again()));
         }
 
         let end = end_of_log(&mut tx, since.map(|(snapshot, _)| snapshot)).await?;
@@ -101,8 +114,16 @@ impl Follower {
             Some(_) => lives::newest(end.newest, end.salt),
             None => return Ok(Err(Trouble::Empty)),
         };
-        let incarnation = database.incarnation(&end.life);
-        let (xmax, below) = (newest + 1, number(end.below));
+        let schema_version = triggers::schema_version(&mut tx).await?;
+        let (Some(life), Some(below), true) = (end.life, end.below, end.settled == Some(schema_version)) else {
+            return Ok(Err(Trouble::Unsettled));
+        };
+        let problem = match &self.last {
+            Some(last) if last.schema_version == schema_version => last.problem.clone(),
+            _ => triggers::problem(&mut tx).await?,
+        };
+        let incarnation = database.incarnation(&life);
+        let (xmax, below) = (newest + 1, number(below));
         let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new(), salt: Some(salt) };
 
         // Where the last pass ended, if the log still tells everything from there on.
@@ -117,14 +138,16 @@ impl Follower {
             };
             let found = lives::find(&mut tx, &to_find).await?;
             if !continues || found == Found::NotAll {
-                return Ok(Err(Trouble::OtherLife { life: end.life }));
+                return Ok(Err(Trouble::OtherLife { life }));
             }
             if !pruned && found == Found::All {
                 resumed = Some(last.xmax);
             }
         }
         let found = tail(&mut tx, resumed.unwrap_or(below), limit).await?;
-        let changes = if resumed.is_some() && found.len() <= limit as usize {
+        let changes = if let Some(problem) = &problem {
+            PassChanges::Incomplete(problem.clone())
+        } else if resumed.is_some() && found.len() <= limit as usize {
             PassChanges::Complete(found)
         } else {
             PassChanges::window(below, found, limit)
@@ -132,7 +155,7 @@ impl Follower {
         tx.commit().await.map_err(driver::sort)?;
         seen.looked(incarnation, (newest, salt));
         self.last_change = Instant::now();
-        self.last = Some(LastPass { data_version, snapshot: snapshot.clone(), incarnation });
+        self.last = Some(LastPass { data_version, snapshot: snapshot.clone(), incarnation, schema_version, problem });
         Ok(Ok(Pass { snapshot, incarnation, changes }))
     }
 }
@@ -141,23 +164,27 @@ impl Follower {
 struct EndOfLog {
     newest: i64,
     salt: Option<i64>,
-    life: String,
-    below: i64,
+    /// `None` where somebody has removed the row, as with what follows.
+    life: Option<String>,
+    below: Option<i64>,
+    /// As of which version of the schema the log tells of everything.
+    settled: Option<i64>,
     /// Of the newest change that the last pass saw, if that is still there.
     last_salt: Option<i64>,
 }
 
 async fn end_of_log(tx: &mut SqliteConnection, since: Option<&Snapshot>) -> Result<EndOfLog, StorageError> {
     let last_seen = since.map_or(0, |snapshot| snapshot.xmax.saturating_sub(1));
-    let (newest, salt, life, below, last_salt) = sqlx::query_as(
+    let (newest, salt, life, below, settled, last_salt) = sqlx::query_as(
         "SELECT coalesce((SELECT max(id) FROM changes), 0), (SELECT salt FROM changes ORDER BY id DESC LIMIT 1), \
-         (SELECT id FROM incarnation), (SELECT below FROM changes_pruned), (SELECT salt FROM changes WHERE id = ?1)",
+         (SELECT id FROM incarnation), (SELECT below FROM changes_pruned), (SELECT version FROM log_schema), \
+         (SELECT salt FROM changes WHERE id = ?1)",
     )
     .bind(signed(last_seen))
     .fetch_one(tx)
     .await
     .map_err(driver::sort)?;
-    Ok(EndOfLog { newest, salt, life, below, last_salt })
+    Ok(EndOfLog { newest, salt, life, below, settled, last_salt })
 }
 
 /// The newest changes whose numbers are at least `from`; one more than `limit` tells that there are more.
@@ -183,14 +210,19 @@ impl SqliteRepository {
             let database = self.current().await?;
             let looked = database.follower.lock().await.look(&database, &self.seen, since, limit).await?;
             match looked {
+                // What was read of a file that is no longer under the path proves nothing.
+                Ok(_) if !self.is_in_place(&database)? => {}
                 Ok(pass) => {
                     self.horizons.remember(pass.incarnation, Instant::now(), pass.snapshot.xmin);
                     return Ok(pass);
                 }
-                // The log may be empty and of another life.
-                Err(_) if settled == 2 => {
-                    return Err(StorageError::Unavailable("the database goes back in time".into()));
+                // The log may be empty, altered and of another life.
+                Err(_) if settled == 3 => {
+                    return Err(StorageError::Unavailable(
+                        "the database goes back in time, or is being altered".into(),
+                    ));
                 }
+                Err(Trouble::Unsettled) => self.settle_log().await?,
                 Err(Trouble::OtherLife { life }) => {
                     tracing::warn!("the change log is not the one that it was, beginning another incarnation");
                     self.rename_life(&database, &life).await?;
@@ -215,8 +247,9 @@ impl SqliteRepository {
         let mut tx = database.readers.begin().await.map_err(driver::sort)?;
         let end = end_of_log(&mut tx, Some(since)).await?;
         let (newest, salt) = lives::newest(end.newest, end.salt);
-        let (xmax, below) = (newest + 1, number(end.below));
-        let same = database.incarnation(&end.life) == of && since.xmax <= xmax;
+        let (xmax, below) = (newest + 1, end.below.map_or(u64::MAX, number));
+        let same = end.life.is_some_and(|life| database.incarnation(&life) == of) && since.xmax <= xmax;
+        let whole = triggers::problem(&mut tx).await?.is_none();
         let replay = match end.last_salt {
             _ if !same => Replay::OtherLife,
             Some(found) if since.salt.is_some_and(|salt| salt != found.cast_unsigned()) => Replay::OtherLife,
@@ -225,7 +258,11 @@ impl SqliteRepository {
             _ => {
                 let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new(), salt: end.salt.map(|_| salt) };
                 let found = tail(&mut tx, since.xmax, limit).await?;
-                let changes = PassChanges::after(&snapshot, found, limit);
+                let changes = if whole {
+                    PassChanges::after(&snapshot, found, limit)
+                } else {
+                    PassChanges::Window { from: xmax, changes: Vec::new() }
+                };
                 Replay::Told(Pass { snapshot, incarnation: of, changes })
             }
         };

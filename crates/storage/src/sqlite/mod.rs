@@ -9,6 +9,7 @@ mod log;
 mod read;
 mod row;
 mod seen;
+mod triggers;
 mod write;
 
 use std::{
@@ -18,7 +19,7 @@ use std::{
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, Product, ProductData, ProductRepository, Recall, Replay, SearchPage, SearchQuery,
+    ListQuery, Loaded, Pass, ProductData, ProductRepository, Products, Recall, Replay, SearchPage, SearchQuery,
     Snapshot, StorageConfig, StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
 };
 
@@ -99,7 +100,7 @@ impl SqliteRepository {
 }
 
 impl ProductRepository for SqliteRepository {
-    async fn get(&self, ids: &[String]) -> Result<Loaded<Vec<Product>>, StorageError> {
+    async fn get(&self, ids: &[String]) -> Result<Loaded<Products>, StorageError> {
         self.get_products(ids).await
     }
 
@@ -107,7 +108,7 @@ impl ProductRepository for SqliteRepository {
         self.list_page(query).await
     }
 
-    async fn list_whole(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Vec<Product>)>, StorageError> {
+    async fn list_whole(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Products)>, StorageError> {
         self.whole_list(query).await
     }
 
@@ -115,11 +116,11 @@ impl ProductRepository for SqliteRepository {
         self.search_page(query).await
     }
 
-    async fn search_whole(&self, query: &SearchQuery) -> Result<Loaded<(SearchPage, Vec<Product>)>, StorageError> {
+    async fn search_whole(&self, query: &SearchQuery) -> Result<Loaded<(SearchPage, Products)>, StorageError> {
         self.whole_search(query).await
     }
 
-    async fn scan(&self, filter: &Filter, after: Option<&str>, limit: u32) -> Result<Vec<Product>, StorageError> {
+    async fn scan(&self, filter: &Filter, after: Option<&str>, limit: u32) -> Result<Products, StorageError> {
         self.scan_products(filter, after, limit).await
     }
 
@@ -230,6 +231,10 @@ impl ProductRepository for SqliteRepository {
             .await
             .map_err(driver::sort)?;
         Ok(u64::try_from(rows).unwrap_or(0))
+    }
+
+    async fn repair(&self) -> Result<Vec<String>, StorageError> {
+        self.repair_log().await
     }
 
     fn backend(&self) -> &Backend {

@@ -7,7 +7,7 @@ use super::{
     row::{self, COLUMNS, number},
 };
 use crate::{
-    Filter, ListPage, ListPosition, ListQuery, Loaded, Order, OrderField, Product, ReadPoint, SearchPage, SearchQuery,
+    Filter, ListPage, ListPosition, ListQuery, Loaded, Order, OrderField, Products, ReadPoint, SearchPage, SearchQuery,
     SearchRank, Snapshot, SortValue, StorageError, driver, search::Terms,
 };
 
@@ -25,11 +25,11 @@ const POINT_COLUMNS: &str = "point.newest, point.salt, point.life";
 const FIRST: usize = 3;
 
 impl SqliteRepository {
-    pub(super) async fn get_products(&self, ids: &[String]) -> Result<Loaded<Vec<Product>>, StorageError> {
+    pub(super) async fn get_products(&self, ids: &[String]) -> Result<Loaded<Products>, StorageError> {
         let mut sql = Sql::new(format!("SELECT {POINT_COLUMNS}, {COLUMNS} FROM {POINT} LEFT JOIN (json_each("));
         sql.push_bind(super::write::json(&ids)).push(") j CROSS JOIN products p ON p.id = j.value) ON true");
         let (point, rows) = self.load(sql).await?;
-        let value = present(&rows).map(|row| row::product(row, FIRST)).collect::<Result<_, _>>()?;
+        let value = row::products(present(&rows), FIRST)?;
         Ok(Loaded { value, point })
     }
 
@@ -38,7 +38,7 @@ impl SqliteRepository {
         Ok(Loaded { value: list_page(query, &rows)?, point })
     }
 
-    pub(super) async fn whole_list(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Vec<Product>)>, StorageError> {
+    pub(super) async fn whole_list(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Products)>, StorageError> {
         let (point, rows) = self.load(list_sql(query, Whole::Yes)).await?;
         let page = list_page(query, &rows)?;
         // The products come last, after the point, what the order needs, and the total.
@@ -57,7 +57,7 @@ impl SqliteRepository {
     pub(super) async fn whole_search(
         &self,
         query: &SearchQuery,
-    ) -> Result<Loaded<(SearchPage, Vec<Product>)>, StorageError> {
+    ) -> Result<Loaded<(SearchPage, Products)>, StorageError> {
         let (point, rows) = self.load(search_sql(query, Whole::Yes)).await?;
         let page = search_page(query, &rows)?;
         let products = products(&rows, FIRST + 2, page.ids.len())?;
@@ -69,7 +69,7 @@ impl SqliteRepository {
         filter: &Filter,
         after: Option<&str>,
         limit: u32,
-    ) -> Result<Vec<Product>, StorageError> {
+    ) -> Result<Products, StorageError> {
         let mut sql = Sql::new(format!("SELECT {COLUMNS} FROM "));
         let id = push_from(&mut sql, filter);
         push_filter(&mut sql, filter);
@@ -77,8 +77,8 @@ impl SqliteRepository {
             sql.push(format!(" AND {id} > ")).push_bind(after);
         }
         sql.push(format!(" ORDER BY {id} LIMIT ")).push_bind(i64::from(limit));
-        let rows = self.fetch(&self.opened().readers, sql).await?;
-        rows.iter().map(|row| row::product(row, 0)).collect()
+        let rows = self.fetch(&self.current().await?.readers, sql).await?;
+        row::products(rows.iter(), 0)
     }
 
     /// Runs a statement whose first columns are the point. What another life of the file returned is of no incarnation: it may be
@@ -92,13 +92,16 @@ impl SqliteRepository {
         };
         let newest = number(first.try_get(0).map_err(driver::sort)?);
         let salt = first.try_get::<Option<i64>, _>(1).map_err(driver::sort)?.map(i64::cast_unsigned);
-        let incarnation = database.incarnation(first.try_get(2).map_err(driver::sort)?);
-        let kept = match salt {
+        let life = first.try_get::<Option<&str>, _>(2).map_err(driver::sort)?;
+        let incarnation = database.incarnation(life.unwrap_or_default());
+        let kept = match salt.filter(|_| life.is_some()) {
             Some(salt) => self.is_of_this_life(&database, begun, incarnation, (newest, salt)).await?,
             None => false,
         };
         let xmax = newest + 1;
         let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new(), salt };
+        // Asked after the read: a file that was renamed away or replaced is nobody's truth, and its rows may be of any age.
+        let kept = kept && self.is_in_place(&database).unwrap_or(false);
         Ok((ReadPoint { snapshot, incarnation: kept.then_some(incarnation) }, rows))
     }
 
@@ -170,8 +173,8 @@ fn search_page(query: &SearchQuery, rows: &[SqliteRow]) -> Result<SearchPage, St
 }
 
 /// The products of a page, whose columns begin at `first`. The row after the page only tells that there is one.
-fn products(rows: &[SqliteRow], first: usize, number: usize) -> Result<Vec<Product>, StorageError> {
-    present(rows).take(number).map(|row| row::product(row, first)).collect()
+fn products(rows: &[SqliteRow], first: usize, number: usize) -> Result<Products, StorageError> {
+    row::products(present(rows).take(number), first)
 }
 
 fn list_sql(query: &ListQuery, whole: Whole) -> Sql {
@@ -281,6 +284,9 @@ fn push_after(sql: &mut Sql, columns: &[&str], id: &str, after: &ListPosition, o
         SortValue::Name(name) => {
             sql.push_bind(name.clone()).push(", ");
         }
+        SortValue::RawName(name) => {
+            sql.push("CAST(").push_bind(name.clone()).push(" AS TEXT), ");
+        }
         SortValue::Price { currency, units, nanos } => {
             sql.push_bind(currency.clone()).push(", ");
             sql.push_bind(*units).push(", ");
@@ -337,7 +343,10 @@ fn position(field: OrderField, row: &SqliteRow) -> Result<ListPosition, sqlx::Er
     let value = match field {
         OrderField::Id => SortValue::Id,
         OrderField::CreateTime | OrderField::UpdateTime => SortValue::Micros(row.try_get(FIRST + 1)?),
-        OrderField::Name => SortValue::Name(row.try_get(FIRST + 1)?),
+        OrderField::Name => match String::from_utf8(row.try_get(FIRST + 1)?) {
+            Ok(name) => SortValue::Name(name),
+            Err(raw) => SortValue::RawName(raw.into_bytes()),
+        },
         OrderField::Price => SortValue::Price {
             currency: row.try_get(FIRST + 1)?,
             units: row.try_get(FIRST + 2)?,

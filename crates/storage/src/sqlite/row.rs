@@ -2,7 +2,9 @@
 
 use sqlx::{Row, sqlite::SqliteRow};
 
-use crate::{Change, Money, Product, ProductData, StorageError, Subject, Term, change, driver, request::from_micros};
+use crate::{
+    Change, Money, Product, ProductData, Products, StorageError, Subject, Term, change, driver, request::from_micros,
+};
 
 /// The columns of a product `p`, in the order that [`product`] reads them.
 pub(super) const COLUMNS: &str = "p.id, p.name, p.description, p.price_currency, p.price_units, p.price_nanos, \
@@ -10,7 +12,17 @@ pub(super) const COLUMNS: &str = "p.id, p.name, p.description, p.price_currency,
 
 /// Reads a product whose columns begin at `first`.
 pub(super) fn product(row: &SqliteRow, first: usize) -> Result<Product, StorageError> {
-    read(row, first).map_err(driver::sort)
+    let read = read(row, first).map_err(|error| error.to_string()).and_then(Product::bearable);
+    read.map_err(|why| {
+        let id: String = row.try_get(first).unwrap_or_default();
+        tracing::warn!(id, why, "the row of a product cannot be read");
+        StorageError::Unreadable(id)
+    })
+}
+
+/// Reads products whose columns begin at `first`.
+pub(super) fn products<'a>(rows: impl Iterator<Item = &'a SqliteRow>, first: usize) -> Result<Products, StorageError> {
+    Products::sort(rows.map(|row| product(row, first)))
 }
 
 fn read(row: &SqliteRow, first: usize) -> Result<Product, sqlx::Error> {
@@ -42,13 +54,18 @@ pub(super) const CHANGE_COLUMNS: &str = "id, kind, key, categories, tags, id << 
 
 /// Reads changes and puts them in order.
 pub(super) fn changes(rows: &[SqliteRow]) -> Result<Vec<Change>, StorageError> {
-    rows.iter().map(read_change).collect::<Result<_, _>>().map(change::in_order).map_err(driver::sort)
+    let read = |row: &SqliteRow| {
+        let id = number(row.try_get(0)?);
+        let salt: i64 = row.try_get(6)?;
+        Ok(Change { id, salt: salt.cast_unsigned(), subject: change::subject(id, subject(row)) })
+    };
+    rows.iter().map(read).collect::<Result<_, _>>().map(change::in_order).map_err(driver::sort)
 }
 
-fn read_change(row: &SqliteRow) -> Result<Change, sqlx::Error> {
+fn subject(row: &SqliteRow) -> Result<Subject, sqlx::Error> {
     let key: String = row.try_get(2)?;
     let version: i64 = row.try_get(5)?;
-    let subject = match row.try_get::<&str, _>(1)? {
+    Ok(match row.try_get::<&str, _>(1)? {
         "put" => Subject::Put { key, version, terms: change::terms(json(row, 3)?, json(row, 4)?) },
         "delete" => Subject::Delete { key, version, terms: change::terms(json(row, 3)?, json(row, 4)?) },
         "key" => Subject::Key(key),
@@ -57,9 +74,7 @@ fn read_change(row: &SqliteRow) -> Result<Change, sqlx::Error> {
         "pattern" => Subject::Pattern(key),
         // Whatever a later release may log touches no more than everything.
         _ => Subject::All,
-    };
-    let salt: i64 = row.try_get(6)?;
-    Ok(Change { id: number(row.try_get(0)?), salt: salt.cast_unsigned(), subject })
+    })
 }
 
 fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T, sqlx::Error> {

@@ -1,12 +1,13 @@
 //! Writes of one product: each one transaction of the one writer.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::{
     SqliteRepository,
     database::Database,
+    file::FileId,
     lives,
     row::{self, CHANGE_COLUMNS, COLUMNS, signed},
     seen::Witness,
@@ -14,13 +15,14 @@ use super::{
 use crate::{
     Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
     WriteOptions, driver,
-    request::{Remembered, creation_fingerprint, reply, stored_product, update_fingerprint},
+    request::{Remembered, call_name, creation_fingerprint, reply, stored_product, update_fingerprint},
 };
 
 /// A transaction that holds the write lock.
 pub(super) struct Writing {
     pub(super) tx: Transaction<'static, Sqlite>,
     database: Arc<Database>,
+    path: PathBuf,
     /// The newest change before it.
     before: Witness,
 }
@@ -34,7 +36,8 @@ impl SqliteRepository {
     ) -> Result<Committed<Creation>, StorageError> {
         let mut writing = self.begin().await?;
         let tx = &mut writing.tx;
-        let request = options.request_id.as_deref();
+        let request = options.request_id.as_deref().map(call_name);
+        let request = request.as_deref();
         let fingerprint = creation_fingerprint(id, data);
         let value = match recall(tx, request, &fingerprint).await? {
             Remembered::Reply(reply) => Creation::Created(stored_product(&reply)?),
@@ -56,7 +59,8 @@ impl SqliteRepository {
     ) -> Result<Committed<Updating>, StorageError> {
         let mut writing = self.begin().await?;
         let tx = &mut writing.tx;
-        let request = options.request_id.as_deref();
+        let request = options.request_id.as_deref().map(call_name);
+        let request = request.as_deref();
         let fingerprint = update_fingerprint(update);
         let value = match recall(tx, request, &fingerprint).await? {
             Remembered::Reply(reply) => Updating::Updated(stored_product(&reply)?),
@@ -108,7 +112,7 @@ impl SqliteRepository {
                 .await
                 .map_err(driver::sort)?;
             let before = newest.map_or((0, 0), |(id, salt)| lives::newest(id, Some(salt)));
-            return Ok(Writing { tx, database, before });
+            return Ok(Writing { tx, database, path: self.place.path.clone(), before });
         }
     }
 }
@@ -130,6 +134,10 @@ impl Writing {
         let life: String =
             sqlx::query_scalar("SELECT id FROM incarnation").fetch_one(&mut *self.tx).await.map_err(driver::sort)?;
         self.tx.commit().await.map_err(driver::sort_sqlite_commit)?;
+        // One that reached a file nobody finds any more is no commit that may be acknowledged.
+        if !FileId::of(&self.path).is_ok_and(|id| id == self.database.file) {
+            return Err(StorageError::UnknownOutcome("the database file was replaced during the commit".into()));
+        }
         let newest = changes.iter().map(|change| (change.id, change.salt)).max_by_key(|&(id, _)| id);
         let (id, salt) = newest.unwrap_or(self.before);
         let commit = Commit { incarnation: self.database.incarnation(&life), id, salt };
@@ -145,13 +153,17 @@ pub(super) async fn recall(
     let Some(request) = request else {
         return Ok(Remembered::Nothing);
     };
-    let stored: Option<(String, String)> = sqlx::query_as("SELECT fingerprint, reply FROM requests WHERE id = ?1")
+    // Bytes: whatever somebody has made of them, they are another call's, or a reply that cannot be read.
+    let stored: Option<(Vec<u8>, Vec<u8>)> = sqlx::query_as("SELECT fingerprint, reply FROM requests WHERE id = ?1")
         .bind(request)
         .fetch_optional(tx)
         .await
         .map_err(driver::sort)?;
     match stored {
-        Some((stored, reply)) => Ok(Remembered::judge(&stored, reply, fingerprint)),
+        Some((stored, reply)) => {
+            let [stored, reply] = [stored, reply].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            Ok(Remembered::judge(&stored, reply, fingerprint))
+        }
         None => Ok(Remembered::Nothing),
     }
 }

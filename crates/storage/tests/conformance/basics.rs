@@ -46,9 +46,9 @@ pub(crate) async fn a_created_product_is_read_back(bench: Bench) {
     assert_eq!(bench.get("A.b_c~d-1").await, None);
     assert!(!bench.repository.is_empty().await.unwrap());
     let loaded = bench.repository.get(&["nothing".to_owned()]).await.unwrap();
-    assert!(loaded.value.is_empty() && loaded.point.incarnation.is_some());
+    assert!(loaded.value.found.is_empty() && loaded.point.incarnation.is_some());
     let loaded = bench.repository.get(&[]).await.unwrap();
-    assert!(loaded.value.is_empty() && loaded.point.snapshot.xmax > 0);
+    assert!(loaded.value.found.is_empty() && loaded.point.snapshot.xmax > 0);
     assert!(["PostgreSQL", "SQLite"].contains(&bench.repository.backend().name));
     bench.repository.close().await;
     assert!(bench.repository.get(&[]).await.is_err());
@@ -284,7 +284,7 @@ pub(crate) async fn a_migration_of_a_later_release_is_tolerated(bench: Bench) {
         .await;
     let again = bench.another().await;
     let loaded = again.get(&["a".to_owned()]).await.unwrap();
-    assert_eq!(loaded.value.len(), 1);
+    assert_eq!(loaded.value.found.len(), 1);
     let created = again.create("b", &full(), &WriteOptions::default()).await.unwrap();
     assert!(matches!(created.value, Creation::Created(_)));
 }
@@ -299,7 +299,7 @@ pub(crate) async fn a_write_is_seen_by_whoever_sees_its_commit(bench: Bench) {
         assert_eq!(done.changes[0].id, commit.id);
         let after = bench.repository.get(&[id]).await.unwrap();
         assert_eq!(after.point.incarnation, Some(commit.incarnation));
-        assert_eq!(after.value.len(), 1);
+        assert_eq!(after.value.found.len(), 1);
         assert!(after.point.snapshot.sees(commit.id));
         assert!(!before.snapshot.sees(commit.id));
     }

@@ -82,8 +82,8 @@ impl Bench {
 
     pub(crate) async fn get(&self, id: &str) -> Option<Product> {
         let loaded = self.repository.get(&[id.to_owned()]).await.expect("a load");
-        assert!(loaded.value.len() <= 1);
-        loaded.value.into_iter().next()
+        assert!(loaded.value.found.len() <= 1 && loaded.value.unreadable.is_empty());
+        loaded.value.found.into_iter().next()
     }
 
     pub(crate) async fn follow(&self) -> Follower {
@@ -127,6 +127,7 @@ impl Follower {
         match self.pass(limit).await {
             PassChanges::Window { from, changes } => (from, changes),
             PassChanges::Complete(changes) => panic!("only this has changed: {changes:?}"),
+            PassChanges::Incomplete(why) => panic!("{why}"),
         }
     }
 
@@ -135,6 +136,7 @@ impl Follower {
         match self.pass(10_000).await {
             PassChanges::Complete(changes) => changes,
             PassChanges::Window { .. } => panic!("anything may have changed"),
+            PassChanges::Incomplete(why) => panic!("{why}"),
         }
     }
 

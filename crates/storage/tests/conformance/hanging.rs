@@ -34,7 +34,7 @@ async fn reads_go_on(repository: &Repository) {
         let mut pass = repository.pass(None, 10).await.expect("a pass");
         for round in 0..100 {
             let id = format!("read-{}", round % 20);
-            assert_eq!(repository.get(&[id]).await.expect("a load").value.len(), 1);
+            assert_eq!(repository.get(&[id]).await.expect("a load").value.found.len(), 1);
             pass = repository.pass(Some((&pass.snapshot, pass.incarnation)), 10).await.expect("a pass");
         }
     };

@@ -74,7 +74,7 @@ pub(crate) async fn a_thousand_products_at_once(bench: Bench) {
     assert_eq!(done.value.iter().filter(|done| **done == Imported::Updated).count(), 500);
     assert_eq!(done.changes.len(), 500);
     let ids: Vec<String> = input.iter().map(|(id, _)| id.clone()).collect();
-    let mut loaded = bench.repository.get(&ids).await.unwrap().value;
+    let mut loaded = bench.repository.get(&ids).await.unwrap().value.found;
     loaded.sort_by(|a, b| a.id.cmp(&b.id));
     let loaded: Vec<_> = loaded.into_iter().map(|product| (product.id, product.data)).collect();
     assert_eq!(loaded, input);

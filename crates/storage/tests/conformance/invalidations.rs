@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use larder_storage::{
-    Change, Incarnation, Invalidating, Invalidation, Pass, PassChanges, ProductRepository, Recalled, Replay,
+    Change, Creation, Incarnation, Invalidating, Invalidation, Pass, PassChanges, ProductRepository, Recalled, Replay,
     Repository, Snapshot, Subject, Term, WriteOptions,
 };
 
@@ -114,11 +114,29 @@ pub(crate) async fn an_invalidation_with_a_request_id_is_done_once(bench: Bench)
         assert_eq!((reused.value, reused.changes.len()), (Invalidating::RequestIdReused, 0));
     }
     assert_eq!(follower.told().await, [""; 0], "once");
-    // Ids of other calls are other ids, or refused.
-    let request = WriteOptions { request_id: Some("c".to_owned()), validate_only: false };
-    bench.repository.create("a", &full(), &request).await.unwrap();
-    let reused = bench.repository.invalidate_once("c", 100, &[Invalidation::All]).await.unwrap();
-    assert_eq!(reused.value, Invalidating::RequestIdReused);
+}
+
+pub(crate) async fn ids_of_events_and_of_calls_are_of_two_name_spaces(bench: Bench) {
+    let ids = ["c", "webhook:c", "call:c", "call:webhook:c"];
+    for id in ids {
+        let request = WriteOptions { request_id: Some(id.to_owned()), validate_only: false };
+        let created = bench.repository.create(&id.replace(':', "."), &full(), &request).await.unwrap();
+        assert!(matches!(created.value, Creation::Created(_)), "{id}: {:?}", created.value);
+    }
+    for id in ids {
+        let done = bench.repository.invalidate_once(id, 100, &[Invalidation::All]).await.unwrap();
+        assert_eq!(done.value, Invalidating::Done, "{id}");
+        let request = WriteOptions { request_id: Some(id.to_owned()), validate_only: false };
+        let again = bench.repository.create(&id.replace(':', "."), &full(), &request).await.unwrap();
+        assert!(matches!(again.value, Creation::Created(_)), "{id}: a replay");
+    }
+    // What the release before this one has remembered goes on to count.
+    bench.sql("INSERT INTO requests (id, fingerprint, reply) VALUES ('webhook:old', 'f', ''), ('old', 'f', '')").await;
+    let known = bench.repository.invalidate_once("old", 100, &[Invalidation::All]).await.unwrap();
+    assert_eq!(known.value, Invalidating::RequestIdReused);
+    let request = WriteOptions { request_id: Some("old".to_owned()), validate_only: false };
+    let known = bench.repository.create("old", &full(), &request).await.unwrap();
+    assert_eq!(known.value, Creation::RequestIdReused);
 }
 
 pub(crate) async fn an_id_is_remembered_from_its_newest_call_on(bench: Bench) {

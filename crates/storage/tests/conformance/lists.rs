@@ -29,7 +29,7 @@ async fn walk(repository: &Repository, mut query: ListQuery) -> Vec<String> {
 
 /// Everything a filter selects, by looking at every product.
 async fn expected(bench: &Bench, order: Order, keep: impl Fn(&Product) -> bool) -> Vec<String> {
-    let mut products = bench.repository.scan(&Filter::default(), None, 100_000).await.unwrap();
+    let mut products = bench.repository.scan(&Filter::default(), None, 100_000).await.unwrap().found;
     products.retain(keep);
     let price = |product: &Product| {
         product
@@ -136,7 +136,7 @@ pub(crate) async fn filters_and_ranges(bench: Bench) {
             let page = bench.repository.list(&query).await.unwrap().value;
             assert_eq!(page.total, Some(i64::try_from(wanted.len()).unwrap()), "{filter:?}");
         }
-        let scanned = bench.repository.scan(filter, None, 1_000).await.unwrap();
+        let scanned = bench.repository.scan(filter, None, 1_000).await.unwrap().found;
         assert!(scanned.iter().all(keep));
     }
 }
@@ -147,7 +147,7 @@ pub(crate) async fn a_scan_reads_everything_once(bench: Bench) {
     let mut scanned = Vec::new();
     loop {
         let last = scanned.last().map(|product: &Product| product.id.clone());
-        let page = bench.repository.scan(&Filter::default(), last.as_deref(), 40).await.unwrap();
+        let page = bench.repository.scan(&Filter::default(), last.as_deref(), 40).await.unwrap().found;
         if page.is_empty() {
             break;
         }

@@ -213,7 +213,7 @@ async fn put_back(bench: &Bench, copy: &Path) {
 
 async fn get(repository: &Repository, id: &str) -> (Option<Product>, Option<Incarnation>) {
     let loaded = repository.get(&[id.to_owned()]).await.unwrap();
-    (loaded.value.into_iter().next(), loaded.point.incarnation)
+    (loaded.value.found.into_iter().next(), loaded.point.incarnation)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -134,6 +134,7 @@ pub(crate) async fn pruning_keeps_what_is_young(bench: Bench) {
     match follower.pass(10).await {
         PassChanges::Complete(changes) => assert_eq!(changes, []),
         PassChanges::Window { changes, .. } => assert!(bench.is_postgres() && changes.len() <= 1, "{changes:?}"),
+        PassChanges::Incomplete(why) => panic!("{why}"),
     }
     bench.create("x", &full()).await;
     assert_eq!(follower.told().await, ["put x"]);

@@ -13,6 +13,7 @@ mod lists;
 mod lives;
 mod log;
 mod model;
+mod poison;
 mod postgres_only;
 mod requests;
 mod scripts;
@@ -20,6 +21,7 @@ mod searches;
 mod shells;
 mod sockets;
 mod sqlite_only;
+mod triggers;
 mod upgrades;
 mod whole_pages;
 mod windows;
@@ -78,6 +80,7 @@ for_both_databases! {
     invalidations::a_refused_invalidation_leaves_nothing,
     invalidations::an_invalidation_with_a_request_id_is_done_once,
     invalidations::a_refused_invalidation_leaves_its_request_id,
+    invalidations::ids_of_events_and_of_calls_are_of_two_name_spaces,
     invalidations::an_id_is_remembered_from_its_newest_call_on,
     invalidations::of_concurrent_calls_signed_at_one_time_one_counts,
     invalidations::an_invalidation_ends_the_wait_for_a_change,
@@ -101,6 +104,8 @@ for_both_databases! {
     log::pruning_keeps_what_is_young,
     log::pruned_changes_are_not_missed_silently,
     log::a_clean_restart_keeps_the_incarnation,
+    triggers::a_mark_that_was_removed_is_put_back,
+    poison::a_remembered_reply_that_cannot_be_read_is_said_to_be,
     lives::another_life_is_named_by_hand,
     lives::a_commit_is_recalled_by_id_and_salt,
     shells::statements_typed_by_hand_are_logged,

@@ -74,6 +74,7 @@ pub(crate) async fn a_bulk_update_of_100_000_rows(bench: Bench) {
             assert!(changes.iter().any(|change| change.subject == Subject::All));
         }
         PassChanges::Window { .. } => assert!(!bench.is_postgres()),
+        PassChanges::Incomplete(why) => panic!("{why}"),
     }
     println!("a pass over that took {:?}", begin.elapsed());
     assert_eq!(follower.told().await, [""; 0]);

@@ -34,7 +34,7 @@ async fn a_url_may_name_the_folder_of_a_socket() {
             Repository::connect(&StorageConfig::new(&url)).await.unwrap_or_else(|error| panic!("{url}: {error}"));
         let id = format!("p{number}");
         repository.create(&id, &full(), &WriteOptions::default()).await.unwrap();
-        assert_eq!(repository.get(&[id]).await.unwrap().value.len(), 1, "{url}");
+        assert_eq!(repository.get(&[id]).await.unwrap().value.found.len(), 1, "{url}");
         repository.close().await;
     }
 }

@@ -156,7 +156,7 @@ async fn a_file_put_in_its_place_is_another_incarnation() {
     follower.window(100).await;
     assert_ne!(follower.incarnation, before);
     let loaded = bench.repository.get(&["a".to_owned(), "b".to_owned()]).await.unwrap();
-    assert_eq!(loaded.value.len(), 1, "what came after the copy is gone");
+    assert_eq!(loaded.value.found.len(), 1, "what came after the copy is gone");
     assert_eq!(loaded.point.incarnation, Some(follower.incarnation));
     bench.create("c", &named("written to the new file")).await;
     assert_eq!(follower.told().await, ["put c"]);
@@ -243,7 +243,7 @@ async fn a_write_lock_held_elsewhere_times_out() {
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
     let error = hasty.delete("a", None).await.unwrap_err();
     assert!(matches!(error, StorageError::Timeout(_)), "{error:?}");
-    assert_eq!(hasty.get(&["a".to_owned()]).await.unwrap().value.len(), 1, "readers are not held up");
+    assert_eq!(hasty.get(&["a".to_owned()]).await.unwrap().value.found.len(), 1, "readers are not held up");
     sqlx::raw_sql("ROLLBACK").execute(&mut lock).await.unwrap();
     hasty.delete("a", None).await.unwrap();
 }
@@ -269,4 +269,29 @@ async fn urls_are_checked() {
     let url = format!("sqlite:{}", directory.join("a.db").display());
     let refused = Repository::connect(&StorageConfig::new(url)).await;
     assert!(matches!(refused, Err(StorageError::Schema(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_read_of_a_file_that_was_moved_away_is_nobodys() {
+    let bench = Bench::sqlite().await;
+    bench.create("a", &named("x")).await;
+    let mut follower = bench.follow().await;
+    let ids = ["a".to_owned()];
+    assert!(bench.repository.get(&ids).await.unwrap().point.incarnation.is_some());
+    let (place, aside) = (path(&bench), path(&bench).with_extension("aside"));
+    std::fs::rename(&place, &aside).unwrap();
+    for replaced in [false, true] {
+        if replaced {
+            std::fs::write(&place, "no database").unwrap();
+        }
+        // Of no life that anybody follows: stale, and kept nowhere. Or it fails, where a connection has yet to be made.
+        let loaded = bench.repository.get(&ids).await;
+        assert!(loaded.as_ref().map_or(true, |loaded| loaded.point.incarnation.is_none()), "{loaded:?}");
+        let since = Some((&follower.snapshot, follower.incarnation));
+        assert!(bench.repository.pass(since, 10).await.is_err(), "nothing is proven");
+        assert!(bench.repository.delete("a", None).await.is_err(), "nothing is written");
+    }
+    std::fs::rename(&aside, &place).unwrap();
+    assert!(bench.repository.get(&ids).await.unwrap().point.incarnation.is_some());
+    assert_eq!(follower.told().await, [""; 0]);
 }

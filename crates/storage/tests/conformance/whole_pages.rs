@@ -10,7 +10,7 @@ use std::{
 };
 
 use larder_storage::{
-    Filter, ListQuery, Loaded, Money, Order, OrderField, Product, ProductData, ProductRepository, Repository,
+    Filter, ListQuery, Loaded, Money, Order, OrderField, Product, ProductData, ProductRepository, Products, Repository,
     SearchQuery, Snapshot, words,
 };
 
@@ -90,7 +90,8 @@ pub(crate) async fn a_whole_list_is_of_one_snapshot(bench: Bench) {
     let order = Order { field: OrderField::Price, descending: false };
     beside_a_mover(&bench, async |repository| {
         let query = ListQuery { filter: Filter::default(), order, after: None, limit: 10, count: true };
-        let Loaded { value: (page, products), point } = repository.list_whole(&query).await.unwrap();
+        let Loaded { value: (page, Products { found: products, .. }), point } =
+            repository.list_whole(&query).await.unwrap();
         assert_eq!((page.total, page.next), (Some(2), None));
         assert_eq!(ids(&products), page.ids);
         assert!(units(&products[0]) <= units(&products[1]), "{products:?}");
@@ -103,7 +104,8 @@ pub(crate) async fn a_whole_list_holds_what_its_filter_selects(bench: Bench) {
     beside_a_mover(&bench, async |repository| {
         let filter = Filter { in_stock: Some(true), ..Filter::default() };
         let query = ListQuery { filter, order: Order::default(), after: None, limit: 10, count: true };
-        let Loaded { value: (page, products), point } = repository.list_whole(&query).await.unwrap();
+        let Loaded { value: (page, Products { found: products, .. }), point } =
+            repository.list_whole(&query).await.unwrap();
         assert_eq!(page.total, Some(1));
         assert_eq!(ids(&products), page.ids);
         let product = &products[0];
@@ -116,7 +118,8 @@ pub(crate) async fn a_whole_list_holds_what_its_filter_selects(bench: Bench) {
 pub(crate) async fn a_whole_search_is_of_one_snapshot(bench: Bench) {
     beside_a_mover(&bench, async |repository| {
         let query = SearchQuery { words: words("share"), filter: Filter::default(), after: None, limit: 10 };
-        let Loaded { value: (page, products), point } = repository.search_whole(&query).await.unwrap();
+        let Loaded { value: (page, Products { found: products, .. }), point } =
+            repository.search_whole(&query).await.unwrap();
         assert_eq!(page.next, None);
         assert_eq!(ids(&products), page.ids);
         (state(&products), point.snapshot)
@@ -140,7 +143,7 @@ pub(crate) async fn whole_pages_are_like_others(bench: Bench) {
             let page = bench.repository.list(&query).await.unwrap().value;
             let whole = bench.repository.list_whole(&query).await.unwrap();
             assert!(whole.point.incarnation.is_some());
-            assert_eq!(whole.value, (page.clone(), in_order(&bench, &page.ids).await), "{query:?}");
+            assert_eq!(whole.value, (page.clone(), whole_products(&bench, &page.ids).await), "{query:?}");
             let Some(next) = page.next else { break };
             query.after = Some(next);
         }
@@ -150,19 +153,24 @@ pub(crate) async fn whole_pages_are_like_others(bench: Bench) {
         let page = bench.repository.search(&query).await.unwrap().value;
         assert!(!page.ids.is_empty());
         let whole = bench.repository.search_whole(&query).await.unwrap().value;
-        assert_eq!(whole, (page.clone(), in_order(&bench, &page.ids).await), "{query:?}");
+        assert_eq!(whole, (page.clone(), whole_products(&bench, &page.ids).await), "{query:?}");
         let Some(next) = page.next else { break };
         query.after = Some(next);
     }
     let nothing = Filter { tag: Some("of nothing".to_owned()), ..Filter::default() };
     let query = ListQuery { filter: nothing, order: Order::default(), after: None, limit: 7, count: true };
-    let Loaded { value: (page, products), point } = bench.repository.list_whole(&query).await.unwrap();
+    let Loaded { value: (page, Products { found: products, .. }), point } =
+        bench.repository.list_whole(&query).await.unwrap();
     assert_eq!((page.total, page.ids.len(), products.len()), (Some(0), 0, 0));
     assert!(point.incarnation.is_some());
 }
 
+async fn whole_products(bench: &Bench, ids: &[String]) -> Products {
+    Products { found: in_order(bench, ids).await, unreadable: Vec::new() }
+}
+
 async fn in_order(bench: &Bench, ids: &[String]) -> Vec<Product> {
-    let mut products = bench.repository.get(ids).await.unwrap().value;
+    let mut products = bench.repository.get(ids).await.unwrap().value.found;
     products.sort_by_key(|product| ids.iter().position(|id| *id == product.id));
     products
 }

@@ -8,9 +8,9 @@ use crate::{NONE, SILENCE, client, messages, proxied, publish, subscriber, text}
 
 #[tokio::test]
 async fn replies_come_late_and_in_order() {
+    const WORDS: u32 = 100;
     let (_redis, proxy) = proxied().await;
     let mut client = client(&proxy).await;
-    const WORDS: u32 = 100;
     let delay = Duration::from_millis(500);
     proxy.set(Faults { reply_delay: delay, ..NONE });
     let begin = Instant::now();

@@ -5,7 +5,7 @@ mod hub;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -80,7 +80,11 @@ impl Catalog {
 
     /// The change log, for the cache to follow and for those who watch.
     pub fn log(&self) -> follow::Log {
-        follow::Log { repository: Arc::clone(&self.repository), hub: Arc::clone(&self.hub) }
+        follow::Log {
+            repository: Arc::clone(&self.repository),
+            hub: Arc::clone(&self.hub),
+            incomplete: AtomicBool::new(false),
+        }
     }
 
     /// Ends every stream of changes.
@@ -151,7 +155,7 @@ impl Catalog {
             Arc::new(Step { since: Some(since.clone()), to: to.clone(), incarnation: *incarnation, changes })
         };
         Ok(Some(match (pass.changes, step) {
-            (PassChanges::Window { .. }, _) => [whole(told, &to, None)].into(),
+            (PassChanges::Window { .. } | PassChanges::Incomplete(_), _) => [whole(told, &to, None)].into(),
             (PassChanges::Complete(changes), None) => [whole(told, &to, Some(changes))].into(),
             (PassChanges::Complete(changes), Some(step)) => {
                 let (first, then): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| step.to.sees(change.id));

@@ -60,6 +60,9 @@ fn render(health: &GetHealthResponse) -> String {
             "change log     {look} (must be within {}); {rows}",
             show_time(log.staleness_bound.as_ref())
         ));
+        if !log.problem.is_empty() {
+            lines.push(format!("               INCOMPLETE: {}", plain(&log.problem)));
+        }
     }
     lines.join("\n") + "\n"
 }
@@ -107,6 +110,7 @@ mod tests {
                 last_look: millis(250),
                 staleness_bound: millis(999),
                 rows: Some(1_200),
+                problem: "a trigger is off".into(),
             }),
         });
         let expected = "\
@@ -119,6 +123,7 @@ L2    fails        -  open     Redis is\\naway
 
 bus            not connected, lag 0 ns
 change log     looked at 250 ms ago (must be within 999 ms); 1,200 rows
+               INCOMPLETE: a trigger is off
 ";
         assert_eq!(text, expected);
     }

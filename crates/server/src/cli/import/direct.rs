@@ -134,6 +134,10 @@ fn passes(error: &StorageError) -> bool {
         | StorageError::Timeout(_)
         | StorageError::Conflict(_)
         | StorageError::UnknownOutcome(_) => true,
-        StorageError::Url(_) | StorageError::Schema(_) | StorageError::Database(_) => false,
+        StorageError::Url(_)
+        | StorageError::Schema(_)
+        | StorageError::Unreadable(_)
+        | StorageError::UnreadableReply(_)
+        | StorageError::Database(_) => false,
     }
 }

@@ -57,7 +57,13 @@ impl Committing {
     async fn try_commit(&self, drops: Vec<Invalidation>) -> Result<Result<(), Refused>, StorageError> {
         match self.catalog.invalidate(drops).await {
             Ok(_) => Ok(Ok(())),
-            Err(error @ (StorageError::Database(_) | StorageError::Schema(_) | StorageError::Url(_))) => {
+            Err(
+                error @ (StorageError::Database(_)
+                | StorageError::Schema(_)
+                | StorageError::Unreadable(_)
+                | StorageError::UnreadableReply(_)
+                | StorageError::Url(_)),
+            ) => {
                 self.catalog.invalidate(Vec::new()).await?;
                 Ok(Err(Refused(error)))
             }

@@ -58,8 +58,7 @@ impl Webhook {
             self.verifier.verify(&head.headers, &body, self.clock.now()).map_err(|why| unverified(&why))?;
         let Event { kind, drops } = parse_event(&body).map_err(|violations| Refusal::invalid(&violations))?;
         let entries = drops.len();
-        // Other calls remember their request ids in the same place.
-        let write = self.catalog.invalidate_once(format!("webhook:{id}"), signed, drops);
+        let write = self.catalog.invalidate_once(id.to_owned(), signed, drops);
         let done = match timeout(WRITE, write).await {
             Ok(done) => done.map_err(|error| failed(&error))?,
             Err(_elapsed) => return Err(unavailable("the database takes too long")),
@@ -96,7 +95,11 @@ fn failed(error: &StorageError) -> Refusal {
             tracing::warn!(%error, "webhook not written down");
             unavailable("the database is away or too slow")
         }
-        StorageError::Url(_) | StorageError::Schema(_) | StorageError::Database(_) => {
+        StorageError::Url(_)
+        | StorageError::Schema(_)
+        | StorageError::Unreadable(_)
+        | StorageError::UnreadableReply(_)
+        | StorageError::Database(_) => {
             tracing::error!(%error, "webhook not written down");
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error; the log says more")
         }

@@ -30,8 +30,12 @@ pub(super) async fn inspect(catalog: &Catalog, key: &CopyKey) -> Result<InspectE
     if let CopyKey::Product(id) = key {
         let ids = [id.as_str().to_owned()];
         let mut loaded = catalog.repository().get(&ids).await.map_err(|error| errors::storage(&error))?;
-        tiers.push(match loaded.value.pop() {
+        tiers.push(match loaded.value.found.pop() {
             Some(product) => row(&to_message(product)),
+            None if !loaded.value.unreadable.is_empty() => TierEntry {
+                present: true,
+                ..nothing(CacheTier::Database, "its row holds what cannot be read".to_owned())
+            },
             None => nothing(CacheTier::Database, "there is no product of this id".to_owned()),
         });
     }

@@ -30,7 +30,8 @@ pub(super) async fn of_replica(identity: &Identity, catalog: &Catalog) -> GetHea
         }
     });
     let last_look = cache.age_of_last_pass();
-    let fresh = last_look.is_some_and(|age| age <= staleness_bound);
+    let incomplete = cache.incomplete();
+    let fresh = incomplete.is_none() && last_look.is_some_and(|age| age <= staleness_bound);
     GetHealthResponse {
         replica: Some(identity.message(cache.clock().now())),
         healthy: fresh && tiers.iter().all(|tier| tier.healthy),
@@ -40,6 +41,7 @@ pub(super) async fn of_replica(identity: &Identity, catalog: &Catalog) -> GetHea
             last_look: last_look.map(duration),
             staleness_bound: Some(duration(staleness_bound)),
             rows: rows.ok(),
+            problem: incomplete.as_deref().unwrap_or_default().to_owned(),
         }),
     }
 }

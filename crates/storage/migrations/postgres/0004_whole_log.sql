@@ -1,0 +1,6 @@
+-- A log that is whole, and rows that can be read. For rows to come: those that are there are left as they are.
+
+ALTER TABLE public.changes ADD CONSTRAINT changes_terms_flat CHECK (
+    coalesce(array_ndims(categories), 1) = 1 AND coalesce(array_ndims(tags), 1) = 1
+    AND array_position(categories, NULL) IS NULL AND array_position(tags, NULL) IS NULL
+) NOT VALID;
