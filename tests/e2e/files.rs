@@ -1,5 +1,7 @@
 //! `larder import` of files as people have them, against a server.
 
+use std::fmt::Write as _;
+
 use larder_proto::google_type::Money;
 use larder_test_servers::TempDir;
 
@@ -53,7 +55,7 @@ async fn tables_are_imported_as_far_as_they_are_whole() {
     let place = Place::new().await;
     let mut text = "sep=;\r\nid;name;price;currency;;\r\nfirst;\"First;1;EUR;;\r\n".to_owned();
     for number in 0..2_000 {
-        text += &format!("p{number};P {number}; 12.50;EUR;;\r\n");
+        write!(text, "p{number};P {number}; 12.50;EUR;;\r\n").expect("text");
     }
     text += "last;\"Last, and \"\"least\"\"\";.99;EUR;;\r\nbad;Bad;1,234;EUR;;\r\n";
     let Ran { code, out, err } = place.import("stray.csv", &text, &[]).await;

@@ -32,6 +32,7 @@ mod masks;
 mod metadata;
 mod outage;
 mod paging;
+mod poison;
 mod readme;
 mod reads;
 mod reflection;

@@ -22,7 +22,7 @@ use crate::harness::{Database, Server, connect, eventually};
 /// A client of `CacheAdmin`.
 type Admin = CacheAdminClient<Channel>;
 
-async fn admin(server: &Server) -> Admin {
+pub(crate) async fn admin(server: &Server) -> Admin {
     let address = server.running().admin_address().expect("a server with CacheAdmin");
     Admin::new(connect(address).await)
 }

@@ -198,21 +198,21 @@ async fn a_start_that_says_nothing_here_begins_anew(database: &Database) {
     let another = Database::sqlite();
     let (server, other) = (Server::start(database).await, Server::start(&another).await);
     let foreign = [other.create(product("a")).await.token, Watching::start(&other).await.token];
-    for token in foreign {
-        begins_anew(&server, &token).await;
+    for (token, id) in foreign.into_iter().zip(["after-write", "after-watch"]) {
+        begins_anew(&server, &token, id).await;
     }
     let here = Watching::start(&server).await.token;
     let known = Position::decode(&here).expect("a position");
     let mut future = known.clone();
     future.told.xmax += 1_000;
     let lost = Position { incarnation: Incarnation(!known.incarnation.0), ..known.clone() };
-    begins_anew(&server, &lost.encode()).await;
+    begins_anew(&server, &lost.encode(), "after-lost").await;
     if known.told.salt.is_some() {
         // Such a state may have been that of a life that a copy has replaced.
-        begins_anew(&server, &future.encode()).await;
+        begins_anew(&server, &future.encode(), "after-future").await;
         let mut other = known.clone();
         other.told.salt = other.told.salt.map(|salt| salt ^ 1);
-        begins_anew(&server, &other.encode()).await;
+        begins_anew(&server, &other.encode(), "after-other").await;
         future.told.in_progress = vec![u64::MAX];
     }
     for (token, expected) in [
@@ -230,10 +230,9 @@ async fn a_start_that_says_nothing_here_begins_anew(database: &Database) {
 }
 
 /// A stream that starts at a state of another life tells first that everything is to be read again, and then what happens.
-async fn begins_anew(server: &Server, token: &str) {
+async fn begins_anew(server: &Server, token: &str, id: &str) {
     let mut watching = Watching::open(server, token, None).await.expect("a stream");
     assert_eq!(watching.event().await.expect("an event").kind(), ProductEventKind::Resync);
-    let id = format!("p{:x}", rand::random::<u64>());
-    server.create(product(&id)).await;
+    server.create(product(id)).await;
     assert_eq!(watching.short().await.1, id);
 }

@@ -102,7 +102,7 @@ fn subject(invalidation: Invalidation) -> Subject {
 
 #[cfg(test)]
 mod tests {
-    use larder_cache::{Cache, CacheConfig, Clock};
+    use larder_cache::{Cache, CacheConfig, Clock, Freshness};
     use larder_storage::{ProductData, StorageConfig, WriteOptions};
     use tokio::runtime::Handle;
 
@@ -134,6 +134,8 @@ mod tests {
             (Invalidation::All, &["product:a", "product:b"]),
         ];
         for (invalidation, dropped) in cases {
+            // What this replica wrote is learned again from the log of SQLite.
+            cache.reach(Freshness::FullyConsistent).await.unwrap();
             for id in ["a", "b"] {
                 catalog.product(parse_id("id", id.to_owned()).unwrap(), Read::default()).await.unwrap();
             }

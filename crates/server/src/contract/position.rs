@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn nonsense_under_a_right_checksum_is_refused() {
-        let mut bad: Vec<Vec<u8>> = vec![vec![], vec![0; 7], vec![0; 8], vec![0; 10], vec![0; 12]];
+        let mut bad: Vec<Vec<u8>> = vec![vec![], vec![0; 7], vec![0; 8], vec![0; 10], vec![0; 11], vec![0; 13]];
         // In progress beyond the end; not rising; more than there are; numbers that are too large.
         bad.push([&[0; 8][..], &[5, 1, 1, 1]].concat());
         bad.push([&[0; 8][..], &[5, 9, 2, 1, 0]].concat());

@@ -190,7 +190,7 @@ impl Columns {
             };
             let Some(field) = COLUMNS.iter().position(|column| *column == name) else { continue };
             if !self.places[field].is_empty() {
-                return Err(refused(format!("the column {name} stands there twice")));
+                return Err(refused(&format!("the column {name} stands there twice")));
             }
             self.places[field].push(at);
         }
@@ -199,7 +199,7 @@ impl Columns {
 
     fn take_mapped(&mut self, field: &Field, name: &str) -> Result<(), CliError> {
         let Some(at) = find(&self.names, name) else {
-            let error = refused(format!("--map names the column {}, which is not there", shown(name)));
+            let error = refused(&format!("--map names the column {}, which is not there", shown(name)));
             let nearest = self.names.iter().filter(|name| !name.is_empty()).max_by(|a, b| {
                 let near = |other: &str| strsim::jaro_winkler(&name.to_lowercase(), &other.to_lowercase());
                 near(a).total_cmp(&near(b))
@@ -222,21 +222,21 @@ impl Columns {
             let json = name.starts_with(['{', '[']);
             let hint =
                 if json { "it looks like JSON: say --format json" } else { "--separator says what separates columns" };
-            return Err(refused(format!("the header has only one column, {}", shown(name))).hint(hint));
+            return Err(refused(&format!("the header has only one column, {}", shown(name))).hint(hint));
         }
         let missing: Vec<&str> = REQUIRED.into_iter().filter(|name| self.places[index(name)].is_empty()).collect();
         if !missing.is_empty() {
             let there = if ignored.is_empty() { String::new() } else { format!("; there is {}", listed(&ignored)) };
-            return Err(refused(format!("required columns are missing: {}{there}", missing.join(", ")))
+            return Err(refused(&format!("required columns are missing: {}{there}", missing.join(", ")))
                 .hint(format!("--map {}=COLUMN says which column it is", missing[0])));
         }
         if self.shape.is_none() && args.map.is_empty() && !args.ignore_unknown && !ignored.is_empty() {
-            return Err(refused(format!("unknown columns: {}", listed(&ignored)))
+            return Err(refused(&format!("unknown columns: {}", listed(&ignored)))
                 .hint("--map FIELD=COLUMN takes one for a field, --ignore-unknown leaves all of them out"));
         }
         let [currency, amount] = ["price_currency", "price_amount"].map(|name| &self.places[index(name)]);
         if let (Some(at), true, None) = (amount.first(), currency.is_empty(), &self.currency) {
-            return Err(refused(format!("the amounts of {} have no currency", shown(&self.names[*at])))
+            return Err(refused(&format!("the amounts of {} have no currency", shown(&self.names[*at])))
                 .hint("--currency EUR says it, or --map price_currency=COLUMN the column that holds it"));
         }
         Ok(())
@@ -357,13 +357,13 @@ fn listed(names: &[&str]) -> String {
 }
 
 /// A header that is no good.
-pub(super) fn refused(reason: String) -> CliError {
+pub(super) fn refused(reason: &str) -> CliError {
     CliError::new(Exit::Data, format!("the header: {reason}"))
         .hint(format!("a header names columns, of these: {}", COLUMNS.join(",")))
 }
 
 fn not_utf8() -> CliError {
-    refused("not UTF-8 text".to_owned()).hint("convert the file: iconv -f WINDOWS-1252 -t UTF-8 FILE > utf-8.csv")
+    refused("not UTF-8 text").hint("convert the file: iconv -f WINDOWS-1252 -t UTF-8 FILE > utf-8.csv")
 }
 
 /// Why bytes are no text.

@@ -176,8 +176,8 @@ impl<R: Read> Table<R> {
         let cannot = |error: io::Error| CliError::io("cannot read the header", &error);
         let mut rows = Rows::open(text, args.separator).map_err(cannot)?;
         let header = rows.next(|_| false).map_err(cannot)?;
-        let header = header.ok_or_else(|| refused("there is none: the file is empty".to_owned()))?;
-        let header = header.fields.map_err(|fault| refused(fault.text(&[])))?;
+        let header = header.ok_or_else(|| refused("there is none: the file is empty"))?;
+        let header = header.fields.map_err(|fault| refused(&fault.text(&[])))?;
         rows.set_width(header.len());
         Ok(Self { rows, columns: Columns::read(header, args)?, pending: None, before: String::new() })
     }

@@ -1,5 +1,7 @@
 //! Files as people have them, read record by record.
 
+use std::fmt::Write as _;
+
 use larder_proto::{catalog::Product, google_type::Money};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
@@ -64,7 +66,7 @@ mod tables {
     fn a_stray_quote_costs_its_row() {
         let mut text = "id,name,description\na,\"A,5\n".to_owned();
         for number in 0..2_000 {
-            text += &format!("p{number},P,\n");
+            writeln!(text, "p{number},P,").unwrap();
         }
         // The quote of the last row would close the first one's.
         for last in ["z,\"Z, the last\",9\n", "z,Z 5\",9\n", "z,Z,\"9\"\n", "\"z\",Z,9\n", "z,Z,9\n"] {
@@ -323,7 +325,8 @@ mod shops {
         for (code, name) in
             [("1", "Plain"), ("2", "\"Best\" tea"), ("3", "\"Open"), ("4", "12\" pizza"), ("5", ""), ("6", "Last")]
         {
-            text += &format!("{code}\thttp://x.test\t{name}\t\t1 l\tBrand\ten:teas,en:teas,en:drinks\t\t{empty}\n");
+            writeln!(text, "{code}\thttp://x.test\t{name}\t\t1 l\tBrand\ten:teas,en:teas,en:drinks\t\t{empty}")
+                .unwrap();
         }
         let (records, _) = read_with(text.as_bytes(), Format::Csv, &CsvArgs::default(), 1).unwrap();
         let names: Vec<&str> = records.iter().map(|record| record.product.as_ref().unwrap().name.as_str()).collect();
