@@ -171,7 +171,7 @@ async fn json_is_imported_in_every_layout() {
 }"#;
     let Ran { code, out, err } = place.import("products.json", boutique, &[]).await;
     assert_eq!((code, counts(&out)), (Some(65), "2 lines: 1 created, 0 updated, 0 unchanged, 1 rejected"), "{err}");
-    assert!(err.starts_with("larder: line 10 rejected: unrecognized field name 'nam' (line 12, column 18)\n"), "{err}");
+    assert!(err.starts_with("larder: line 10 rejected: unrecognized field name 'nam' (line 12, column 17)\n"), "{err}");
     let kettle = place.product("KETTLE01").await;
     assert_eq!(kettle.image_url, "/static/img/products/kettle.jpg");
     assert_eq!(kettle.price, Some(Money { currency_code: "USD".into(), units: 19, nanos: 990_000_000 }));

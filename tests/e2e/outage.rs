@@ -93,7 +93,11 @@ async fn nothing_of_before_counts_after_a_crash_of_the_database() {
     postgres.restart().await;
     let read = || ReadOptions { consistency: Some(Consistency::AtLeastAsFresh(token.clone())), ..Default::default() };
     // The commit that the token names is there: no acknowledged write is lost.
-    eventually("a look at the database that came back", async || get(&server, "a", Some(read())).await.is_ok()).await;
+    eventually("a look at the database that came back", async || {
+        let got = get(&server, "a", Some(read())).await;
+        got.is_ok_and(|got| got.get_ref().cache.is_some_and(|cache| !cache.stale))
+    })
+    .await;
     let got = server.get("a").await;
     assert!(got.cache.is_some_and(|cache| !cache.stale));
     let token = server.update(named("a", "Again"), &["name"]).await.token;

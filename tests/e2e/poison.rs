@@ -51,8 +51,8 @@ async fn without_its_triggers_nothing_cached_is_fresh(database: &Database) {
     for number in 0..3 {
         let name = format!("still silent {number}");
         database.shell(&format!("UPDATE products SET name = '{name}' WHERE id = 'a'")).await;
-        let consistent = read_options::Freshness::FullyConsistent(true);
-        let read = ReadOptions { freshness: Some(consistent), ..ReadOptions::default() };
+        let consistent = read_options::Consistency::FullyConsistent(true);
+        let read = ReadOptions { consistency: Some(consistent), ..ReadOptions::default() };
         let reply = server.read("a", Some(read)).await.expect("a reply");
         let facts = reply.cache.expect("facts");
         assert_eq!((reply.product.expect("a").name, facts.stale), (name, false));

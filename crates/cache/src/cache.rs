@@ -126,7 +126,7 @@ impl<V: Value> Cache<V> {
     pub async fn reach(&self, freshness: Freshness) -> Result<(), ReadError> {
         match freshness {
             Freshness::MinimizeLatency => Ok(()),
-            Freshness::FullyConsistent => self.pass_now(self.config().load_timeout).await,
+            Freshness::FullyConsistent => self.pass_needed().await,
             Freshness::AtLeast(token) => self.reach_commit(token).await,
         }
     }
@@ -226,6 +226,13 @@ impl<V: Value> Cache<V> {
 
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.shared.tokens
+    }
+
+    /// Waits for a look for whoever cannot be answered without. One that fails is followed by another: what it failed by, as a
+    /// connection that the network forgot, is often mended by that.
+    pub(crate) async fn pass_needed(&self) -> Result<(), ReadError> {
+        let at_most = self.config().load_timeout;
+        if self.pass_now(at_most).await.is_ok() { Ok(()) } else { self.pass_now(at_most).await }
     }
 
     pub(crate) async fn pass_now(&self, at_most: Duration) -> Result<(), ReadError> {

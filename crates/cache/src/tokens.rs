@@ -102,7 +102,7 @@ impl<V: Value> Cache<V> {
                 Standing::Reached => return Ok(()),
                 Standing::Lost => return Err(ReadError::OtherIncarnation),
                 Standing::Ahead => {
-                    self.pass_now(at_most).await?;
+                    self.pass_needed().await?;
                     if self.standing(token) == Standing::Ahead {
                         return Err(ReadError::UnknownCommit);
                     }

@@ -76,7 +76,7 @@ impl PostgresRepository {
         );
         let mut named = false;
         loop {
-            let mut connection = self.acquire().await.map_err(driver::sort)?;
+            let mut connection = self.connections.for_follower().await.map_err(driver::sort)?;
             let ids: Vec<Xid> = changes.iter().map(|&(id, _)| Xid(id)).collect();
             let salts: Vec<i64> = changes.iter().map(|&(_, salt)| salt.cast_signed()).collect();
             let rows = sqlx::query(sqlx::AssertSqlSafe(sql.as_str()))
