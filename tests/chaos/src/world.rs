@@ -130,6 +130,11 @@ impl World {
         self.gates[replica].set(passage);
     }
 
+    /// The database, past every gate.
+    pub(crate) fn url(&self) -> String {
+        self.postgres.url(DATABASE)
+    }
+
     /// A session of the database that knows nothing of Larder.
     pub(crate) async fn psql(&self) -> anyhow::Result<Psql> {
         Psql::start(&self.postgres.psql_program(), &self.postgres.url(DATABASE)).await

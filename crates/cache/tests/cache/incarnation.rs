@@ -2,14 +2,14 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use larder_cache::{
-    Cache, CacheConfig, ChangeLog, Clock, Freshness, Incarnation, Key, Loaded, News, Pass, Policy, ReadError,
+    Cache, CacheConfig, Change, ChangeLog, Clock, Freshness, Incarnation, Key, Loaded, News, Pass, Policy, ReadError,
     ReadOptions, Recall, Snapshot, Subject, Tier, Witness,
 };
 use larder_test_servers::Redis;
@@ -195,16 +195,20 @@ async fn two_catalogues_under_one_prefix_are_each_as_if_alone() {
 }
 
 /// As a SQLite file that is put back: the incarnation stays, and the numbers begin again.
+#[derive(Default)]
 struct PutBack {
     salt: AtomicU64,
     newest: AtomicU64,
+    /// What the next look tells.
+    changes: Mutex<Vec<Change>>,
 }
 
 impl ChangeLog for PutBack {
     async fn pass(&self, _: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<Pass, String> {
         let (newest, salt) = (self.newest.load(Ordering::SeqCst), self.salt.load(Ordering::SeqCst));
         let snapshot = Snapshot { xmin: newest + 1, xmax: newest + 1, in_progress: Vec::new(), salt: Some(salt) };
-        Ok(Pass { snapshot, incarnation: Incarnation(1), news: News::Complete(Vec::new()) })
+        let changes = std::mem::take(&mut *self.changes.lock().unwrap());
+        Ok(Pass { snapshot, incarnation: Incarnation(1), news: News::Complete(changes) })
     }
 
     async fn recall(&self, _: &[Witness]) -> Result<Recall, String> {
@@ -223,7 +227,7 @@ async fn a_frame_of_a_lost_life_of_the_same_incarnation_is_not_taken() {
     let replica = async |seed: u64, newest: u64, salt: u64| {
         let config = CacheConfig { shared: Some(shared.clone()), ..config() };
         let cache: Cache<Item> = Cache::sharing(config, Clock::manual(), Handle::current(), seed).unwrap();
-        let log = Arc::new(PutBack { newest: AtomicU64::new(newest), salt: AtomicU64::new(salt) });
+        let log = Arc::new(PutBack { newest: newest.into(), salt: salt.into(), ..PutBack::default() });
         let tasks = [tokio::spawn(cache.clone().share()), tokio::spawn(cache.clone().follow(Arc::clone(&log)))];
         cache.first_pass().await.unwrap();
         until(|| cache.shared_tier_up() == Some(true)).await;
@@ -259,4 +263,27 @@ async fn a_frame_of_a_lost_life_of_the_same_incarnation_is_not_taken() {
     assert_eq!(read(&other, 10, 111).await, Tier::L2);
     assert!(other.stats().passes > passes);
     lost_tasks.into_iter().chain(same_tasks).chain(other_tasks).for_each(|task| task.abort());
+}
+
+/// A change that was learned, a copy of another life in which it never was, and the first life back again.
+#[tokio::test]
+async fn a_change_that_was_learned_before_is_learned_again_from_such_a_log() {
+    let log = Arc::new(PutBack { newest: 10.into(), salt: 10.into(), ..PutBack::default() });
+    let cache: Cache<Item> = Cache::new(config(), Clock::manual(), Handle::current(), 1);
+    let follower = tokio::spawn(cache.clone().follow(Arc::clone(&log)));
+    cache.first_pass().await.unwrap();
+    let subject = Subject::Entry { key: "item:a".to_owned(), version: 11, terms: Vec::new() };
+    let change = Change { id: 11, salt: 11, subject };
+    cache.learn(&change, Incarnation(1));
+    let load = |_| async {
+        let witness = Some(Witness { id: 10, salt: 10 });
+        Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)), horizon: 11, witness })
+    };
+    cache.get_or_load(Key::item("item:a"), Policy::Item, ReadOptions::default(), load).await.unwrap();
+    assert!(cache.get("item:a").is_some());
+    log.changes.lock().unwrap().push(change);
+    (log.newest.store(11, Ordering::SeqCst), log.salt.store(11, Ordering::SeqCst));
+    cache.reach(Freshness::FullyConsistent).await.unwrap();
+    assert!(cache.get("item:a").is_none());
+    follower.abort();
 }

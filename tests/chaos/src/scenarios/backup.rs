@@ -1,8 +1,8 @@
-//! The database is put back from a base backup: what was committed after that never was.
+//! The database is put back from a copy: what was committed after that never was.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use larder_proto::catalog::{GetProductRequest, ReadOptions, read_options::Consistency};
 use tonic::Code;
 
@@ -19,31 +19,31 @@ use crate::{
 
 const WRITER: u32 = 700;
 
+/// How the database is put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// By a base backup, made under load.
+    BaseBackup,
+    /// By a copy of its files, made while it was stopped.
+    ColdCopy,
+    /// By `pg_restore --clean` of a dump, made under load, into the database as it runs.
+    Dump,
+}
+
+/// A copy of the database.
+struct Copy {
+    kind: Kind,
+    path: PathBuf,
+    /// When it was complete.
+    at: Duration,
+}
+
 pub(super) async fn put_back(setup: &Setup) -> anyhow::Result<Report> {
-    let wal = ("wal_level".to_owned(), "replica".to_owned());
-    let mut stage = setup.stage_with(|plan| plan.postgres.push(wal)).await?;
+    let mut stage = stage(setup).await?;
     let (times, mut lost, mut refused) = (setup.count(1, 3), 0, 0);
     for _ in 0..times {
-        stage.start_load().await;
-        let copy = stage.world.postgres.base_backup().await;
-        let copied = stage.shop.now();
-        wait(setup.seconds(5, 20)).await;
-        stage.stop_load().await;
-        stage.must_keep_its_rate();
-        let tokens = write_more(&stage).await?;
-        stage.world.postgres.restore(copy).await;
-        back(&stage).await?;
-        stage.shop.history.forget_tokens();
-        let undone = rewind(&stage, copied).await?;
-        lost += undone;
-        stage.shop.forget_heads().await;
-        refused += refuse(&mut stage, &tokens).await;
-        for _ in 0..3 {
-            for (key, replica) in everything().chain(probes()) {
-                stage.shop.get(key, replica, None).await;
-            }
-        }
-        stage.must(undone > probe::KEYS.len(), format!("the database lost {undone} writes, so that little was tested"));
+        let undone = round(&mut stage, Kind::BaseBackup, false, setup.seconds(5, 20)).await?;
+        (lost, refused) = (lost + undone.0, refused + undone.1);
     }
     // It goes on from there.
     stage.start_load().await;
@@ -53,6 +53,99 @@ pub(super) async fn put_back(setup: &Setup) -> anyhow::Result<Report> {
     stage.did(format!("put back {times} times, {lost} writes lost, {refused} tokens of them refused"));
     stage.must_be_without_errors();
     Ok(stage.end().await)
+}
+
+/// Every kind, while the replicas run and while all of them are stopped, with Redis as it was.
+pub(super) async fn lives(setup: &Setup) -> anyhow::Result<Report> {
+    let mut stage = stage(setup).await?;
+    let (mut lost, mut refused) = (0, 0);
+    for kind in [Kind::BaseBackup, Kind::ColdCopy, Kind::Dump] {
+        for stopped in [false, true] {
+            let undone = round(&mut stage, kind, stopped, setup.seconds(2, 15)).await?;
+            stage.note(format!(
+                "{kind:?}, replicas {}: {} lost",
+                if stopped { "stopped" } else { "running" },
+                undone.0
+            ));
+            (lost, refused) = (lost + undone.0, refused + undone.1);
+        }
+    }
+    stage.start_load().await;
+    wait(setup.seconds(2, 15)).await;
+    stage.stop_load().await;
+    stage.did(format!("put back 6 times, {lost} writes lost, {refused} tokens of them refused"));
+    Ok(stage.end().await)
+}
+
+async fn stage(setup: &Setup) -> anyhow::Result<Stage> {
+    let wal = ("wal_level".to_owned(), "replica".to_owned());
+    setup.stage_with(|plan| plan.postgres.push(wal)).await
+}
+
+/// Puts the database back once, and checks what it had then. Returns how many writes were lost, and how many tokens of them
+/// refused.
+async fn round(stage: &mut Stage, kind: Kind, stopped: bool, lived: Duration) -> anyhow::Result<(usize, usize)> {
+    let copy = if kind == Kind::ColdCopy {
+        // Nobody writes while the database is stopped.
+        let copy = copy(stage, kind).await;
+        back(stage).await?;
+        stage.start_load().await;
+        copy
+    } else {
+        stage.start_load().await;
+        copy(stage, kind).await
+    };
+    wait(lived).await;
+    stage.stop_load().await;
+    if kind == Kind::BaseBackup && !stopped {
+        stage.must_keep_its_rate();
+    }
+    let tokens = write_more(stage).await?;
+    let at = copy.at;
+    if stopped {
+        for replica in stage.world.replicas() {
+            tokio::task::block_in_place(|| replica.kill());
+        }
+    }
+    restore(stage, copy).await;
+    if stopped {
+        for replica in stage.world.replicas() {
+            replica.restart().await.map_err(|log| anyhow!("a replica did not start again:\n{log}"))?;
+        }
+    }
+    back(stage).await?;
+    stage.shop.history.forget_tokens();
+    let undone = rewind(stage, at).await?;
+    stage.shop.forget_heads().await;
+    let refused = refuse(stage, &tokens).await;
+    for _ in 0..3 {
+        for (key, replica) in everything().chain(probes()) {
+            stage.shop.get(key, replica, None).await;
+        }
+    }
+    stage.must(undone > probe::KEYS.len(), format!("the database lost {undone} writes, so that little was tested"));
+    Ok((undone, refused))
+}
+
+async fn copy(stage: &Stage, kind: Kind) -> Copy {
+    let postgres = &stage.world.postgres;
+    let path = match kind {
+        Kind::BaseBackup => postgres.base_backup().await,
+        Kind::ColdCopy => postgres.cold_copy().await,
+        Kind::Dump => postgres.dump(&stage.world.url()).await,
+    };
+    Copy { kind, path, at: stage.shop.now() }
+}
+
+async fn restore(stage: &Stage, copy: Copy) {
+    let postgres = &stage.world.postgres;
+    match copy.kind {
+        Kind::BaseBackup | Kind::ColdCopy => postgres.restore(copy.path).await,
+        Kind::Dump => {
+            let options = &["--clean", "--if-exists", "--single-transaction"];
+            postgres.restore_dump(&copy.path, &stage.world.url(), options).await;
+        }
+    }
 }
 
 fn probes() -> impl Iterator<Item = (usize, usize)> {

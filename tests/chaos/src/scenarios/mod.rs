@@ -54,6 +54,8 @@ pub(crate) enum Scenario {
     HangingDatabase,
     /// `PostgreSQL` put back from a base backup: nothing is served that it no longer has, tokens of the lost life are refused
     BaseBackup,
+    /// `PostgreSQL` put back from a base backup, a cold copy and a dump, replicas running and killed: nothing that was lost is served
+    Lives,
     /// A replica stopped (SIGSTOP) for 5 s: 0 wrong, and the others are as fast as ever
     ReplicaPaused,
     /// Writers killed between commit and publish: every change visible everywhere within 1 s
@@ -104,6 +106,7 @@ impl Scenario {
             Self::Postgres => database::restarts(setup).await,
             Self::HangingDatabase => hanging::database(setup).await,
             Self::BaseBackup => backup::put_back(setup).await,
+            Self::Lives => backup::lives(setup).await,
             Self::AbortedWriters => aborted::writers(setup).await,
             Self::Clocks => clocks::wrong(setup).await,
             Self::LateFills => fills::late(setup).await,

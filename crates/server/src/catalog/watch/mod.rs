@@ -62,6 +62,8 @@ pub struct Watcher {
     cursor: Cursor,
     filter: Filter,
     position: Position,
+    /// Whether that is of a life of the database that has been replaced, perhaps of the same incarnation: its numbers mean nothing.
+    lost: bool,
     /// What was committed between the start and the first step of the cursor.
     before: VecDeque<Arc<Step>>,
     /// The step that is being told, and how many of its changes have been.
@@ -97,7 +99,7 @@ impl Catalog {
         // First: nothing is lost then between what is read here and the first step.
         let cursor = self.hub.join().ok_or(WatchError::TooMany)?;
         let (snapshot, incarnation) = self.reached().await?;
-        let mut before = VecDeque::new();
+        let (mut before, mut lost) = (VecDeque::new(), false);
         let position = match start {
             Start::Now => Position::after(snapshot, incarnation),
             Start::After(position) => {
@@ -110,6 +112,7 @@ impl Catalog {
                     Some(steps) if position.incarnation == incarnation && covered => steps,
                     // Of another life of the database, of which it is not known what it shares with this one.
                     Some(_) | None => {
+                        lost = true;
                         let anew = Step { since: None, to: snapshot, incarnation, changes: None };
                         [Arc::new(anew)].into()
                     }
@@ -117,7 +120,7 @@ impl Catalog {
                 position
             }
         };
-        Ok(Watcher { catalog: self.clone(), cursor, filter, position, before, current: None })
+        Ok(Watcher { catalog: self.clone(), cursor, filter, position, lost, before, current: None })
     }
 
     /// The change log is learned up to here, which is no earlier than this call.
@@ -195,6 +198,7 @@ impl Watcher {
                 match self.enter(&step) {
                     Entered::Known => return Ok(Vec::new()),
                     Entered::Gap => {
+                        self.lost = false;
                         self.position = Position::after(step.to.clone(), step.incarnation);
                         return Ok(vec![(self.position.clone(), Event::resync())]);
                     }
@@ -224,7 +228,9 @@ impl Watcher {
     fn enter(&self, step: &Step) -> Entered {
         let Position { incarnation, told, .. } = &self.position;
         let same = *incarnation == step.incarnation;
-        if same && told.covers(&step.to) && self.position.step.is_none() {
+        if self.lost {
+            Entered::Gap
+        } else if same && told.covers(&step.to) && self.position.step.is_none() {
             Entered::Known
         } else if same && step.changes.is_some() && step.since.as_ref().is_some_and(|since| told.covers(since)) {
             Entered::Next
