@@ -20,6 +20,7 @@ async fn products_are_warmed_by_id_and_by_category(database: &Database) {
         ..named(&format!("p{number}"), "One of many")
     };
     server.import((0..PRODUCTS).map(of)).await;
+    server.settle().await;
     let mut admin = admin(&server).await;
     let ids = ["p0", "p2", "none", "p2"].map(str::to_owned).to_vec();
     let told = warm(&mut admin, What::Ids(WarmIds { ids })).await;
