@@ -78,6 +78,12 @@ impl Snapshot {
     pub fn sees(&self, id: u64) -> bool {
         id < self.xmin || (id < self.xmax && self.in_progress.binary_search(&id).is_err())
     }
+
+    /// Whether it saw everything that another one saw.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let seen_by_other = |id: &u64| *id < other.xmax && other.in_progress.binary_search(id).is_err();
+        self.xmax >= other.xmax && !self.in_progress.iter().any(seen_by_other)
+    }
 }
 
 /// Which life of the database this is. After a crash that may have lost commits, a promotion or a restore it is another,

@@ -13,6 +13,7 @@ use super::{
     listen::{Listener, News},
     pool::Connections,
     settings::{Settings, check_sessions},
+    triggers::KnownTriggers,
     url,
 };
 use crate::{Backend, StorageConfig, StorageError, driver, horizon::Horizons};
@@ -34,6 +35,7 @@ pub(super) async fn connect(config: &StorageConfig) -> Result<PostgresRepository
         listener: Listener::start(options, config.acquire_timeout, news),
         horizons: Horizons::default(),
         disowning: Arc::default(),
+        triggers: KnownTriggers::default(),
         backend: Backend { name: "PostgreSQL", version },
     })
 }

@@ -10,7 +10,7 @@ use super::{
     point::{self, Life, POINT},
     row::Xid,
     session::Session,
-    triggers::{LOG, Triggers},
+    triggers::{KnownTriggers, LOG, Triggers},
 };
 use crate::{Change, Incarnation, Pass, PassChanges, Replay, Snapshot, StorageError, Subject, Term, change, driver};
 
@@ -45,7 +45,7 @@ impl PostgresRepository {
                             self.restore_mark(&seen.snapshot).await?;
                         }
                         self.horizons.remember(incarnation, Instant::now(), seen.snapshot.xmin);
-                        if let Some(pass) = seen.pass(since, incarnation, limit) {
+                        if let Some(pass) = seen.pass(since, incarnation, limit, &self.triggers) {
                             return Ok(pass);
                         }
                         // The statement that reads them back is a pass of its own, under its own snapshot.
@@ -86,7 +86,7 @@ impl PostgresRepository {
         if seen.pruned_below() > since.xmin {
             return Ok(Replay::Pruned);
         }
-        let changes = if seen.triggers.wrong.is_some() || seen.triggers.altered_since(since) {
+        let changes = if seen.triggers.wrong.is_some() || seen.triggers.altered_since(since, &self.triggers) {
             PassChanges::Window { from: seen.snapshot.xmax, changes: Vec::new() }
         } else {
             PassChanges::after(&seen.snapshot, seen.changes, limit)
@@ -132,9 +132,11 @@ impl PostgresRepository {
         };
         let (snapshot, life) = point::read(first)?;
         let below: Option<Xid> = first.try_get(3).map_err(driver::sort)?;
+        let triggers = Triggers::read(first, 4, &snapshot)?;
+        self.triggers.note(&triggers, &snapshot);
         Ok(Seen {
             pruned_below: below.map(|Xid(below)| below),
-            triggers: Triggers::read(first, 4, &snapshot)?,
+            triggers,
             snapshot,
             life,
             life_id: first.try_get::<Option<String>, _>(2).map_err(driver::sort)?.unwrap_or_default(),
@@ -281,7 +283,13 @@ impl Seen {
     }
 
     /// The pass; `None` when what was read is not all that came after `since`, and the newest changes are to be read instead.
-    fn pass(self, since: Option<(&Snapshot, Incarnation)>, incarnation: Incarnation, limit: u32) -> Option<Pass> {
+    fn pass(
+        self,
+        since: Option<(&Snapshot, Incarnation)>,
+        incarnation: Incarnation,
+        limit: u32,
+        known: &KnownTriggers,
+    ) -> Option<Pass> {
         let pruned_below = self.pruned_below();
         if let Some(wrong) = self.triggers.wrong {
             let changes = PassChanges::Incomplete(format!("{wrong}; run `larder database repair`"));
@@ -293,7 +301,7 @@ impl Seen {
             Some((last, of))
                 if of == incarnation
                     && pruned_below <= last.xmin
-                    && !self.triggers.altered_since(last)
+                    && !self.triggers.altered_since(last, known)
                     && self.changes.len() <= limit as usize =>
             {
                 PassChanges::Complete(self.changes)

@@ -9,8 +9,7 @@ use crate::{Incarnation, ReadPoint, Snapshot, StorageError, driver, hash::fnv64}
 ///
 /// It is made of what cannot be put back together: the server, the database, its timeline and the unlogged row are in every cold
 /// copy of the files, but such a copy is put back only under a server that was stopped, and so starts again; `pg_restore --clean`
-/// stops nothing, but makes other tables. Their triggers count as well: whoever switches them off and on again may have changed
-/// products meanwhile that no log tells of. The oids are looked up by name whenever the statement runs: as constants they would
+/// stops nothing, but makes other tables. Their oids are looked up by name whenever the statement runs: as constants they would
 /// be those of the moment at which a connection prepared it.
 pub(super) const POINT: &str = "(SELECT pg_catalog.pg_current_snapshot()::text AS snapshot, coalesce((\
      SELECT control.system_identifier::text || '/' || this.oid::text || '/' \
@@ -18,9 +17,6 @@ pub(super) const POINT: &str = "(SELECT pg_catalog.pg_current_snapshot()::text A
          || '/' || extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text \
          || '/' || coalesce(pg_catalog.to_regclass('public.products')::oid::text, '') \
          || '/' || coalesce(pg_catalog.to_regclass('public.changes')::oid::text, '') \
-         || '/' || coalesce((SELECT pg_catalog.string_agg(t.oid::text || ':' || t.xmin::text || t.tgenabled::text, ',' ORDER BY t.oid) \
-             FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal AND t.tgrelid IN (\
-             pg_catalog.to_regclass('public.products')::oid, pg_catalog.to_regclass('public.changes')::oid)), '') \
      FROM public.incarnation life, pg_catalog.pg_control_system() control, pg_catalog.pg_database this \
      WHERE this.datname = pg_catalog.current_database()), '') AS life OFFSET 0) AS point";
 

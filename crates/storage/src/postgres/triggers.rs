@@ -1,5 +1,7 @@
 //! The triggers that write the change log: whether they are all there and fire, and putting them right.
 
+use std::sync::{Mutex, PoisonError};
+
 use sqlx::{Row, postgres::PgRow};
 
 use super::{PostgresRepository, point, point::POINT};
@@ -67,14 +69,38 @@ impl Triggers {
         })
     }
 
-    /// Whether somebody altered them since a snapshot, perhaps off and on again: what was changed meanwhile the log may not tell.
-    pub(super) fn altered_since(&self, snapshot: &Snapshot) -> bool {
-        self.altered.iter().any(|&id| !snapshot.sees(id))
+    /// Whether somebody may have altered them since a snapshot, perhaps off and on again: what was changed meanwhile the log may not
+    /// tell.
+    ///
+    /// Of a subtransaction no snapshot says whether it was in progress. So it is not enough that `since` sees the ids: it is as late
+    /// as a snapshot that saw these very rows, or none of the ids was under way.
+    pub(super) fn altered_since(&self, since: &Snapshot, known: &KnownTriggers) -> bool {
+        !known.stood_before(self, since) && self.altered.iter().any(|&id| id >= since.xmin)
     }
 
     /// From this id on they have been as they are.
     pub(super) fn unaltered_from(&self) -> u64 {
         self.altered.iter().max().map_or(0, |id| id + 1)
+    }
+}
+
+/// The triggers that looks saw last, and the first snapshot that saw them so. An altered row has another transaction, so that
+/// rows that are the same now were the same in between.
+#[derive(Debug, Default)]
+pub(super) struct KnownTriggers(Mutex<Option<(Vec<u64>, Snapshot)>>);
+
+impl KnownTriggers {
+    /// Remembers what a snapshot saw.
+    pub(super) fn note(&self, triggers: &Triggers, snapshot: &Snapshot) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_none_or(|(altered, _)| *altered != triggers.altered) {
+            *known = Some((triggers.altered.clone(), snapshot.clone()));
+        }
+    }
+
+    fn stood_before(&self, triggers: &Triggers, snapshot: &Snapshot) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().is_some_and(|(altered, first)| *altered == triggers.altered && snapshot.covers(first))
     }
 }
 

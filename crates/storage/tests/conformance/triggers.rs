@@ -129,15 +129,19 @@ async fn an_alteration_that_commits_late_is_noticed_when_it_does() {
     let bench = Bench::postgres().await;
     let crate::bench::Shell::Postgres(_, url) = &bench.shell else { unreachable!() };
     let mut other = <sqlx::PgConnection as sqlx::Connection>::connect(url).await.unwrap();
-    let sql = "BEGIN; CREATE OR REPLACE FUNCTION product_after_truncate() RETURNS trigger LANGUAGE plpgsql \
+    let sql = "CREATE OR REPLACE FUNCTION product_after_truncate() RETURNS trigger LANGUAGE plpgsql \
         SECURITY DEFINER SET search_path = pg_catalog, pg_temp \
         AS 'BEGIN INSERT INTO public.changes (kind) VALUES (''all''); RETURN NULL; END'";
-    sqlx::raw_sql(sql).execute(&mut other).await.unwrap();
-    bench.create("b", &named("later in its id, earlier in its commit")).await;
-    let mut follower = bench.follow().await;
-    assert!(!starts_anew(&mut follower).await);
-    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
-    assert!(starts_anew(&mut follower).await);
+    // No snapshot says of a subtransaction whether it is in progress.
+    for begin in ["BEGIN", "BEGIN; SAVEPOINT one"] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{begin}; {sql}"))).execute(&mut other).await.unwrap();
+        bench.create(&format!("b{}", begin.len()), &named("later in its id, earlier in its commit")).await;
+        let mut follower = bench.follow().await;
+        assert!(!starts_anew(&mut follower).await);
+        sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+        assert!(starts_anew(&mut follower).await, "{begin}");
+        assert!(!starts_anew(&mut follower).await, "{begin}: once");
+    }
 }
 
 pub(crate) async fn a_mark_that_was_removed_is_put_back(bench: Bench) {
