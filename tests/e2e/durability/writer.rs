@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::ledger::{Ledger, Outcome, State, product};
-use crate::harness::{Client, eventually, refusal, user_fields};
+use crate::harness::{Client, eventually, user_fields};
 
 /// Products that an import writes in one transaction.
 const BATCH: usize = 12;
