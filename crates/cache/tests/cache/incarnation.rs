@@ -282,7 +282,8 @@ async fn a_change_that_was_learned_before_is_learned_again_from_such_a_log() {
     cache.get_or_load(Key::item("item:a"), Policy::Item, ReadOptions::default(), load).await.unwrap();
     assert!(cache.get("item:a").is_some());
     log.changes.lock().unwrap().push(change);
-    (log.newest.store(11, Ordering::SeqCst), log.salt.store(11, Ordering::SeqCst));
+    log.newest.store(11, Ordering::SeqCst);
+    log.salt.store(11, Ordering::SeqCst);
     cache.reach(Freshness::FullyConsistent).await.unwrap();
     assert!(cache.get("item:a").is_none());
     follower.abort();

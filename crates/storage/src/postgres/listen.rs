@@ -1,6 +1,12 @@
 //! Being woken by the change log's notifications, and waking others.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::{
     Executor as _, PgPool, Row as _,
@@ -33,14 +39,18 @@ pub(super) struct Listener {
 pub(super) struct News {
     here: Notify,
     elsewhere: Notify,
+    /// Whether the database is set to tell of nothing: changes are then found by polling alone.
+    turned_off: AtomicBool,
 }
 
 impl News {
     /// A transaction of this repository was committed, or may have been. Whoever waits here is woken now, and those elsewhere by
     /// one notification for all the commits of a short while.
     pub(super) fn committed(&self) {
-        self.here.notify_one();
-        self.elsewhere.notify_one();
+        if !self.turned_off.load(Ordering::Relaxed) {
+            self.here.notify_one();
+            self.elsewhere.notify_one();
+        }
     }
 }
 
@@ -98,7 +108,7 @@ async fn receive(pool: &PgPool, news: &News, failures: &mut u32) -> Result<(), s
                  (coalesce(pg_catalog.current_setting('larder.notify', true), '') IN ('off', 'false', 'no', '0'))::text";
     let about = answer(listener.fetch_one(about)).await?;
     let pid: u32 = about.try_get::<&str, _>(0)?.parse().unwrap_or_default();
-    let turned_off = about.try_get::<&str, _>(1)? == "true";
+    news.turned_off.store(about.try_get::<&str, _>(1)? == "true", Ordering::Relaxed);
     *failures = 0;
     // What came while nobody listened is looked for at once.
     news.here.notify_one();
@@ -115,7 +125,7 @@ async fn receive(pool: &PgPool, news: &News, failures: &mut u32) -> Result<(), s
                 Some(_) => news.here.notify_one(),
                 None => return Ok(()),
             },
-            () = wanted, if !turned_off => {
+            () = wanted => {
                 next = Instant::now() + GAP;
                 answer(listener.execute("NOTIFY larder_changes")).await?;
             }

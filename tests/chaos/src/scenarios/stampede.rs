@@ -3,9 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
-use futures_util::future::select_all;
 use larder_proto::catalog::GetProductRequest;
-use larder_test_servers::{Gate, Replica};
+use larder_test_servers::Replica;
 use tokio::{
     sync::Barrier,
     task::JoinSet,
@@ -23,7 +22,7 @@ use crate::{
 /// Connections to each replica that the readers of a cold key share.
 const CONNECTIONS: usize = 4;
 const NAME: &str = "Cold";
-/// How long the answer to a slow query takes.
+/// How long a slow query takes.
 const SLOW: Duration = Duration::from_secs(2);
 /// The server's default for `LARDER_L2_LEASE`: nobody waits longer for a replica that died while it loaded.
 const LEASE: Duration = Duration::from_secs(3);
@@ -67,14 +66,14 @@ pub(super) async fn stampede(setup: &Setup) -> anyhow::Result<Report> {
     let (rounds, mut most) = (setup.count(2, 10), Most::default());
     for round in 0..rounds {
         let id = cold(&stage, &mut session, &format!("slow-{round}")).await?;
+        let mut lock = locked(&stage).await?;
         let query = async {
-            let (_, held) = first_asked(stage.world.gates(), &id).await?;
+            first_asked(&stage, &mut session).await?;
             wait(SLOW).await;
-            drop(held);
-            anyhow::Ok(())
+            lock.run("COMMIT").await
         };
         let (crowd, query) = tokio::join!(crowd(&stage, &id, readers), query);
-        let (crowd, ()) = (crowd?, query?);
+        let (crowd, _) = (crowd?, query?);
         stage.must(longest(&crowd) >= SLOW, format!("nobody waited for the query of {id}"));
         judge(&mut stage, &mut session, &id, &crowd, 1, &mut most).await?;
     }
@@ -84,12 +83,15 @@ pub(super) async fn stampede(setup: &Setup) -> anyhow::Result<Report> {
     let (rounds, mut most, mut longest) = (setup.count(1, 5), Most::default(), Duration::ZERO);
     for round in 0..rounds {
         let id = cold(&stage, &mut session, &format!("killed-{round}")).await?;
+        let mut lock = locked(&stage).await?;
         let killed = async {
-            let (loader, _held) = first_asked(stage.world.gates(), &id).await?;
+            let loader = first_asked(&stage, &mut session).await?;
             // By now the others' readers wait as well.
             wait(SLOW / 2).await;
             tokio::task::block_in_place(|| stage.world.replicas()[loader].kill());
-            anyhow::Ok((loader, Instant::now()))
+            let died = Instant::now();
+            lock.run("COMMIT").await?;
+            anyhow::Ok((loader, died))
         };
         let (crowd, killed) = tokio::join!(crowd(&stage, &id, readers), killed);
         let (mut crowd, (loader, died)) = (crowd?, killed?);
@@ -186,11 +188,28 @@ async fn logged(stage: &Stage, text: &str) -> anyhow::Result<String> {
     }
 }
 
-/// Waits until a replica has asked the database for a product. The answer is held back until what is returned is dropped.
-async fn first_asked(gates: &[Gate], id: &str) -> anyhow::Result<(usize, impl Send + 'static)> {
-    let answers = gates.iter().map(|gate| Box::pin(gate.hold_answer(id.as_bytes()).held()));
-    let (held, replica, _) = timeout(LIMIT, select_all(answers)).await.context("nobody asks the database")?;
-    Ok((replica, held.context("a gate has ended")?))
+/// Lets every query for products wait in PostgreSQL, until the session that is returned commits.
+async fn locked(stage: &Stage) -> anyhow::Result<Psql> {
+    let mut session = stage.world.psql().await?;
+    session.run("BEGIN; LOCK TABLE products").await?;
+    Ok(session)
+}
+
+/// Waits until a replica has asked the database for a product, and tells which.
+async fn first_asked(stage: &Stage, session: &mut Psql) -> anyhow::Result<usize> {
+    let begin = stage.shop.now();
+    loop {
+        let ports = session.run("SELECT client_port FROM pg_stat_activity WHERE wait_event_type = 'Lock'").await?;
+        if let Some(port) = ports.lines().next() {
+            let port = port.parse().with_context(|| format!("no port: {port}"))?;
+            let asking = stage.world.gates().iter().position(|gate| gate.comes_from(port));
+            return asking.context("somebody else asks the database");
+        }
+        if stage.shop.now() > begin + LIMIT {
+            bail!("nobody asks the database");
+        }
+        wait(LOOK).await;
+    }
 }
 
 /// Starts a replica again that was killed, and waits until its clients have found it.
