@@ -16,8 +16,9 @@ use crate::{
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
-/// The server's default for `LARDER_DATABASE_CONNECTIONS`, and the one besides that waits for notifications.
-pub(crate) const CAP: u64 = 10 + 1;
+/// The server's default for `LARDER_DATABASE_CONNECTIONS`, the one that waits for notifications, the follower's own, and the one that
+/// the follower asks over as well when its own does not answer soon.
+pub(crate) const CAP: u64 = 10 + 3;
 
 /// Asks PostgreSQL again and again, until it is stopped or dropped.
 #[derive(Debug)]

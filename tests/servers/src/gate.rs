@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -77,8 +77,6 @@ struct Link {
     forgotten: AtomicBool,
     /// The first that its client said.
     said: Mutex<Vec<u8>>,
-    /// Where its connection to the server comes from; 0 before there is one.
-    port: AtomicU16,
 }
 
 /// Waits for a client that says `asked`.
@@ -171,11 +169,6 @@ impl Gate {
         forgotten.map(|link| link.forgotten.store(true, Ordering::SeqCst)).count()
     }
 
-    /// Whether one of the connections comes to the server from this port.
-    pub fn comes_from(&self, port: u16) -> bool {
-        self.core.links().values().any(|link| link.port.load(Ordering::SeqCst) == port)
-    }
-
     /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.core.links().len()
@@ -239,7 +232,6 @@ async fn connect(core: &Core, link: &Link, client: TcpStream) -> io::Result<()> 
     let server = timeout(CONNECT_LIMIT, TcpStream::connect(upstream)).await??;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    link.port.store(server.local_addr()?.port(), Ordering::SeqCst);
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let (other, next) = (passage.clone(), Mutex::new(None));

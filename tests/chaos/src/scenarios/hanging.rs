@@ -87,7 +87,7 @@ fn get_stuck(stage: &Stage) -> JoinSet<()> {
 }
 
 /// Every read since then must have been answered, and none of them stale.
-async fn must_have_read_on(stage: &mut Stage, before: Figures, meanwhile: &str) {
+pub(super) async fn must_have_read_on(stage: &mut Stage, before: Figures, meanwhile: &str) {
     // What began meanwhile counts as well.
     stage.shop.ended_before(stage.shop.now()).await;
     let now = stage.shop.tally.figures();

@@ -9,6 +9,7 @@ mod fills;
 mod hanging;
 mod messages;
 mod outsiders;
+mod poison;
 mod redis;
 mod replicas;
 mod snapshots;
@@ -52,6 +53,8 @@ pub(crate) enum Scenario {
     Postgres,
     /// A row locked, commits that wait for a standby that is away, connections that the network forgot: 0 wrong, and reads go on
     HangingDatabase,
+    /// Rows that nobody can read, triggers switched off and on: 0 wrong, and other products are read, fresh
+    Poison,
     /// `PostgreSQL` put back from a base backup: nothing is served that it no longer has, tokens of the lost life are refused
     BaseBackup,
     /// `PostgreSQL` put back from a base backup, a cold copy and a dump, replicas running and killed: nothing that was lost is served
@@ -105,6 +108,7 @@ impl Scenario {
             Self::Stampede => stampede::stampede(setup).await,
             Self::Postgres => database::restarts(setup).await,
             Self::HangingDatabase => hanging::database(setup).await,
+            Self::Poison => poison::rows_and_triggers(setup).await,
             Self::BaseBackup => backup::put_back(setup).await,
             Self::Lives => backup::lives(setup).await,
             Self::AbortedWriters => aborted::writers(setup).await,

@@ -15,9 +15,9 @@ use crate::{
 
 /// When a change is seen on every replica.
 const SEEN_P99: Duration = Duration::from_millis(100);
-const WRITER: u32 = 300;
+pub(super) const WRITER: u32 = 300;
 /// Keys that only psql writes; of the mass they are the ones that are looked at.
-const KEYS: std::ops::Range<usize> = LOADED + 20..LOADED + 40;
+pub(super) const KEYS: std::ops::Range<usize> = LOADED + 20..LOADED + 40;
 
 pub(super) async fn psql(setup: &Setup) -> anyhow::Result<Report> {
     let mut stage = setup.stage().await?;
@@ -107,7 +107,7 @@ pub(super) async fn open_transaction(setup: &Setup) -> anyhow::Result<Report> {
 }
 
 /// Creates the keys of psql.
-async fn create(shop: &Shop, session: &mut Psql) -> anyhow::Result<()> {
+pub(super) async fn create(shop: &Shop, session: &mut Psql) -> anyhow::Result<()> {
     for key in KEYS {
         let write = shop.history.begin(key, WRITER, true, shop.now());
         let (id, name) = (product::id(key), product::name(write));

@@ -18,7 +18,7 @@ pub(super) const DATABASE: &[Setting] = &[
         "LARDER_DATABASE_CONNECTIONS",
         "10",
         "NUMBER",
-        "Connections to the database at once. PostgreSQL: at least 2, of which writes can take two thirds, and two besides; all replicas together must stay below its max_connections. SQLite: at most 8 for reading, and two besides.",
+        "Connections to the database at once. PostgreSQL: at least 2, of which writes can take two thirds, and two besides, for a moment three; all replicas together must stay below its max_connections. SQLite: at most 8 for reading, and two besides.",
         |config, text| {
             config.storage.max_connections = value::count(text, 1..=10_000)?;
             Ok(())
