@@ -13,7 +13,6 @@ use super::{
     listen::{Listener, News},
     pool::Connections,
     settings::{Settings, check_sessions},
-    triggers::KnownTriggers,
     url,
 };
 use crate::{Backend, StorageConfig, StorageError, driver, horizon::Horizons};
@@ -35,7 +34,6 @@ pub(super) async fn connect(config: &StorageConfig) -> Result<PostgresRepository
         listener: Listener::start(options, config.acquire_timeout, news),
         horizons: Horizons::default(),
         disowning: Arc::default(),
-        triggers: KnownTriggers::default(),
         backend: Backend { name: "PostgreSQL", version },
     })
 }

@@ -10,7 +10,7 @@ use super::{
     point::{self, Life, POINT},
     row::Xid,
     session::Session,
-    triggers::{KnownTriggers, LOG, Triggers},
+    triggers::{LOG, SEEN, Triggers},
 };
 use crate::{Change, Incarnation, Pass, PassChanges, Replay, Snapshot, StorageError, Subject, Term, change, driver};
 
@@ -44,8 +44,14 @@ impl PostgresRepository {
                         if seen.pruned_below.is_none() {
                             self.restore_mark(&seen.snapshot).await?;
                         }
+                        if seen.triggers.are_new() {
+                            // Until that is done, every look starts anew.
+                            if let Err(error) = self.remember_triggers(&seen.triggers, &seen.snapshot).await {
+                                tracing::debug!(%error, "what was seen of the triggers is not remembered");
+                            }
+                        }
                         self.horizons.remember(incarnation, Instant::now(), seen.snapshot.xmin);
-                        if let Some(pass) = seen.pass(since, incarnation, limit, &self.triggers) {
+                        if let Some(pass) = seen.pass(since, incarnation, limit) {
                             return Ok(pass);
                         }
                         // The statement that reads them back is a pass of its own, under its own snapshot.
@@ -86,7 +92,7 @@ impl PostgresRepository {
         if seen.pruned_below() > since.xmin {
             return Ok(Replay::Pruned);
         }
-        let changes = if seen.triggers.wrong.is_some() || seen.triggers.altered_since(since, &self.triggers) {
+        let changes = if seen.triggers.wrong.is_some() || seen.triggers.altered_since(since) {
             PassChanges::Window { from: seen.snapshot.xmax, changes: Vec::new() }
         } else {
             PassChanges::after(&seen.snapshot, seen.changes, limit)
@@ -111,7 +117,7 @@ impl PostgresRepository {
         };
         let sql = format!(
             "SELECT point.snapshot, point.life, (SELECT id::text FROM public.incarnation), \
-             (SELECT below FROM public.changes_pruned), log.altered, log.wrong, \
+             (SELECT below FROM public.changes_pruned), log.altered, log.wrong, {SEEN}, \
              c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt \
              FROM {POINT} CROSS JOIN {LOG} LEFT JOIN LATERAL (SELECT * FROM public.changes WHERE {which} LIMIT $1) c ON true"
         );
@@ -133,14 +139,13 @@ impl PostgresRepository {
         let (snapshot, life) = point::read(first)?;
         let below: Option<Xid> = first.try_get(3).map_err(driver::sort)?;
         let triggers = Triggers::read(first, 4, &snapshot)?;
-        self.triggers.note(&triggers, &snapshot);
         Ok(Seen {
             pruned_below: below.map(|Xid(below)| below),
             triggers,
             snapshot,
             life,
             life_id: first.try_get::<Option<String>, _>(2).map_err(driver::sort)?.unwrap_or_default(),
-            changes: changes(&rows, 6)?,
+            changes: changes(&rows, 7)?,
         })
     }
 
@@ -171,12 +176,15 @@ impl PostgresRepository {
     async fn restore_mark(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
         tracing::warn!("the table changes_pruned is empty, putting its row back");
         let mut connection = self.acquire().await.map_err(driver::sort)?;
-        sqlx::query("INSERT INTO public.changes_pruned (below) VALUES ($1) ON CONFLICT DO NOTHING")
-            .bind(Xid(snapshot.xmax))
-            .execute(&mut *connection)
-            .await
-            .map(drop)
-            .map_err(driver::sort)
+        sqlx::query(
+            "INSERT INTO public.changes_pruned (below) SELECT $1 \
+             FROM pg_catalog.set_config('synchronous_commit', 'off', true) ON CONFLICT DO NOTHING",
+        )
+        .bind(Xid(snapshot.xmax))
+        .execute(&mut *connection)
+        .await
+        .map(drop)
+        .map_err(driver::sort)
     }
 
     pub(super) async fn prune_log(&self, retention: Duration) -> Result<u64, StorageError> {
@@ -283,13 +291,7 @@ impl Seen {
     }
 
     /// The pass; `None` when what was read is not all that came after `since`, and the newest changes are to be read instead.
-    fn pass(
-        self,
-        since: Option<(&Snapshot, Incarnation)>,
-        incarnation: Incarnation,
-        limit: u32,
-        known: &KnownTriggers,
-    ) -> Option<Pass> {
+    fn pass(self, since: Option<(&Snapshot, Incarnation)>, incarnation: Incarnation, limit: u32) -> Option<Pass> {
         let pruned_below = self.pruned_below();
         if let Some(wrong) = self.triggers.wrong {
             let changes = PassChanges::Incomplete(format!("{wrong}; run `larder database repair`"));
@@ -301,7 +303,7 @@ impl Seen {
             Some((last, of))
                 if of == incarnation
                     && pruned_below <= last.xmin
-                    && !self.triggers.altered_since(last, known)
+                    && !self.triggers.altered_since(last)
                     && self.changes.len() <= limit as usize =>
             {
                 PassChanges::Complete(self.changes)

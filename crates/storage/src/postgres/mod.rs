@@ -41,7 +41,6 @@ pub struct PostgresRepository {
     horizons: Horizons,
     /// Held by whoever removes another server's change log.
     disowning: Arc<Mutex<()>>,
-    triggers: triggers::KnownTriggers,
     backend: Backend,
 }
 

@@ -66,8 +66,14 @@ pub(super) async fn name_life(connection: &mut Session) -> Result<(), StorageErr
         .map_err(driver::sort)
 }
 
+/// Writes a snapshot as PostgreSQL does.
+pub(super) fn snapshot_text(snapshot: &Snapshot) -> String {
+    let in_progress: Vec<_> = snapshot.in_progress.iter().map(u64::to_string).collect();
+    format!("{}:{}:{}", snapshot.xmin, snapshot.xmax, in_progress.join(","))
+}
+
 /// Parses `xmin:xmax:xip,xip,…`.
-fn parse_snapshot(text: &str) -> Result<Snapshot, StorageError> {
+pub(super) fn parse_snapshot(text: &str) -> Result<Snapshot, StorageError> {
     let parse = || {
         let mut parts = text.split(':');
         let xmin = parts.next()?.parse().ok()?;
@@ -92,6 +98,7 @@ mod tests {
         assert_eq!(snapshot.in_progress, [10, 14, 15]);
         assert!(snapshot.sees(9) && snapshot.sees(13) && snapshot.sees(19));
         assert!(!snapshot.sees(10) && !snapshot.sees(14) && !snapshot.sees(20));
+        assert_eq!(snapshot_text(&snapshot), "10:20:10,14,15");
         assert!(parse_snapshot("7:7:").unwrap().in_progress.is_empty());
         assert!(parse_snapshot("7:x:").is_err());
     }

@@ -1,7 +1,5 @@
 //! The triggers that write the change log: whether they are all there and fire, and putting them right.
 
-use std::sync::{Mutex, PoisonError};
-
 use sqlx::{Row, postgres::PgRow};
 
 use super::{PostgresRepository, point, point::POINT};
@@ -13,7 +11,7 @@ use crate::{Snapshot, StorageError, driver};
 /// made anew must not ask about the old ones.
 ///
 /// `kind` is `pg_trigger`'s `tgtype`: 1 for each row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.
-pub(super) const LOG: &str = "(SELECT pg_catalog.string_agg(part.altered, ',') AS altered, \
+pub(super) const LOG: &str = "(SELECT pg_catalog.string_agg(part.altered, ',' ORDER BY part.altered) AS altered, \
          pg_catalog.string_agg(part.wrong, '; ') AS wrong FROM (\
      SELECT c.xmin::text AS altered, NULL AS wrong FROM pg_catalog.pg_class c \
      WHERE c.oid IN (pg_catalog.to_regclass('public.products'), pg_catalog.to_regclass('public.changes')) \
@@ -48,59 +46,52 @@ const REPAIR: &str = "\
     ALTER TABLE public.changes ENABLE ALWAYS TRIGGER change_before_insert; \
     INSERT INTO public.changes (kind) VALUES ('all')";
 
+/// The first snapshot known to have seen the triggers as [`LOG`] tells them; NULL when they are another way than they were seen.
+pub(super) const SEEN: &str =
+    "(SELECT seen.since::text FROM public.triggers_seen seen WHERE seen.altered = log.altered)";
+
 /// What a statement saw of the triggers.
 #[derive(Debug)]
 pub(super) struct Triggers {
-    /// The transactions that last altered them.
+    /// The transactions that last altered them, as the catalogue has them.
+    text: String,
+    /// The same, whole.
     altered: Vec<u64>,
+    /// The first snapshot that is known to have seen them so.
+    since: Option<Snapshot>,
     /// What is wrong with them.
     pub(super) wrong: Option<String>,
 }
 
 impl Triggers {
-    /// Reads the columns of [`LOG`], which begin at `first`.
+    /// Reads the columns of [`LOG`] and [`SEEN`], which begin at `first`.
     pub(super) fn read(row: &PgRow, first: usize, snapshot: &Snapshot) -> Result<Self, StorageError> {
-        let altered: Option<&str> = row.try_get(first).map_err(driver::sort)?;
-        let altered = altered.unwrap_or_default().split(',').filter(|id| !id.is_empty());
-        let altered = altered.map(|id| Some(with_epoch(id.parse().ok()?, snapshot.xmax))).collect::<Option<_>>();
+        let text: String = row.try_get::<Option<_>, _>(first).map_err(driver::sort)?.unwrap_or_default();
+        let ids = text.split(',').filter(|id| !id.is_empty());
+        let altered = ids.map(|id| Some(with_epoch(id.parse().ok()?, snapshot.xmax))).collect::<Option<_>>();
+        let since: Option<&str> = row.try_get(first + 2).map_err(driver::sort)?;
         Ok(Self {
             altered: altered.ok_or_else(|| StorageError::Database("a transaction id that is none".into()))?,
+            since: since.map(point::parse_snapshot).transpose()?,
             wrong: row.try_get(first + 1).map_err(driver::sort)?,
+            text,
         })
     }
 
     /// Whether somebody may have altered them since a snapshot, perhaps off and on again: what was changed meanwhile the log may not
-    /// tell.
-    ///
-    /// Of a subtransaction no snapshot says whether it was in progress. So it is not enough that `since` sees the ids: it is as late
-    /// as a snapshot that saw these very rows, or none of the ids was under way.
-    pub(super) fn altered_since(&self, since: &Snapshot, known: &KnownTriggers) -> bool {
-        !known.stood_before(self, since) && self.altered.iter().any(|&id| id >= since.xmin)
+    /// tell. An altered row has another transaction, so that rows that are the same now were the same in between.
+    pub(super) fn altered_since(&self, snapshot: &Snapshot) -> bool {
+        self.since.as_ref().is_none_or(|since| !snapshot.covers(since))
+    }
+
+    /// Whether no follower has seen them as they are.
+    pub(super) fn are_new(&self) -> bool {
+        self.since.is_none()
     }
 
     /// From this id on they have been as they are.
     pub(super) fn unaltered_from(&self) -> u64 {
         self.altered.iter().max().map_or(0, |id| id + 1)
-    }
-}
-
-/// The triggers that looks saw last, and the first snapshot that saw them so. An altered row has another transaction, so that
-/// rows that are the same now were the same in between.
-#[derive(Debug, Default)]
-pub(super) struct KnownTriggers(Mutex<Option<(Vec<u64>, Snapshot)>>);
-
-impl KnownTriggers {
-    /// Remembers what a snapshot saw.
-    pub(super) fn note(&self, triggers: &Triggers, snapshot: &Snapshot) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_ref().is_none_or(|(altered, _)| *altered != triggers.altered) {
-            *known = Some((triggers.altered.clone(), snapshot.clone()));
-        }
-    }
-
-    fn stood_before(&self, triggers: &Triggers, snapshot: &Snapshot) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().is_some_and(|(altered, first)| *altered == triggers.altered && snapshot.covers(first))
     }
 }
 
@@ -118,9 +109,27 @@ fn with_epoch(id: u32, next: u64) -> u64 {
 }
 
 impl PostgresRepository {
+    /// Remembers, for every replica, the triggers as a snapshot saw them. It waits neither for a standby, as it is part of a look, nor
+    /// for another replica.
+    pub(super) async fn remember_triggers(&self, triggers: &Triggers, snapshot: &Snapshot) -> Result<(), StorageError> {
+        let mut connection = self.connections.for_follower().await.map_err(driver::sort)?;
+        sqlx::query(
+            "INSERT INTO public.triggers_seen (altered, since) SELECT $1, $2::text::pg_snapshot \
+             FROM pg_catalog.set_config('synchronous_commit', 'off', true) AS no_standby, \
+             pg_catalog.set_config('lock_timeout', '100ms', true) AS no_replica \
+             ON CONFLICT (singleton) DO UPDATE SET altered = EXCLUDED.altered, since = EXCLUDED.since",
+        )
+        .bind(&triggers.text)
+        .bind(point::snapshot_text(snapshot))
+        .execute(&mut *connection)
+        .await
+        .map(drop)
+        .map_err(driver::sort)
+    }
+
     pub(super) async fn repair_log(&self) -> Result<Vec<String>, StorageError> {
         let mut tx = self.begin().await?;
-        let sql = format!("SELECT point.snapshot, point.life, log.altered, log.wrong FROM {POINT}, {LOG}");
+        let sql = format!("SELECT point.snapshot, point.life, log.altered, log.wrong, {SEEN} FROM {POINT}, {LOG}");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_one(&mut *tx).await.map_err(driver::sort)?;
         let (snapshot, _) = point::read(&row)?;
         let triggers = Triggers::read(&row, 2, &snapshot)?;
