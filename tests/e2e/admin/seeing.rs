@@ -31,7 +31,6 @@ async fn statistics_count_what_happened(database: &Database) {
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     let share = l1.hits as f64 / l1.requests as f64;
     assert!((l1.hit_rate - share).abs() < 1e-9);
-    assert!(l1.entries >= 1 && l1.bytes > 0 && l1.capacity_bytes > l1.bytes, "{l1:?}");
     let (loads, loads_before) = (after.loads.expect("loads"), before.loads.expect("loads"));
     assert_eq!(loads.loads - loads_before.loads, 3);
     let latency = of(&after, CacheTier::Database).latency.expect("latencies");
@@ -44,6 +43,13 @@ async fn statistics_count_what_happened(database: &Database) {
     assert_eq!((told.tags - told_before.tags, told.categories - told_before.categories), (1, 1));
     assert_eq!(told.from_own_writes - told_before.from_own_writes, 2);
     assert!(after.bus.is_none() && after.redis.is_none(), "there is no Redis");
+    // What was read while a look was under way is not kept, and what L1 holds is weighed a little later.
+    eventually("a copy that is weighed", async || {
+        warm(&server, "touched").await;
+        let l1 = of(&own(&mut admin).await, CacheTier::L1);
+        l1.entries == 1 && l1.bytes > 0 && l1.capacity_bytes > l1.bytes
+    })
+    .await;
     server.stop().await;
 }
 

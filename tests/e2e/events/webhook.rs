@@ -59,7 +59,8 @@ async fn each_type_of_event_has_its_effect(database: &Database) {
         warm(&server, "a").await;
         let answer = Delivery::new(&format!("m{number}"), event).send(door(&server)).await;
         assert_eq!(answer.status, 204, "{event}: {answer:?}");
-        assert_eq!(tier(&server, "a").await, CacheTier::Database, "{event}");
+        let told = server.get("a").await.cache.expect("facts about the copy");
+        assert_eq!(told.tier(), CacheTier::Database, "{event}: {told:?}");
     }
     server.stop().await;
 }
