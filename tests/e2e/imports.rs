@@ -122,7 +122,7 @@ async fn an_abandoned_stream_keeps_what_was_reported(database: &Database) {
 async fn twenty_thousand_products_are_imported(database: &Database) {
     const COUNT: u64 = 20_000;
     let server = Server::start(database).await;
-    let generated = || larder_server::sample::generate(7, COUNT);
+    let generated = || larder_cli::generate::generate(7, COUNT);
     let first = server.import(generated()).await;
     assert_eq!((first.created, first.updated, first.unchanged, first.rejected), (COUNT, 0, 0, 0), "{first:?}");
     assert_eq!(first.through_line, COUNT);

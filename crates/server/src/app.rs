@@ -146,7 +146,7 @@ impl Running {
         tracing::info!(database = backend.name, version = backend.version, "database open");
         let repository = Arc::new(repository);
         if server.sample_catalogue {
-            crate::seed::load(&repository).await.map_err(ServeError::Sample)?;
+            crate::sample::load(&repository).await.map_err(ServeError::Sample)?;
         }
 
         let mut tasks = JoinSet::new();

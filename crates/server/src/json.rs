@@ -17,7 +17,7 @@ static PRODUCT: LazyLock<MessageDescriptor> =
 
 /// What becomes of fields that a message does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unknown {
+pub enum Unknown {
     /// They are an error.
     Refused,
     /// They are left out.
@@ -32,7 +32,7 @@ pub fn from_json(text: &str) -> Result<catalog::Product, String> {
 
 /// Reads a product of a file, in which it begins on `line` behind `column` bytes. The fields that Online Boutique names
 /// otherwise are taken as well.
-pub(crate) fn from_json_at(text: &str, line: u64, column: u64, unknown: Unknown) -> Result<catalog::Product, String> {
+pub fn from_json_at(text: &str, line: u64, column: u64, unknown: Unknown) -> Result<catalog::Product, String> {
     let boutique = BOUTIQUE.iter().any(|(name, _)| text.contains(name)).then(|| renamed(text)).flatten();
     read(boutique.as_deref().unwrap_or(text), unknown).map_err(|error| error.reason(line, column))
 }

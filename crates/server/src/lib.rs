@@ -1,8 +1,7 @@
-//! Larder: configuration, the catalogue, gRPC and the command line.
+//! The server: configuration, the catalogue, gRPC and events.
 
 pub mod app;
 pub mod catalog;
-pub mod cli;
 pub mod config;
 pub mod contract;
 pub mod events;
@@ -10,5 +9,4 @@ pub mod grpc;
 pub mod json;
 pub mod net;
 pub mod sample;
-mod seed;
 pub mod telemetry;

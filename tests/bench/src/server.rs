@@ -115,7 +115,7 @@ pub(crate) fn larder_binary(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     };
     anyhow::ensure!(
         binary.is_file(),
-        "there is no server at {}: build it with `cargo build --release -p larder-server`, or name it with --larder",
+        "there is no server at {}: build it with `cargo build --release -p larder-cli`, or name it with --larder",
         binary.display()
     );
     Ok(binary.canonicalize()?)
@@ -124,7 +124,7 @@ pub(crate) fn larder_binary(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 /// Builds the server as this program was built.
 fn build(cargo: &Path) -> anyhow::Result<()> {
     let mut command = Command::new(cargo);
-    command.args(["build", "--package", "larder-server", "--bin", "larder"]);
+    command.args(["build", "--package", "larder-cli", "--bin", "larder"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }

@@ -2,8 +2,8 @@
 
 use std::{fs, time::Instant};
 
+use larder_cli::generate::generate;
 use larder_proto::catalog::ListProductsRequest;
-use larder_server::sample::generate;
 use larder_test_servers::TempDir;
 
 use crate::harness::{Database, Process, user_fields};

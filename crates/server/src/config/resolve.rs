@@ -32,8 +32,11 @@ pub struct Sources {
 impl Sources {
     /// The flags given, and this process's environment and machine.
     pub fn of_process(flags: Vec<(&'static str, String)>) -> Self {
-        // What is set in the shell of whoever tests this crate is not meant for the commands that its tests run.
-        let environment: Vec<_> = if cfg!(test) { Vec::new() } else { std::env::vars_os().collect() };
+        Self::with_environment(flags, std::env::vars_os().collect())
+    }
+
+    /// The flags given, another environment, and this process's machine.
+    pub fn with_environment(flags: Vec<(&'static str, String)>, environment: Vec<(OsString, OsString)>) -> Self {
         let find = |name: &str| environment.iter().find(|(key, value)| key == name && !value.is_empty());
         let xdg = find("XDG_DATA_HOME").map(|(_, value)| PathBuf::from(value));
         let machine = Machine {

@@ -52,7 +52,7 @@ fn timestamp(time: SystemTime) -> Timestamp {
 }
 
 /// A duration as the contract knows it.
-pub(crate) fn duration(duration: Duration) -> prost_types::Duration {
+pub fn duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),

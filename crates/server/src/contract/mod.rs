@@ -11,8 +11,7 @@ mod read;
 mod token;
 mod violation;
 
-pub(crate) use encode::duration;
-pub use encode::{encode, to_message};
+pub use encode::{duration, encode, to_message};
 pub use filter::{canonical_filter, parse_filter, parse_order};
 pub use key::{CopyKey, parse_key};
 pub use page::{ListRequest, PageToken, SearchRequest, parse_list, parse_search};

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::config::setting;
+use larder_server::config::setting;
 
 /// The command of `arguments`, but from another line. Passwords in it are hidden.
 pub(super) fn command(arguments: impl IntoIterator<Item = OsString>, from_line: u64) -> String {

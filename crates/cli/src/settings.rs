@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{CliError, error::Exit};
-use crate::config::{self, Purpose, Resolved, SECTIONS, Scope, Setting, Sources};
+use larder_server::config::{self, Purpose, Resolved, SECTIONS, Scope, Setting, Sources};
 
 /// The settings that say where a server is, and where its `CacheAdmin` is.
 const ADDRESS: &str = "address";
@@ -93,9 +93,18 @@ impl Takes for Opens {
 }
 
 impl<T> SettingArgs<T> {
+    /// The flags given, the environment and the machine. In tests of this crate the environment is empty, so that the
+    /// tester's own variables do not reach the commands under test.
+    fn sources(&self) -> Sources {
+        if cfg!(test) {
+            return Sources::with_environment(self.given.clone(), Vec::new());
+        }
+        Sources::of_process(self.given.clone())
+    }
+
     /// Makes the configuration for a purpose.
     pub(crate) fn resolve(&self, purpose: Purpose) -> Result<Resolved, CliError> {
-        config::resolve(&Sources::of_process(self.given.clone()), purpose).map_err(|errors| {
+        config::resolve(&self.sources(), purpose).map_err(|errors| {
             let mut details: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
             let failure = |message: String| CliError::new(Exit::Config, message);
             if details.len() == 1 {

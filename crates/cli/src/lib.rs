@@ -8,6 +8,7 @@ mod database;
 mod direct;
 mod error;
 mod export;
+pub mod generate;
 mod get;
 mod health;
 mod import;

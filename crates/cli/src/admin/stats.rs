@@ -24,7 +24,7 @@ use super::{
     },
     CliError, describe, silent, tier_name,
 };
-use crate::contract::duration;
+use larder_server::contract::duration;
 
 /// Prints what a replica counted since it started, tier by tier, and what it holds now.
 #[derive(Debug, Args)]

@@ -20,12 +20,12 @@ use tokio::{
 };
 
 use super::{Cli, CliError, error::Failure, run};
-use crate::{
+use crate::generate::generate;
+use larder_server::{
     app::Running,
     config::{Purpose, Sources, resolve},
     contract::to_message,
     json::{from_json, to_json},
-    sample::generate,
 };
 
 /// A directory with a database that commands open by themselves.

@@ -21,7 +21,7 @@ use super::{
     },
     Content, Counts, Ended, Job, Record, Window, take,
 };
-use crate::config::{Purpose, value::show_duration};
+use larder_server::config::{Purpose, value::show_duration};
 
 /// Products on their way to the connection.
 const SENDING: usize = 32;

@@ -14,7 +14,7 @@ use super::{
     output::{Output, note, plain},
     table::{Side, Table, cut},
 };
-use crate::json::{message_to_json, to_json};
+use larder_server::json::{message_to_json, to_json};
 
 /// Columns of a name, and of categories, in a table; what is longer is cut.
 const WIDEST: usize = 44;

@@ -4,7 +4,7 @@ use larder_storage::{Repository, StorageError};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::{CliError, error::Exit, settings::SettingArgs};
-use crate::{
+use larder_server::{
     config::{LogConfig, LogFormat, Purpose},
     telemetry,
 };

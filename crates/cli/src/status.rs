@@ -10,7 +10,7 @@ use super::{
     error::{Exit, Failure},
     output::plain,
 };
-use crate::config::value::show_duration;
+use larder_server::config::value::show_duration;
 
 /// The failure that an error of a server is.
 pub(crate) fn failure(status: &Status) -> CliError {

@@ -20,7 +20,7 @@ use super::{
     settings::{Calls, CallsAdmin, SettingArgs},
     status,
 };
-use crate::config::{Purpose, value};
+use larder_server::config::{Purpose, value};
 
 /// A server that cannot be reached within this time is away.
 const CONNECT: Duration = Duration::from_secs(5);

@@ -14,7 +14,7 @@ use super::{
     },
     Content, Ended, Job, Window, take,
 };
-use crate::{config::value::show_duration, contract::parse_import};
+use larder_server::{config::value::show_duration, contract::parse_import};
 
 /// Products committed together, as by a server.
 const BATCH: usize = 500;

@@ -20,7 +20,7 @@ use super::{
     stop::Stop,
     table::cut,
 };
-use crate::config::value::show_duration;
+use larder_server::config::value::show_duration;
 
 /// After this long without a message the server is taken for gone: it sends one at least every ten seconds.
 const SILENCE: Duration = Duration::from_secs(30);

@@ -1,17 +1,30 @@
-//! Products to try Larder with: a written catalogue that is part of the program, and a generator of any number more.
+//! The sample catalogue, and how an empty database gets it.
 
-mod description;
-mod draw;
-mod generate;
-mod phrases;
-mod words;
+use larder_storage::{ProductRepository as _, Repository};
 
-pub use generate::generate;
+use crate::{contract::parse_import, json::from_json};
 
 /// A small shop's catalogue: some 280 products, each a line in the Protobuf JSON mapping of `Product`.
 ///
 /// It is what an empty database starts with in embedded mode.
-pub const SAMPLE: &str = include_str!("../../data/sample.jsonl");
+pub const SAMPLE: &str = include_str!("../data/sample.jsonl");
+
+/// Products written in one transaction.
+const BATCH: usize = 500;
+
+/// Loads the sample catalogue, unless there is a product already.
+pub(crate) async fn load(repository: &Repository) -> Result<(), String> {
+    if !repository.is_empty().await.map_err(|error| error.to_string())? {
+        return Ok(());
+    }
+    let parse = |line: &str| parse_import(from_json(line)?).map_err(|violations| violations.to_string());
+    let products = SAMPLE.lines().map(parse).collect::<Result<Vec<_>, String>>()?;
+    for batch in products.chunks(BATCH) {
+        repository.import(batch).await.map_err(|error| error.to_string())?;
+    }
+    tracing::info!(products = products.len(), "sample catalogue loaded into the empty database");
+    Ok(())
+}
 
 #[cfg(test)]
 mod tests {
@@ -19,7 +32,7 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::SAMPLE;
+    use super::*;
 
     #[test]
     fn sample_is_a_shop_of_some_size() {
@@ -58,6 +71,13 @@ mod tests {
 
             assert!(ids.insert(id), "an id stands twice");
             assert!(names.insert(name), "a name stands twice");
+        }
+    }
+
+    #[test]
+    fn every_sample_product_keeps_to_the_contract() {
+        for line in SAMPLE.lines() {
+            assert_eq!(from_json(line).map(|product| parse_import(product).err()), Ok(None), "{line}");
         }
     }
 

@@ -14,10 +14,10 @@ use super::{
     output::{Output, note},
     settings::{All, SettingArgs},
 };
-use crate::{
+use crate::generate::generate;
+use larder_server::{
     config::{self, Purpose},
     json::to_json,
-    sample::generate,
 };
 
 /// Prints the settings in effect and where each comes from.

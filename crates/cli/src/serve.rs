@@ -10,7 +10,7 @@ use super::{
     error::Exit,
     settings::{All, SettingArgs},
 };
-use crate::{
+use larder_server::{
     app::{self, ServeError},
     config::{Changes, Purpose, Resolved},
     telemetry,

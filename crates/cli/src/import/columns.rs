@@ -15,7 +15,7 @@ use super::{
     rows::Fields,
     shapes::{SHAPES, Shape},
 };
-use crate::config::value;
+use larder_server::config::value;
 
 const REQUIRED: [&str; 2] = ["id", "name"];
 /// Names of columns that an error or a note lists.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::value::show_duration;
+use larder_server::config::value::show_duration;
 
 /// What stands where there is no figure.
 pub(crate) const NONE: &str = "-";

@@ -12,7 +12,7 @@ use super::{
     settings::{CallsEither, SettingArgs},
     status,
 };
-use crate::config::Purpose;
+use larder_server::config::Purpose;
 
 /// Asks a server whether it serves. Exits with 0 when it does and with 69 when not.
 #[derive(Debug, Args)]

@@ -25,7 +25,7 @@ use super::{
     settings::{CallsOrOpens, SettingArgs},
     status,
 };
-use crate::{
+use larder_server::{
     config::{Purpose, value::show_duration},
     contract::{parse_filter, to_message},
     json::to_json,

@@ -21,7 +21,7 @@ use super::{
     },
     CliError, silent,
 };
-use crate::contract::duration;
+use larder_server::contract::duration;
 
 /// Drops copies on every replica and in Redis. Nothing of the catalogue changes: what is read next is loaded anew.
 #[derive(Debug, Args)]

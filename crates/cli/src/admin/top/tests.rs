@@ -12,7 +12,7 @@ use super::{
     draw::draw,
     figures::{COLUMNS, Connection, Figures, History, Sample},
 };
-use crate::contract::duration;
+use larder_server::contract::duration;
 
 /// A replica that has run for some seconds and answered so many of so many requests from L1.
 fn stats(id: &str, seconds: u64, hits: u64, requests: u64) -> ReplicaStats {

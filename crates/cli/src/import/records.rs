@@ -16,7 +16,7 @@ use super::{
     lines::LONGEST,
     rows::{Fields, Row, Rows},
 };
-use crate::{
+use larder_server::{
     contract::parse_import,
     json::{Unknown, from_json_at},
 };
