@@ -9,20 +9,20 @@ use tokio::runtime::Handle;
 
 use crate::{
     CacheConfig, Clock, Counters, Freshness, LatencySummary, Moment, Policies, ReadError, Stats,
-    behind::Behind,
-    bus::Bus,
-    flight::Flights,
-    follower::Passes,
-    hot::{Hot, HotKey},
+    bus::subscriber::Bus,
+    changelog::commits::Tokens,
+    changelog::follower::Passes,
+    hot_keys::prefetch::Prefetch,
+    hot_keys::sketch::{Hot, HotKey},
     jitter::Jitter,
-    knowledge::Knowledge,
     l1::{L1, Value},
     l2::L2,
-    load::Admission,
-    prefetch::Prefetch,
-    seen::Seen,
-    talk::Talk,
-    tokens::Tokens,
+    l2::write_behind::Behind,
+    peers::Talk,
+    read::loader::Admission,
+    read::single_flight::Flights,
+    validity::Knowledge,
+    validity::dedup::Seen,
 };
 
 /// Keys and terms whose last changes are remembered where no copies are shared: what a standby returns is judged by them.

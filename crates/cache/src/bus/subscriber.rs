@@ -17,9 +17,9 @@ use tokio::{
 
 use crate::{
     Cache, Change, Counters, Incarnation, Moment, Value,
+    bus::codec::{self, Message},
     l2::{BackOff, L2},
-    learned::Source,
-    message::{self, Message},
+    stats::invalidations::Source,
 };
 
 /// What is known of the bus.
@@ -98,7 +98,7 @@ impl Bus {
 
 /// Writes messages for other replicas.
 pub(crate) fn messages(incarnation: Incarnation, sender: u64, changes: &[Change]) -> Vec<Vec<u8>> {
-    message::encode(incarnation, sender, now_micros(), changes)
+    codec::encode(incarnation, sender, now_micros(), changes)
 }
 
 impl<V: Value> Cache<V> {
@@ -208,7 +208,7 @@ impl<V: Value> Cache<V> {
     }
 
     fn take_message(&self, payload: &[u8], replica: u64) {
-        let Ok(Message { incarnation, sender, sent_micros, changes }) = message::decode(payload) else {
+        let Ok(Message { incarnation, sender, sent_micros, changes }) = codec::decode(payload) else {
             self.counters().bus_unknown.one();
             self.passes().ask();
             return;

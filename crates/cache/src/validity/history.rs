@@ -11,7 +11,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use crate::{Change, Incarnation, Subject, Witness, lives::Ahead, term::ANY};
+use crate::{Change, Incarnation, Subject, Witness, change::term::ANY, validity::incarnations::Ahead};
 
 /// What is remembered.
 #[derive(Debug)]
@@ -245,7 +245,7 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lives::MOST_AHEAD;
+    use crate::validity::incarnations::MOST_AHEAD;
 
     const LIFE: Incarnation = Incarnation(1);
 

@@ -1,6 +1,6 @@
 //! What an invalidation would drop, for whoever wants to know before asking for it.
 
-use crate::{Cache, Subject, Value, rules::Rule};
+use crate::{Cache, Subject, Value, validity::rules::Rule};
 
 /// The entries of this replica's L1 that an invalidation would drop.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

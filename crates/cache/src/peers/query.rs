@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     Cache, Replica, Token, Value,
     l2::L2,
-    wire::{MOST_BYTES, Question, Said},
+    peers::codec::{MOST_BYTES, Question, Said},
 };
 
 /// What became of a question.

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use crate::{Glob, Incarnation, Subject, lives::Highest, memory::Origin};
+use crate::{Glob, Incarnation, Subject, validity::history::Origin, validity::incarnations::Highest};
 
 /// Rules remembered one by one; when there are more, they become one that touches everything.
 const MAX_RULES: usize = 1_024;

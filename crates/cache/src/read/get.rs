@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::{
     Cache, Moment,
-    ageing::Stage,
-    hot::sampled,
-    knowledge::within,
+    hot_keys::sketch::sampled,
+    l1::expiry::Stage,
     l1::{Entry, Value},
+    validity::within,
 };
 
 /// Whether a copy may be served.

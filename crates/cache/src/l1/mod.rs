@@ -1,5 +1,7 @@
 //! L1: copies in the memory of this process.
 
+pub(crate) mod expiry;
+
 use std::{
     sync::{
         Arc,
@@ -19,10 +21,10 @@ use moka::{
 
 use crate::{
     CacheConfig, Counters, Eviction, Moment, Tier,
-    ageing::{Ageing, Life, Stage},
-    knowledge::{Captured, Knowledge, Stripes},
-    prefetch::{MOST_READS, Past, Prefetch},
-    rules::Rule,
+    hot_keys::prefetch::{MOST_READS, Past, Prefetch},
+    l1::expiry::{Ageing, Life, Stage},
+    validity::rules::Rule,
+    validity::{Captured, Knowledge, Stripes},
 };
 
 /// What the cache must know of a value.

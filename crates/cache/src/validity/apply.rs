@@ -1,7 +1,8 @@
 //! What is learned of changes, and what is dropped for them.
 
 use crate::{
-    Cache, Change, Commit, Incarnation, Policy, Subject, Value, WritePolicy, bus, learned::Source, memory::Origin,
+    Cache, Change, Commit, Incarnation, Policy, Subject, Value, WritePolicy, bus::subscriber,
+    stats::invalidations::Source, validity::history::Origin,
 };
 
 impl<V: Value> Cache<V> {
@@ -77,7 +78,7 @@ impl<V: Value> Cache<V> {
         }
         let origin = Origin { incarnation, horizon, version: 0, witness };
         let fills = items.into_iter().map(|(name, value)| self.fill(Policy::Item, name, Some(&value), origin));
-        let messages = bus::messages(incarnation, l2.replica, &changes);
+        let messages = subscriber::messages(incarnation, l2.replica, &changes);
         let now = match shared.write {
             // Nothing that is stored now can be vouched for.
             _ if self.incomplete().is_some() => Vec::new(),

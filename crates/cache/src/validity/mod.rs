@@ -4,6 +4,17 @@
 //! the staleness bound has been learned. The first is told by counters: one for each *stripe* of keys, and one for the
 //! rules that touch many keys at once. The second is told by the moment at which the last look at the change log began.
 
+pub(crate) mod apply;
+pub(crate) mod dedup;
+pub(crate) mod history;
+pub(crate) mod incarnations;
+pub(crate) mod pattern;
+pub(crate) mod rules;
+pub(crate) mod witness;
+
+pub use pattern::{Glob, GlobError};
+pub use rules::Rule;
+
 use std::{
     hash::BuildHasher,
     sync::{
@@ -17,10 +28,10 @@ use foldhash::{SharedSeed, fast::SeedableRandomState};
 
 use crate::{
     Change, Incarnation, Moment, Snapshot, Subject,
-    memory::{Depends, Memory, Origin},
-    rules::{Rule, Rules},
-    term::ANY,
-    witness::Witnesses,
+    change::term::ANY,
+    validity::history::{Depends, Memory, Origin},
+    validity::rules::Rules,
+    validity::witness::Witnesses,
 };
 
 /// What a replica has learned.

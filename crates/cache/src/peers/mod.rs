@@ -3,6 +3,13 @@
 //! All of it is information. Nothing of it is kept in Redis, whatever is lost is only missed, and what copies may be served does
 //! not depend on it.
 
+pub(crate) mod codec;
+pub(crate) mod membership;
+pub(crate) mod query;
+
+pub use membership::Replica;
+pub use query::{Answers, Confirmed};
+
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -19,11 +26,11 @@ use tokio::{
 };
 
 use crate::{
-    Cache, Freshness, Moment, Replica, Value,
-    ask::Asked,
+    Cache, Freshness, Moment, Value,
     l2::{Away, L2},
-    replicas::{Introduction, Replicas},
-    wire::{MOST_BYTES, Question, Said, Word},
+    peers::codec::{MOST_BYTES, Question, Said, Word},
+    peers::membership::{Introduction, Replicas},
+    peers::query::Asked,
 };
 
 /// What a cache knows of the others and says to them.

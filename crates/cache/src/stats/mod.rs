@@ -1,11 +1,15 @@
 //! Counts of what happens in the cache.
 
+pub(crate) mod invalidations;
+pub(crate) mod latency;
+
+pub use invalidations::{Kinds, Learned, LearnedCounters};
+pub use latency::{Latencies, LatencySummary};
+
 use std::{
     cell::Cell,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
-
-use crate::{Latencies, Learned, learned::LearnedCounters};
 
 /// A count that many threads raise without waiting for each other.
 #[derive(Debug, Default)]

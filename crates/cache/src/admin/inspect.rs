@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::{
     Cache, Facts, Key, Policy, Tier,
-    ageing::Life,
-    frame::Frame,
+    l1::expiry::Life,
     l1::{Entry, Value},
-    memory::Depends,
-    reader::Verdict,
+    l2::codec::Frame,
+    read::get::Verdict,
+    validity::history::Depends,
 };
 
 /// What a tier of the cache has of a key.

@@ -9,7 +9,7 @@ use std::{
 use foldhash::fast::RandomState;
 use tokio::{sync::oneshot, time::timeout};
 
-use crate::{Cache, Incarnation, ReadError, Recalled, Token, Value, Witness, follower::Passes};
+use crate::{Cache, Incarnation, ReadError, Recalled, Token, Value, Witness, changelog::follower::Passes};
 
 /// Tokens of other incarnations that hold in this one; when there are more, they are looked up again.
 const MOST_HELD: usize = 4_096;

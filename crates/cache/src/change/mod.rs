@@ -1,5 +1,9 @@
 //! Changes, as the cache learns them.
 
+pub(crate) mod term;
+
+pub use term::{ANY, Term};
+
 use std::sync::Arc;
 
 /// A committed change or a requested invalidation.

@@ -18,7 +18,7 @@ use std::{
 use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 
-use crate::{Cache, CacheConfig, Counters, Key, LoadError, Loaded, Policy, Value, flight::FlightKey};
+use crate::{Cache, CacheConfig, Counters, Key, LoadError, Loaded, Policy, Value, read::single_flight::FlightKey};
 
 /// Reads that a copy counts; more make no difference.
 pub(crate) const MOST_READS: u8 = 15;

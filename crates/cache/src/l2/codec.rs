@@ -25,7 +25,7 @@ use bytes::{Buf, BufMut, Bytes};
 use xxhash_rust::xxh3::Xxh3;
 use zstd::bulk::{Compressor, Decompressor};
 
-use crate::{Incarnation, Witness, memory::Origin};
+use crate::{Incarnation, Witness, validity::history::Origin};
 
 const MAGIC: [u8; 2] = [0x4C, 0xAD];
 const FORMAT: u8 = 2;

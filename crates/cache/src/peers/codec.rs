@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 
-use crate::{Incarnation, Token, replicas::Introduction};
+use crate::{Incarnation, Token, peers::membership::Introduction};
 
 const FORMAT: u8 = 1;
 const HELLO: u8 = 1;

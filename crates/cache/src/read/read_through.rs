@@ -9,14 +9,14 @@ use tokio::time::sleep;
 
 use crate::{
     Cache, Incarnation, LoadError, Loaded, Policy, Tier, Value,
-    ageing::Life,
-    flight::{Duty, FlightKey},
-    frame::Frame,
     l1::Entry,
+    l1::expiry::Life,
+    l2::codec::Frame,
+    l2::lease::{Lease, Leases},
     l2::{Away, BackOff, Fill, L2, Watched},
-    lease::{Lease, Leases},
-    load::Landed,
-    memory::{Depends, Origin},
+    read::loader::Landed,
+    read::single_flight::{Duty, FlightKey},
+    validity::history::{Depends, Origin},
 };
 
 /// What a miss looks for, kept together for its tasks.

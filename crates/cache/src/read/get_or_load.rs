@@ -4,11 +4,11 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use crate::{
     Cache, Found, Key, LoadError, Loaded, Policy, ReadError, ReadOptions, Tier,
-    flight::FlightKey,
-    hot::sampled,
-    knowledge::within,
+    hot_keys::sketch::sampled,
     l1::{Entry, Value},
-    reader::{Sight, Verdict},
+    read::get::{Sight, Verdict},
+    read::single_flight::FlightKey,
+    validity::within,
 };
 
 /// What a read has of one of its keys so far.

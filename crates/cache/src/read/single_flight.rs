@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use futures_util::{FutureExt as _, future::Shared};
 use tokio::sync::oneshot;
 
-use crate::{LoadError, Moment, knowledge::Captured, l1::Entry};
+use crate::{LoadError, Moment, l1::Entry, validity::Captured};
 
 /// What a load made of one key.
 pub(crate) type Outcome<V> = Result<Arc<Entry<V>>, LoadError>;
@@ -179,7 +179,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::knowledge::Knowledge;
+    use crate::validity::Knowledge;
 
     fn key(name: &str) -> FlightKey {
         (name.into(), Captured { stripes: Knowledge::new(1, 1, 10).stripes(name, None), generation: 0, rules: 0 })

@@ -18,11 +18,11 @@ use tokio::{
 
 use crate::{
     Cache, Incarnation, LoadError, Loaded, Moment, Policy, Tier,
-    ageing::Life,
-    fetch::Search,
-    flight::Duty,
+    l1::expiry::Life,
     l1::{Entry, Value},
-    memory::{Depends, Origin},
+    read::read_through::Search,
+    read::single_flight::Duty,
+    validity::history::{Depends, Origin},
 };
 
 /// What a load brought and L1 has taken in.
@@ -219,7 +219,7 @@ mod tests {
     use tokio::runtime::Handle;
 
     use super::*;
-    use crate::{CacheConfig, Clock, Facts, Snapshot, knowledge::View};
+    use crate::{CacheConfig, Clock, Facts, Snapshot, validity::View};
 
     struct Nothing;
 

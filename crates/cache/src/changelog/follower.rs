@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    Cache, Change, Incarnation, Moment, News, Pass, Recall, Snapshot, Subject, Value, Witness, knowledge::View,
-    learned::Source, tokens::Asked,
+    Cache, Change, Incarnation, Moment, News, Pass, Recall, Snapshot, Subject, Value, Witness,
+    changelog::commits::Asked, stats::invalidations::Source, validity::View,
 };
 
 /// Where committed changes are written down.
