@@ -28,9 +28,9 @@ mod read;
 mod stats;
 mod validity;
 
-pub use admin::{CopyState, Inspected, Matching, Unreachable};
+pub use admin::{CopyState, DryRun, Inspected, Unreachable};
 pub use cache::{Cache, WeakCache};
-pub use change::{ANY, Change, Incarnation, News, Pass, Recall, Recalled, Snapshot, Subject, Term, Witness};
+pub use change::{ANY, Change, Changes, Incarnation, LogBatch, Recall, Recalled, Snapshot, Subject, Term, Witness};
 pub use changelog::ChangeLog;
 pub use clock::{Clock, Moment};
 pub use config::{CacheConfig, Eviction, SharedConfig, WritePolicy};
@@ -41,5 +41,7 @@ pub use l2::check_shared_url;
 pub use peers::{Answers, Confirmed, Replica};
 pub use policy::{Policies, Policy, PolicyConfig};
 pub use read::{Commit, Found, Freshness, Key, Loaded, ReadOptions, Reader, Tier, Token};
-pub use stats::{Counter, Counters, Kinds, Latencies, LatencySummary, Learned, LearnedCounters, Stats};
+pub use stats::{
+    Counter, Counters, InvalidationCounters, InvalidationCounts, Latencies, LatencySummary, Stats, SubjectCounts,
+};
 pub use validity::{Glob, GlobError, Rule};

@@ -4,7 +4,7 @@ use crate::{Cache, Subject, Value, validity::rules::Rule};
 
 /// The entries of this replica's L1 that an invalidation would drop.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Matching {
+pub struct DryRun {
     /// How many.
     pub count: u64,
     /// The names of some of them, in no order.
@@ -17,31 +17,31 @@ impl<V: Value> Cache<V> {
     ///
     /// Looks at every entry, under no lock, unless one key is asked for: some 0.8 µs for each, so that it belongs on a thread
     /// that may block.
-    pub fn matching(&self, subject: &Subject, most: usize) -> Matching {
-        let mut matching = Matching::default();
+    pub fn dry_run(&self, subject: &Subject, most: usize) -> DryRun {
+        let mut dry_run = DryRun::default();
         let mut found = |name: &str| {
-            matching.count += 1;
-            if matching.sample.len() < most {
-                matching.sample.push(name.into());
+            dry_run.count += 1;
+            if dry_run.sample.len() < most {
+                dry_run.sample.push(name.into());
             }
         };
         let shared = self.shared();
         match Rule::of(subject) {
             Some(rule) => {
                 for (name, entry) in shared.l1.entries() {
-                    if entry.stands(&shared.knowledge) && entry.touched_by(&rule) {
+                    if entry.stands(&shared.validity) && entry.touched_by(&rule) {
                         found(&name);
                     }
                 }
             }
             None => {
                 if let Subject::Key(key) | Subject::Entry { key, .. } = subject
-                    && shared.l1.get(key).is_some_and(|entry| entry.stands(&shared.knowledge))
+                    && shared.l1.get(key).is_some_and(|entry| entry.stands(&shared.validity))
                 {
                     found(key);
                 }
             }
         }
-        matching
+        dry_run
     }
 }

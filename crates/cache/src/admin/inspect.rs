@@ -67,7 +67,7 @@ impl<V: Value> Cache<V> {
         let entry = self.shared().l1.get(name)?;
         let now = self.clock().now();
         Some(Inspected {
-            state: match self.judge(&entry, self.sight(), false) {
+            state: match self.judge(&entry, self.read_clock(), false) {
                 Verdict::Valid | Verdict::Due => CopyState::Valid,
                 Verdict::Expired => CopyState::Expired,
                 Verdict::Invalid => CopyState::Invalidated,
@@ -85,7 +85,7 @@ impl<V: Value> Cache<V> {
     /// What L2 has of a key.
     pub async fn inspect_l2(&self, key: &Key) -> Result<Option<Inspected>, Unreachable> {
         let Some(l2) = &self.shared().l2 else { return Ok(None) };
-        let Some(view) = self.knowledge().view() else { return Err(Unreachable::Redis) };
+        let Some(view) = self.validity().view() else { return Err(Unreachable::Redis) };
         let peeked = l2.peek(view.incarnation, &key.name, self.counters()).await.map_err(|_| Unreachable::Redis)?;
         let Some((frame, ttl)) = peeked else { return Ok(None) };
         let inspected = match frame {
@@ -120,9 +120,9 @@ impl<V: Value> Cache<V> {
         }
         let depends = Depends::of(&key.name, key.term.as_deref(), frame.payload.is_some());
         let terms = (frame.payload.is_some() && !frame.list).then_some(&frame.terms[..]);
-        if self.knowledge().frame_stands(&key.name, depends, &frame.origin, terms) {
+        if self.validity().frame_stands(&key.name, depends, &frame.origin, terms) {
             CopyState::Valid
-        } else if self.knowledge().remembers(&frame.origin) {
+        } else if self.validity().remembers(&frame.origin) {
             CopyState::Invalidated
         } else {
             CopyState::TooOld
@@ -133,18 +133,14 @@ impl<V: Value> Cache<V> {
     pub fn probe_l1(&self) -> Result<Duration, Unreachable> {
         const NAME: &str = "probe:l1";
         let began = self.clock().now();
-        let knowledge = self.knowledge();
-        let captured = knowledge.capture(knowledge.stripes(NAME, None));
-        let entry = Entry::new(NAME, None, captured, began, Life::plain(PROBE_LIFE), Tier::Database, false);
+        let validity = self.validity();
+        let stamp = validity.capture(validity.stripes(NAME, None));
+        let entry = Entry::new(NAME, None, stamp, began, Life::plain(PROBE_LIFE), Tier::Database, false);
         let entry = self.take_in_l1(entry, Policy::Item, true);
         let found = self.shared().l1.get(NAME).is_some_and(|found| std::sync::Arc::ptr_eq(&found, &entry));
         self.shared().l1.discard(&entry);
         // A change learned in between keeps it out, as it should.
-        if found || !entry.stands(knowledge) {
-            Ok(self.clock().now().since(began))
-        } else {
-            Err(Unreachable::Forgetful)
-        }
+        if found || !entry.stands(validity) { Ok(self.clock().now().since(began)) } else { Err(Unreachable::Forgetful) }
     }
 
     /// Writes a value into Redis and reads it back. Returns how long that took; `None` where there is no Redis.

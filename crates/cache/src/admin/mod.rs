@@ -3,5 +3,5 @@
 pub(crate) mod dry_run;
 pub(crate) mod inspect;
 
-pub use dry_run::Matching;
+pub use dry_run::DryRun;
 pub use inspect::{CopyState, Inspected, Unreachable};

@@ -121,7 +121,7 @@ impl<V: Value> Cache<V> {
         tokio::join!(
             l2.link.keep(self.jitter(), self.counters()),
             self.subscribe(&l2, sender),
-            self.learn_all_of(receiver, l2.replica),
+            self.apply_all_of(receiver, l2.replica),
             self.write_behind(&l2),
             self.share_hot(&l2),
             self.announce(&l2),
@@ -167,9 +167,9 @@ impl<V: Value> Cache<V> {
             tracing::info!("bus is connected again");
         }
         back_off.reset();
-        self.talk().listening();
+        self.peers().listening();
         // What was sent while nobody listened stands in the change log.
-        self.passes().ask();
+        self.progress().ask();
         let (mut sink, mut stream) = connection.split();
         let changes = l2.channel();
         loop {
@@ -193,11 +193,11 @@ impl<V: Value> Cache<V> {
         self.counters().bus_messages.one();
         if let Err(TrySendError::Full(_)) = queue.try_send(payload.to_vec()) {
             self.counters().bus_overflows.one();
-            self.passes().ask();
+            self.progress().ask();
         }
     }
 
-    async fn learn_all_of(&self, mut queue: mpsc::Receiver<Vec<u8>>, replica: u64) {
+    async fn apply_all_of(&self, mut queue: mpsc::Receiver<Vec<u8>>, replica: u64) {
         let mut payloads = Vec::with_capacity(LEARNED_AT_ONCE);
         while queue.recv_many(&mut payloads, LEARNED_AT_ONCE).await > 0 {
             for payload in payloads.drain(..) {
@@ -210,7 +210,7 @@ impl<V: Value> Cache<V> {
     fn take_message(&self, payload: &[u8], replica: u64) {
         let Ok(Message { incarnation, sender, sent_micros, changes }) = codec::decode(payload) else {
             self.counters().bus_unknown.one();
-            self.passes().ask();
+            self.progress().ask();
             return;
         };
         if sender == replica {
@@ -218,7 +218,7 @@ impl<V: Value> Cache<V> {
         }
         self.shared().bus.lag_micros.store(now_micros().saturating_sub(sent_micros), Ordering::Relaxed);
         self.counters().bus_changes.add(changes.len() as u64);
-        let strange = self.knowledge().view().is_some_and(|view| view.incarnation != incarnation);
+        let strange = self.validity().view().is_some_and(|view| view.incarnation != incarnation);
         if strange && self.bus().hear_stranger(incarnation, self.clock().now(), self.config().staleness_bound) {
             let prefix = self.config().shared.as_ref().map_or("", |shared| &shared.prefix);
             tracing::warn!(
@@ -227,7 +227,7 @@ impl<V: Value> Cache<V> {
             );
         }
         for change in &changes {
-            self.learn_from(Source::Bus, change, incarnation);
+            self.apply_from(Source::Bus, change, incarnation);
         }
     }
 }

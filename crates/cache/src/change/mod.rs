@@ -109,18 +109,18 @@ pub struct Incarnation(pub u64);
 
 /// What one look at the change log found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pass {
+pub struct LogBatch {
     /// What it could see.
     pub snapshot: Snapshot,
     /// Of which database.
     pub incarnation: Incarnation,
     /// What is new since the pass before.
-    pub news: News,
+    pub changes: Changes,
 }
 
 /// What is new in the change log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
+pub enum Changes {
     /// Every change that this pass sees and the one before did not.
     Complete(Vec<Change>),
     /// Anything may have changed.

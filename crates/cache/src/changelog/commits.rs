@@ -9,19 +9,19 @@ use std::{
 use foldhash::fast::RandomState;
 use tokio::{sync::oneshot, time::timeout};
 
-use crate::{Cache, Incarnation, ReadError, Recalled, Token, Value, Witness, changelog::follower::Passes};
+use crate::{Cache, Incarnation, ReadError, Recalled, Token, Value, Witness, changelog::follower::Progress};
 
-/// Tokens of other incarnations that hold in this one; when there are more, they are looked up again.
+/// Commits of other incarnations that hold in this one; when there are more, they are looked up again.
 const MOST_HELD: usize = 4_096;
-/// Tokens that wait to be looked up, and how many the change log is asked for at once.
+/// Commits that wait to be looked up, and how many the change log is asked for at once.
 const MOST_ASKED: usize = 10_000;
 const AT_ONCE: usize = 1_000;
 /// How often a reader tries again while incarnations change under it.
 const TRIES: usize = 4;
 
-/// Tokens that the change log was asked for or is to be.
+/// Commits that the change log was asked for or is to be.
 #[derive(Debug, Default)]
-pub(crate) struct Tokens {
+pub(crate) struct Commits {
     /// In which incarnation they hold.
     held: Mutex<HashMap<Token, Incarnation, RandomState>>,
     asked: Mutex<Vec<Asked>>,
@@ -46,7 +46,7 @@ enum Standing {
     Unknown,
 }
 
-impl Tokens {
+impl Commits {
     /// What is to be looked up now.
     pub(crate) fn take(&self) -> Vec<Asked> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,9 +76,9 @@ impl Tokens {
     }
 }
 
-impl Passes {
+impl Progress {
     /// Asks the change log for a change, and waits for a look that begins after that.
-    async fn recall(&self, tokens: &Tokens, token: Token, at_most: Duration) -> Result<Answer, ReadError> {
+    async fn recall(&self, tokens: &Commits, token: Token, at_most: Duration) -> Result<Answer, ReadError> {
         let answer = tokens.ask(Witness { id: token.id, salt: token.salt }).ok_or(ReadError::NoPass)?;
         self.ask();
         match timeout(at_most, answer).await {
@@ -108,9 +108,9 @@ impl<V: Value> Cache<V> {
                     }
                 }
                 Standing::Unknown => {
-                    match self.passes().recall(self.tokens(), token, at_most).await? {
+                    match self.progress().recall(self.commits(), token, at_most).await? {
                         // Under the incarnation that was asked: the next one may have been published since.
-                        Some((Recalled::Here, incarnation)) => self.tokens().note(token, incarnation),
+                        Some((Recalled::Here, incarnation)) => self.commits().note(token, incarnation),
                         _ if self.standing(token) != Standing::Unknown => {}
                         Some((Recalled::Pruned, _)) => return Err(ReadError::ForgottenCommit),
                         Some((Recalled::Unknown, _)) => return Err(ReadError::OtherIncarnation),
@@ -123,8 +123,8 @@ impl<V: Value> Cache<V> {
     }
 
     fn standing(&self, token: Token) -> Standing {
-        let Some(view) = self.knowledge().view() else { return Standing::Unknown };
-        if self.tokens().holds(token, view.incarnation) {
+        let Some(view) = self.validity().view() else { return Standing::Unknown };
+        if self.commits().holds(token, view.incarnation) {
             return Standing::Reached;
         }
         if view.incarnation != token.incarnation {
@@ -136,7 +136,7 @@ impl<V: Value> Cache<V> {
         if view.snapshot.salt.is_none() {
             return Standing::Reached;
         }
-        match self.knowledge().witnesses().salt(token.id) {
+        match self.validity().witnesses().salt(token.id) {
             Some(salt) if salt == token.salt => Standing::Reached,
             Some(_) => Standing::Lost,
             None => Standing::Unknown,

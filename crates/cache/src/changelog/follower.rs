@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    Cache, Change, Incarnation, Moment, News, Pass, Recall, Snapshot, Subject, Value, Witness,
+    Cache, Change, Changes, Incarnation, LogBatch, Moment, Recall, Snapshot, Subject, Value, Witness,
     changelog::commits::Asked, stats::invalidations::Source, validity::View,
 };
 
@@ -31,7 +31,7 @@ pub trait ChangeLog: Send + Sync + 'static {
         &self,
         since: Option<(&Snapshot, Incarnation)>,
         limit: u32,
-    ) -> impl Future<Output = Result<Pass, String>> + Send;
+    ) -> impl Future<Output = Result<LogBatch, String>> + Send;
 
     /// Tells of changes, each named by its id and salt, whether the log has them. The error is for logs.
     fn recall(&self, changes: &[Witness]) -> impl Future<Output = Result<Recall, String>> + Send;
@@ -50,7 +50,7 @@ const FIRST_BACK_OFF: Duration = Duration::from_millis(25);
 
 /// Wishes for a look at the change log, and what became of them.
 #[derive(Debug)]
-pub(crate) struct Passes {
+pub(crate) struct Progress {
     wished: AtomicU64,
     wake: Notify,
     done: watch::Sender<Done>,
@@ -64,7 +64,7 @@ pub(crate) struct Done {
     succeeded: u64,
 }
 
-impl Passes {
+impl Progress {
     pub(crate) fn new() -> Self {
         Self {
             wished: AtomicU64::new(0),
@@ -111,7 +111,7 @@ impl Passes {
 }
 
 /// Stands for the following that goes on.
-struct Following<'a>(&'a Passes);
+struct Following<'a>(&'a Progress);
 
 impl Drop for Following<'_> {
     fn drop(&mut self) {
@@ -126,7 +126,7 @@ impl<V: Value> Cache<V> {
     /// reader asks for one. A look that fails proves nothing, and the next comes after a jittered back-off. When the
     /// following ends, for whatever reason, that is how a change log counts that cannot be read.
     pub async fn follow(self, log: Arc<impl ChangeLog>) {
-        let _following = Following(self.passes());
+        let _following = Following(self.progress());
         let interval = self.config().staleness_bound / 4;
         let mut back_off = FIRST_BACK_OFF;
         loop {
@@ -135,7 +135,7 @@ impl<V: Value> Cache<V> {
                 back_off = FIRST_BACK_OFF;
                 tokio::select! {
                     biased;
-                    () = self.passes().wish() => {}
+                    () = self.progress().wish() => {}
                     () = async {
                         // A log that does not keep to the time must not end the looks.
                         let _ = timeout(interval, log.changed(interval)).await;
@@ -151,10 +151,10 @@ impl<V: Value> Cache<V> {
 
     /// Looks at the change log once and learns what it finds. Returns whether that succeeded.
     async fn pass(&self, log: &impl ChangeLog) -> bool {
-        let passes = self.passes();
+        let passes = self.progress();
         let wishes = passes.wished.load(Ordering::SeqCst);
         let began = self.clock().now();
-        let last = self.knowledge().view();
+        let last = self.validity().view();
         let since = last.as_deref().map(|view| (&view.snapshot, view.incarnation));
         let limit = self.config().max_changes_per_pass;
         let most = self.config().staleness_bound.max(Duration::from_millis(100));
@@ -176,7 +176,7 @@ impl<V: Value> Cache<V> {
         }
         // Whoever is not answered is told that it could not be found out.
         if let (true, Some(recall)) = (succeeded, recalled) {
-            let same = self.knowledge().view().is_some_and(|view| view.incarnation == recall.incarnation);
+            let same = self.validity().view().is_some_and(|view| view.incarnation == recall.incarnation);
             for ((_, answer), recalled) in asked.into_iter().zip(recall.changes) {
                 let _ = answer.send(same.then_some((recalled, recall.incarnation)));
             }
@@ -194,7 +194,7 @@ impl<V: Value> Cache<V> {
 
     /// Asks the log for the changes that readers wait for.
     async fn recall(&self, log: &impl ChangeLog, most: Duration) -> (Vec<Asked>, Option<Recall>) {
-        let asked = self.tokens().take();
+        let asked = self.commits().take();
         if asked.is_empty() {
             return (asked, None);
         }
@@ -212,38 +212,38 @@ impl<V: Value> Cache<V> {
     }
 
     /// Learns first, then says up to when everything is learned.
-    async fn take_in(&self, pass: Pass, last: Option<&View>, began: Moment) {
+    async fn take_in(&self, pass: LogBatch, last: Option<&View>, began: Moment) {
         // A log that went back lost commits, and will use their ids again.
         let same =
             last.is_some_and(|last| last.incarnation == pass.incarnation && last.snapshot.xmax <= pass.snapshot.xmax);
         let incarnation = pass.incarnation;
         let view = View { snapshot: pass.snapshot, incarnation };
-        let told: Vec<Witness> = match &pass.news {
-            News::Complete(told) | News::Window { changes: told, .. } if view.snapshot.salt.is_some() => {
+        let told: Vec<Witness> = match &pass.changes {
+            Changes::Complete(told) | Changes::Window { changes: told, .. } if view.snapshot.salt.is_some() => {
                 told.iter().map(|change| Witness { id: change.id, salt: change.salt }).collect()
             }
             _ => Vec::new(),
         };
-        if let News::Incomplete(why) = pass.news {
+        if let Changes::Incomplete(why) = pass.changes {
             return self.take_in_incomplete(view, same, began, why);
         }
-        match pass.news {
-            News::Complete(changes) if same && self.incomplete().is_none() => {
+        match pass.changes {
+            Changes::Complete(changes) if same && self.incomplete().is_none() => {
                 self.learn_found(&changes, &view.snapshot, incarnation).await;
             }
             // More than a look may tell one by one: what was asked for before it cannot be told from what was not.
-            News::Window { from, changes } if same => {
-                self.knowledge().raise_start(from);
+            Changes::Window { from, changes } if same => {
+                self.validity().raise_start(from);
                 self.remember(&changes, incarnation).await;
                 self.drop_all();
             }
             news => {
                 let (from, changes) = match news {
-                    News::Window { from, changes } => (from, changes),
-                    News::Complete(_) | News::Incomplete(_) => (view.snapshot.xmax, Vec::new()),
+                    Changes::Window { from, changes } => (from, changes),
+                    Changes::Complete(_) | Changes::Incomplete(_) => (view.snapshot.xmax, Vec::new()),
                 };
-                self.knowledge().forget_view();
-                self.knowledge().restart(incarnation, from);
+                self.validity().forget_view();
+                self.validity().restart(incarnation, from);
                 self.remember(&changes, incarnation).await;
                 self.drop_all();
             }
@@ -260,23 +260,23 @@ impl<V: Value> Cache<V> {
             tracing::info!("change log is complete again");
         }
         // After they were learned: a copy that one of them stands for is judged by all of them.
-        self.knowledge().witnesses().vouch(&told, &view.snapshot);
-        self.knowledge().publish(view, began);
+        self.validity().witnesses().vouch(&told, &view.snapshot);
+        self.validity().publish(view, began);
     }
 
     /// Drops everything, with each look anew: whoever waited for this one then joins no load that began before it.
     fn take_in_incomplete(&self, view: View, same: bool, began: Moment, why: Arc<str>) {
         if same {
-            self.knowledge().raise_start(view.snapshot.xmax);
+            self.validity().raise_start(view.snapshot.xmax);
         } else {
-            self.knowledge().forget_view();
-            self.knowledge().restart(view.incarnation, view.snapshot.xmax);
+            self.validity().forget_view();
+            self.validity().restart(view.incarnation, view.snapshot.xmax);
         }
         self.drop_all();
         if self.incomplete().as_ref() != Some(&why) {
             tracing::error!(why = &*why, "change log is incomplete, every read goes to the database");
         }
-        self.knowledge().publish_incomplete(view, began, why);
+        self.validity().publish_incomplete(view, began, why);
     }
 
     /// Learns what a look found, and counts what was known already.
@@ -288,7 +288,7 @@ impl<V: Value> Cache<V> {
         let (mut known, mut new) = (0, 0);
         for changes in changes.chunks(LEARNED_AT_ONCE) {
             for change in changes {
-                *(if self.learn_from(source, change, incarnation) { &mut new } else { &mut known }) += 1;
+                *(if self.apply_from(source, change, incarnation) { &mut new } else { &mut known }) += 1;
             }
             yield_now().await;
         }
@@ -301,10 +301,10 @@ impl<V: Value> Cache<V> {
         for changes in changes.chunks(LEARNED_AT_ONCE) {
             for change in changes {
                 match change.subject {
-                    Subject::Entry { .. } | Subject::Key(_) => self.knowledge().remember(change, incarnation),
+                    Subject::Entry { .. } | Subject::Key(_) => self.validity().remember(change, incarnation),
                     // A rule is a counter, too.
                     Subject::Term(_) | Subject::Pattern(_) | Subject::All => {
-                        self.knowledge().learn(change, incarnation);
+                        self.validity().apply(change, incarnation);
                     }
                 }
             }
@@ -314,7 +314,7 @@ impl<V: Value> Cache<V> {
 
     /// Logs the first of a row of failures.
     fn report(&self, error: &str) -> bool {
-        if !self.passes().failing.swap(true, Ordering::Relaxed) {
+        if !self.progress().failing.swap(true, Ordering::Relaxed) {
             tracing::warn!(error, "change log cannot be read, copies past the staleness bound are served marked stale");
         }
         false

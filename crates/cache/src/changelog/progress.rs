@@ -9,20 +9,20 @@ use crate::{Cache, Incarnation, ReadError, Snapshot, Value};
 impl<V: Value> Cache<V> {
     /// Up to which snapshot of which database everything has been learned; `None` before the first look at the change log.
     pub fn view(&self) -> Option<(Snapshot, Incarnation)> {
-        self.knowledge().view().map(|view| (view.snapshot.clone(), view.incarnation))
+        self.validity().view().map(|view| (view.snapshot.clone(), view.incarnation))
     }
 
     /// Waits until everything that a snapshot saw has been learned, so that what is read from here on shows it.
-    pub async fn learned(
+    pub async fn wait_until_applied(
         &self,
         snapshot: &Snapshot,
         incarnation: Incarnation,
         at_most: Duration,
     ) -> Result<(), ReadError> {
         let wait = async {
-            let mut looks = self.passes().looks();
+            let mut looks = self.progress().looks();
             loop {
-                match self.knowledge().view() {
+                match self.validity().view() {
                     Some(view) if view.incarnation != incarnation => return Err(ReadError::OtherIncarnation),
                     Some(view) if view.snapshot.covers(snapshot) => return Ok(()),
                     Some(_) | None => {}

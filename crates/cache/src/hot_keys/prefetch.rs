@@ -18,7 +18,7 @@ use std::{
 use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 
-use crate::{Cache, CacheConfig, Counters, Key, LoadError, Loaded, Policy, Value, read::single_flight::FlightKey};
+use crate::{Cache, CacheConfig, Counters, Key, LoadError, Loaded, Policy, Value, read::single_flight::LoadKey};
 
 /// Reads that a copy counts; more make no difference.
 pub(crate) const MOST_READS: u8 = 15;
@@ -262,18 +262,18 @@ impl<V: Value> Cache<V> {
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
         let shared = self.shared();
-        let sight = self.sight();
+        let read_clock = self.read_clock();
         let absent: Vec<usize> = (0..names.len())
-            .filter(|&number| shared.l1.get(&names[number]).is_none_or(|entry| !self.may_serve(&entry, sight)))
+            .filter(|&number| shared.l1.get(&names[number]).is_none_or(|entry| !self.may_serve(&entry, read_clock)))
             .collect();
         if self.proven() && shared.admission.is_idle() && !absent.is_empty() {
             let keys = absent.iter().map(|&number| Key { name: (&*names[number]).into(), term: None });
-            let flights: Vec<FlightKey> = keys.map(|key| self.flight_key(&key)).collect();
-            let (waits, duty) = shared.flights.join(flights, self.clock().now(), |_| true);
-            self.counters().prefetched.add(duty.len() as u64);
-            if !duty.is_empty() {
+            let flights: Vec<LoadKey> = keys.map(|key| self.load_key(&key)).collect();
+            let (waits, guard) = shared.flights.join(flights, self.clock().now(), |_| true);
+            self.counters().prefetched.add(guard.len() as u64);
+            if !guard.is_empty() {
                 let terms = vec![None; absent.len()];
-                self.start(duty, Policy::Item, terms, absent, false, load);
+                self.start(guard, Policy::Item, terms, absent, false, load);
             }
             for wait in waits {
                 // Whoever asks for it is told what went wrong.

@@ -16,7 +16,7 @@ use heavykeeper::TopK;
 use crate::Moment;
 
 /// The keys that are read most.
-pub(crate) struct Hot(Mutex<Periods>);
+pub(crate) struct Sketch(Mutex<Periods>);
 
 /// A key and how often it is read, by estimate.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,7 +77,7 @@ pub(crate) fn sampled() -> bool {
     })
 }
 
-impl Hot {
+impl Sketch {
     pub(crate) fn new(now: Moment, seed: u64) -> Self {
         let sketch = |seed| TopK::with_seed(KEYS, WIDTH, DEPTH, DECAY, seed);
         Self(Mutex::new(Periods {
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_most_read_come_first_among_many_others() {
-        let hot = Hot::new(at(0), 7);
+        let hot = Sketch::new(at(0), 7);
         for round in 0..1_000 {
             hot.note("a", at(1));
             if round % 2 == 0 {
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_was_hot_cools_down() {
-        let hot = Hot::new(at(0), 7);
+        let hot = Sketch::new(at(0), 7);
         for _ in 0..100 {
             hot.note("old", at(1));
         }
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_was_read_lately_is_taken_once_and_bounded() {
-        let hot = Hot::new(at(0), 7);
+        let hot = Sketch::new(at(0), 7);
         for number in 0..3 * LATELY {
             hot.missed(&format!("once-{number}"));
         }

@@ -24,7 +24,7 @@ use crate::{
     hot_keys::prefetch::{MOST_READS, Past, Prefetch},
     l1::expiry::{Ageing, Life, Stage},
     validity::rules::Rule,
-    validity::{Captured, Knowledge, Stripes},
+    validity::{Stripes, Validity, ValidityStamp},
 };
 
 /// What the cache must know of a value.
@@ -97,7 +97,7 @@ impl<V: Value> Entry<V> {
     pub(crate) fn new(
         name: &str,
         value: Option<V>,
-        captured: Captured,
+        stamp: ValidityStamp,
         began: Moment,
         life: Life,
         tier: Tier,
@@ -113,9 +113,9 @@ impl<V: Value> Entry<V> {
             foreign,
             tier,
             name: name.into(),
-            stripes: captured.stripes,
-            generation: captured.generation,
-            rules: AtomicU64::new(captured.rules),
+            stripes: stamp.stripes,
+            generation: stamp.generation,
+            rules: AtomicU64::new(stamp.rules),
             reads: AtomicU8::new(UNCOUNTED),
         }
     }
@@ -161,16 +161,16 @@ impl<V: Value> Entry<V> {
     }
 
     /// Whether nothing that touches it was learned since before it was read.
-    pub(crate) fn stands(&self, knowledge: &Knowledge) -> bool {
-        knowledge.generation(self.stripes) == self.generation
-            && (self.rules.load(Ordering::Relaxed) == knowledge.rules().counter() || self.passes_rules(knowledge))
+    pub(crate) fn stands(&self, validity: &Validity) -> bool {
+        validity.generation(self.stripes) == self.generation
+            && (self.rules.load(Ordering::Relaxed) == validity.rules().counter() || self.passes_rules(validity))
     }
 
     /// Matches the rules learned since, once.
     #[cold]
-    fn passes_rules(&self, knowledge: &Knowledge) -> bool {
+    fn passes_rules(&self, validity: &Validity) -> bool {
         let seen = self.rules.load(Ordering::Relaxed);
-        let (touched, counter) = knowledge.rules().touched(seen, |rule| self.touched_by(rule));
+        let (touched, counter) = validity.rules().touched(seen, |rule| self.touched_by(rule));
         if !touched {
             self.rules.fetch_max(counter, Ordering::Relaxed);
         }
@@ -249,7 +249,7 @@ impl<V: Value> L1<V> {
     /// Stores an entry, unless something that touches it was learned since before it was read: checked under the key's
     /// lock, so that of two fills the one that knows more stays. What is larger than all of L1 is not stored: it would
     /// drive out everything else first.
-    pub(crate) fn store(&self, entry: &Arc<Entry<V>>, knowledge: &Knowledge) -> bool {
+    pub(crate) fn store(&self, entry: &Arc<Entry<V>>, validity: &Validity) -> bool {
         let (store, other) = match entry.value {
             Some(_) if entry.weight() as u64 > self.capacity => return false,
             Some(_) => (&self.found, &self.not_found),
@@ -257,7 +257,7 @@ impl<V: Value> L1<V> {
         };
         let mut stored = false;
         store.entry(Arc::clone(&entry.name)).and_compute_with(|present| {
-            stored = entry.stands(knowledge);
+            stored = entry.stands(validity);
             if let Some(present) = present.filter(|_| stored) {
                 entry.succeed(present.value());
             }

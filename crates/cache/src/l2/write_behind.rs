@@ -15,7 +15,7 @@ use crate::{
 
 /// Copies that wait to be written.
 #[derive(Default)]
-pub(crate) struct Behind {
+pub(crate) struct WriteBehind {
     queue: Mutex<VecDeque<(Incarnation, Fill)>>,
     wake: Notify,
 }
@@ -52,7 +52,7 @@ impl<V: Value> Cache<V> {
     }
 }
 
-impl Behind {
+impl WriteBehind {
     /// Takes copies of one incarnation.
     fn take(&self) -> (Incarnation, Vec<Fill>) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);

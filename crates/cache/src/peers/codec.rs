@@ -26,21 +26,21 @@ pub(crate) const MOST_BYTES: usize = 256 << 10;
 
 /// Something said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Word {
+pub(crate) struct Envelope {
     pub(crate) sender: u64,
     /// How long ago the sender had started, by its own clock.
     pub(crate) age: Duration,
-    pub(crate) said: Said,
+    pub(crate) said: PeerMessage,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum PeerMessage {
     /// It listens from now on, and wants to know who else does.
-    Hello(Introduction),
+    Join(Introduction),
     /// It is there.
-    Present(Introduction),
+    Heartbeat(Introduction),
     /// It ends.
-    Goodbye,
+    Leave,
     Question {
         number: u64,
         /// How long it is of interest.
@@ -67,17 +67,17 @@ pub(crate) enum Question {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unknown;
 
-impl Word {
+impl Envelope {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         out.put_u8(FORMAT);
         out.put_u64_le(self.sender);
         out.put_u64_le(u64::try_from(self.age.as_micros()).unwrap_or(u64::MAX));
         match &self.said {
-            Said::Hello(introduction) => put_introduction(&mut out, HELLO, introduction),
-            Said::Present(introduction) => put_introduction(&mut out, PRESENT, introduction),
-            Said::Goodbye => out.put_u8(GOODBYE),
-            Said::Question { number, at_most, question } => {
+            PeerMessage::Join(introduction) => put_introduction(&mut out, HELLO, introduction),
+            PeerMessage::Heartbeat(introduction) => put_introduction(&mut out, PRESENT, introduction),
+            PeerMessage::Leave => out.put_u8(GOODBYE),
+            PeerMessage::Question { number, at_most, question } => {
                 out.put_u8(QUESTION);
                 out.put_u64_le(*number);
                 out.put_u32_le(u32::try_from(at_most.as_millis()).unwrap_or(u32::MAX));
@@ -94,7 +94,7 @@ impl Word {
                     }
                 }
             }
-            Said::Answer { number, answer } => {
+            PeerMessage::Answer { number, answer } => {
                 out.put_u8(ANSWER);
                 out.put_u64_le(*number);
                 out.put_u8(u8::from(answer.is_some()));
@@ -113,10 +113,10 @@ impl Word {
         let sender = u64(bytes)?;
         let age = Duration::from_micros(u64(bytes)?);
         let said = match u8(bytes)? {
-            HELLO => Said::Hello(introduction(bytes)?),
-            PRESENT => Said::Present(introduction(bytes)?),
-            GOODBYE => Said::Goodbye,
-            QUESTION => Said::Question {
+            HELLO => PeerMessage::Join(introduction(bytes)?),
+            PRESENT => PeerMessage::Heartbeat(introduction(bytes)?),
+            GOODBYE => PeerMessage::Leave,
+            QUESTION => PeerMessage::Question {
                 number: u64(bytes)?,
                 at_most: Duration::from_millis(bytes.try_get_u32_le().map_err(|_| Unknown)?.into()),
                 question: match u8(bytes)? {
@@ -129,7 +129,7 @@ impl Word {
                     _ => return Err(Unknown),
                 },
             },
-            ANSWER => Said::Answer {
+            ANSWER => PeerMessage::Answer {
                 number: u64(bytes)?,
                 answer: match u8(bytes)? {
                     0 => None,
@@ -181,28 +181,28 @@ fn u64(bytes: &mut &[u8]) -> Result<u64, Unknown> {
 mod tests {
     use super::*;
 
-    fn words() -> Vec<Word> {
+    fn words() -> Vec<Envelope> {
         let introduction = || Introduction::new("käse:50051", "1.2.3");
         let token = Token { incarnation: Incarnation(7), id: 8, salt: 9 };
-        let question = |question| Said::Question { number: 9, at_most: Duration::from_millis(250), question };
+        let question = |question| PeerMessage::Question { number: 9, at_most: Duration::from_millis(250), question };
         let all = [
-            Said::Hello(introduction()),
-            Said::Present(Introduction::default()),
-            Said::Goodbye,
+            PeerMessage::Join(introduction()),
+            PeerMessage::Heartbeat(Introduction::default()),
+            PeerMessage::Leave,
             question(Question::Learned(token)),
             question(Question::Server(Bytes::from_static(b"who?"))),
             question(Question::Server(Bytes::new())),
-            Said::Answer { number: 9, answer: None },
-            Said::Answer { number: 9, answer: Some(Bytes::from_static(b"me")) },
-            Said::Answer { number: 9, answer: Some(Bytes::from(vec![1; MOST_BYTES])) },
+            PeerMessage::Answer { number: 9, answer: None },
+            PeerMessage::Answer { number: 9, answer: Some(Bytes::from_static(b"me")) },
+            PeerMessage::Answer { number: 9, answer: Some(Bytes::from(vec![1; MOST_BYTES])) },
         ];
-        all.into_iter().map(|said| Word { sender: 5, age: Duration::from_micros(123_456), said }).collect()
+        all.into_iter().map(|said| Envelope { sender: 5, age: Duration::from_micros(123_456), said }).collect()
     }
 
     #[test]
     fn what_is_said_is_heard() {
         for word in words() {
-            assert_eq!(Word::decode(&word.encode()), Ok(word));
+            assert_eq!(Envelope::decode(&word.encode()), Ok(word));
         }
     }
 
@@ -212,26 +212,26 @@ mod tests {
             let bytes = word.encode();
             // What the server asks and answers ends where the message does.
             let open = match word.said {
-                Said::Question { question: Question::Server(asked), .. } => asked.len(),
-                Said::Answer { answer: Some(answer), .. } => answer.len(),
+                PeerMessage::Question { question: Question::Server(asked), .. } => asked.len(),
+                PeerMessage::Answer { answer: Some(answer), .. } => answer.len(),
                 _ => 0,
             };
             for length in 0..(bytes.len() - open).min(200) {
-                assert_eq!(Word::decode(&bytes[..length]), Err(Unknown), "{length} bytes");
+                assert_eq!(Envelope::decode(&bytes[..length]), Err(Unknown), "{length} bytes");
             }
             for (place, value) in [(0, FORMAT + 1), (17, 99)] {
                 let mut other = bytes.clone();
                 other[place] = value;
-                assert_eq!(Word::decode(&other), Err(Unknown));
+                assert_eq!(Envelope::decode(&other), Err(Unknown));
             }
         }
-        let large = Said::Answer { number: 1, answer: Some(Bytes::from(vec![1; MOST_BYTES + 1])) };
+        let large = PeerMessage::Answer { number: 1, answer: Some(Bytes::from(vec![1; MOST_BYTES + 1])) };
         let long = Introduction { name: "x".repeat(Introduction::MOST + 1), version: String::new() };
-        for said in [large, Said::Hello(long)] {
-            assert_eq!(Word::decode(&Word { sender: 1, age: Duration::ZERO, said }.encode()), Err(Unknown));
+        for said in [large, PeerMessage::Join(long)] {
+            assert_eq!(Envelope::decode(&Envelope { sender: 1, age: Duration::ZERO, said }.encode()), Err(Unknown));
         }
-        let mut longer = Word { sender: 1, age: Duration::ZERO, said: Said::Goodbye }.encode();
+        let mut longer = Envelope { sender: 1, age: Duration::ZERO, said: PeerMessage::Leave }.encode();
         longer.push(0);
-        assert_eq!(Word::decode(&longer), Err(Unknown));
+        assert_eq!(Envelope::decode(&longer), Err(Unknown));
     }
 }

@@ -193,7 +193,7 @@ mod tests {
         replicas.hear(1, introduction(), SECOND, true, at(5));
         assert_eq!(replicas.late(1, SECOND * 3, at(7)), Duration::ZERO);
         assert_eq!(replicas.late(1, SECOND * 3, at(27)), SECOND * 20);
-        // Said long ago, and read only now, after a pause.
+        // PeerMessage long ago, and read only now, after a pause.
         replicas.hear(1, introduction(), SECOND * 3, false, at(27));
         let heard = replicas.list(at(27))[0].clone();
         assert!(!heard.expected && heard.heard > SECOND * 19, "{heard:?}");

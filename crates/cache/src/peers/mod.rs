@@ -28,13 +28,13 @@ use tokio::{
 use crate::{
     Cache, Freshness, Moment, Value,
     l2::{Away, L2},
-    peers::codec::{MOST_BYTES, Question, Said, Word},
+    peers::codec::{Envelope, MOST_BYTES, PeerMessage, Question},
     peers::membership::{Introduction, Replicas},
     peers::query::Asked,
 };
 
 /// What a cache knows of the others and says to them.
-pub(crate) struct Talk {
+pub(crate) struct Peers {
     started: Moment,
     introduction: OnceLock<Introduction>,
     replicas: Mutex<Replicas>,
@@ -63,7 +63,7 @@ const REPEATED: Duration = Duration::from_secs(2);
 /// The wait for another try to say hello.
 const RETRY: Duration = Duration::from_millis(50);
 
-impl Talk {
+impl Peers {
     pub(crate) fn new(started: Moment) -> Self {
         Self {
             started,
@@ -94,7 +94,7 @@ impl<V: Value> Cache<V> {
     /// Tells what the others may call this replica, as its host and port, and the version of its program; each is cut off at 128
     /// bytes. Counts once, and is best called before [`share`](Self::share).
     pub fn introduce(&self, name: &str, version: &str) {
-        let _ = self.talk().introduction.set(Introduction::new(name, version));
+        let _ = self.peers().introduction.set(Introduction::new(name, version));
     }
 
     /// Sets what answers the questions of other replicas, once; returns whether it was the first. An answer of more than
@@ -104,13 +104,13 @@ impl<V: Value> Cache<V> {
         F: Fn(Bytes) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Bytes> + Send + 'static,
     {
-        self.talk().handler.set(Box::new(move |question| Box::pin(answer(question)))).is_ok()
+        self.peers().handler.set(Box::new(move |question| Box::pin(answer(question)))).is_ok()
     }
 
     /// The other replicas over the same Redis that were heard of within a minute, by name. A new one hears of the others at
     /// once, or within two seconds.
     pub fn replicas(&self) -> Vec<Replica> {
-        self.talk().replicas().list(self.clock().now())
+        self.peers().replicas().list(self.clock().now())
     }
 
     /// This replica, as the others know it; `None` where there is no Redis.
@@ -124,59 +124,59 @@ impl<V: Value> Cache<V> {
     /// runtime goes on for long enough.
     pub async fn leave(&self) {
         let Some(l2) = &self.shared().l2 else { return };
-        if !self.talk().left.swap(true, Ordering::SeqCst) {
-            let _ = self.say(l2, &l2.everybody(), Said::Goodbye).await;
+        if !self.peers().left.swap(true, Ordering::SeqCst) {
+            let _ = self.say(l2, &l2.everybody(), PeerMessage::Leave).await;
         }
     }
 
     /// Says that this replica is there, until the future is dropped; then says goodbye.
     pub(crate) async fn announce(&self, l2: &L2) {
-        let talk = self.talk();
-        talk.left.store(false, Ordering::SeqCst);
+        let peers = self.peers();
+        peers.left.store(false, Ordering::SeqCst);
         let _leaving = Leaving(self.clone());
         loop {
             if self.bus_connected() != Some(true) {
-                talk.wake.notified().await;
+                peers.wake.notified().await;
                 continue;
             }
-            let hello = talk.hello.swap(false, Ordering::SeqCst);
+            let hello = peers.hello.swap(false, Ordering::SeqCst);
             let introduction = self.introduction();
-            let said = if hello { Said::Hello(introduction) } else { Said::Present(introduction) };
-            let left = talk.left.load(Ordering::SeqCst);
+            let said = if hello { PeerMessage::Join(introduction) } else { PeerMessage::Heartbeat(introduction) };
+            let left = peers.left.load(Ordering::SeqCst);
             let missed = !left && self.say(l2, &l2.everybody(), said).await.is_err() && hello;
             if missed {
-                talk.hello.store(true, Ordering::SeqCst);
+                peers.hello.store(true, Ordering::SeqCst);
             }
             tokio::select! {
                 () = sleep(if missed { RETRY } else { self.jitter().part_of(REPEATED) }) => {}
-                () = talk.wake.notified() => {}
+                () = peers.wake.notified() => {}
             }
         }
     }
 
     /// Takes in what was said. Never waits: whoever reads the connection must not be held up.
     pub(crate) fn hear(&self, l2: &Arc<L2>, payload: &[u8]) {
-        let Ok(Word { sender, age, said }) = Word::decode(payload) else {
+        let Ok(Envelope { sender, age, said }) = Envelope::decode(payload) else {
             self.counters().talk_unknown.one();
             return;
         };
         if sender == l2.replica {
             return;
         }
-        let (talk, now) = (self.talk(), self.clock().now());
+        let (peers, now) = (self.peers(), self.clock().now());
         match said {
-            Said::Hello(introduction) => {
-                talk.replicas().hear(sender, introduction, age, true, now);
-                let present = Said::Present(self.introduction());
+            PeerMessage::Join(introduction) => {
+                peers.replicas().hear(sender, introduction, age, true, now);
+                let present = PeerMessage::Heartbeat(self.introduction());
                 self.say_later(l2, sender, async move |_| Some(present));
             }
-            Said::Present(introduction) => talk.replicas().hear(sender, introduction, age, false, now),
-            Said::Goodbye => {
-                talk.replicas().leave(sender);
-                talk.asked.leave(sender);
+            PeerMessage::Heartbeat(introduction) => peers.replicas().hear(sender, introduction, age, false, now),
+            PeerMessage::Leave => {
+                peers.replicas().leave(sender);
+                peers.asked.leave(sender);
             }
-            Said::Question { number, at_most, question } => {
-                let late = talk.replicas().late(sender, age, now);
+            PeerMessage::Question { number, at_most, question } => {
+                let late = peers.replicas().late(sender, age, now);
                 let Some(left) = at_most.checked_sub(late).filter(|left| !left.is_zero()) else {
                     self.counters().talk_late.one();
                     return;
@@ -186,7 +186,7 @@ impl<V: Value> Cache<V> {
                     let answer = cache.answer_in_turn(question);
                     let answer = timeout_at(deadline, answer).await.ok().filter(|_| Instant::now() < deadline);
                     match answer {
-                        Some(answer) => Some(Said::Answer { number, answer }),
+                        Some(answer) => Some(PeerMessage::Answer { number, answer }),
                         None => {
                             cache.counters().talk_late.one();
                             None
@@ -194,12 +194,12 @@ impl<V: Value> Cache<V> {
                     }
                 });
             }
-            Said::Answer { number, answer } => talk.asked.take(number, sender, answer),
+            PeerMessage::Answer { number, answer } => peers.asked.take(number, sender, answer),
         }
     }
 
-    pub(crate) async fn say(&self, l2: &L2, channel: &str, said: Said) -> Result<(), Away> {
-        let word = Word { sender: l2.replica, age: self.age(), said };
+    pub(crate) async fn say(&self, l2: &L2, channel: &str, said: PeerMessage) -> Result<(), Away> {
+        let word = Envelope { sender: l2.replica, age: self.age(), said };
         l2.say(channel, &word.encode(), self.counters()).await
     }
 
@@ -207,13 +207,13 @@ impl<V: Value> Cache<V> {
     fn say_later<F, Fut>(&self, l2: &Arc<L2>, to: u64, what: F)
     where
         F: FnOnce(Self) -> Fut + Send + 'static,
-        Fut: Future<Output = Option<Said>> + Send,
+        Fut: Future<Output = Option<PeerMessage>> + Send,
     {
-        let talk = self.talk();
-        if talk.left.load(Ordering::SeqCst) {
+        let peers = self.peers();
+        if peers.left.load(Ordering::SeqCst) {
             return;
         }
-        let Ok(place) = Arc::clone(&talk.tasks).try_acquire_owned() else {
+        let Ok(place) = Arc::clone(&peers.tasks).try_acquire_owned() else {
             self.counters().talk_dropped.one();
             return;
         };
@@ -227,14 +227,14 @@ impl<V: Value> Cache<V> {
     }
 
     async fn answer_in_turn(&self, question: Question) -> Option<Bytes> {
-        let _turn = self.talk().answering.acquire().await.ok()?;
+        let _turn = self.peers().answering.acquire().await.ok()?;
         match question {
             Question::Learned(token) => {
                 self.reach(Freshness::AtLeast(token)).await.ok()?;
                 Some(Bytes::new())
             }
             Question::Server(question) => {
-                let answer = self.talk().handler.get()?(question).await;
+                let answer = self.peers().handler.get()?(question).await;
                 if answer.len() > MOST_BYTES {
                     self.counters().talk_dropped.one();
                     return None;
@@ -244,16 +244,16 @@ impl<V: Value> Cache<V> {
         }
     }
 
-    pub(crate) fn talk(&self) -> &Talk {
-        &self.shared().talk
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.shared().peers
     }
 
     fn introduction(&self) -> Introduction {
-        self.talk().introduction.get().cloned().unwrap_or_default()
+        self.peers().introduction.get().cloned().unwrap_or_default()
     }
 
     fn age(&self) -> Duration {
-        self.clock().now().since(self.talk().started)
+        self.clock().now().since(self.peers().started)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     Cache, Replica, Token, Value,
     l2::L2,
-    peers::codec::{MOST_BYTES, Question, Said},
+    peers::codec::{MOST_BYTES, PeerMessage, Question},
 };
 
 /// What became of a question.
@@ -31,7 +31,7 @@ pub struct Answers {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Confirmed {
     /// The replicas that have, besides the one that asks.
-    pub learned: Vec<Replica>,
+    pub applied: Vec<Replica>,
     /// Those of which it is not known. They learn of it within the staleness bound, or serve nothing that is not marked stale.
     pub silent: Vec<Replica>,
 }
@@ -138,11 +138,11 @@ impl<V: Value> Cache<V> {
     /// at most `at_most`. Each makes a look at the change log for it, if it has to.
     pub async fn confirm(&self, token: Token, at_most: Duration) -> Confirmed {
         let Answers { answers, silent } = self.put(Question::Learned(token), at_most).await;
-        Confirmed { learned: answers.into_iter().map(|(replica, _)| replica).collect(), silent }
+        Confirmed { applied: answers.into_iter().map(|(replica, _)| replica).collect(), silent }
     }
 
     async fn put(&self, question: Question, at_most: Duration) -> Answers {
-        let asked = &self.talk().asked;
+        let asked = &self.peers().asked;
         let Some(l2) = &self.shared().l2 else { return Answers::default() };
         let deadline = Instant::now() + at_most.min(LONGEST);
         let Ok(Ok(_place)) = timeout_at(deadline, asked.places.acquire()).await else {
@@ -177,7 +177,7 @@ impl<V: Value> Cache<V> {
 
     async fn await_answers(&self, l2: &L2, number: u64, question: Question, deadline: Instant, done: &Notify) {
         let at_most = deadline.saturating_duration_since(Instant::now());
-        let said = Said::Question { number, at_most, question };
+        let said = PeerMessage::Question { number, at_most, question };
         // Where nothing can be said or heard, there is nothing to wait for.
         if self.bus_connected() == Some(true) && self.say(l2, &l2.everybody(), said).await.is_ok() {
             done.notified().await;

@@ -28,7 +28,7 @@ pub(crate) enum Verdict {
 /// The proof of freshness and the time, read before any copy is looked at, and in this order: a suspended thread then
 /// sees too old a proof, never too young a one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sight {
+pub(crate) struct ReadClock {
     pub(crate) proven: Moment,
     pub(crate) now: Moment,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Sight {
 /// Reads copies from L1, for as long as one call takes: what it judges by was read when it was made.
 pub struct Reader<'a, V: Value> {
     cache: &'a Cache<V>,
-    sight: Sight,
+    read_clock: ReadClock,
     hits: u64,
     not_found: u64,
 }
@@ -45,11 +45,11 @@ impl<V: Value> Reader<'_, V> {
     /// The copy of a key, if L1 has one that may be served: no wait, no lock, no network.
     pub fn get(&mut self, name: &str) -> Option<Arc<Entry<V>>> {
         let entry = self.cache.shared().l1.get(name)?;
-        if self.cache.judge(&entry, self.sight, false) != Verdict::Valid {
+        if self.cache.judge(&entry, self.read_clock, false) != Verdict::Valid {
             return None;
         }
         if sampled() {
-            self.cache.shared().hot.note(name, self.sight.now);
+            self.cache.shared().hot.note(name, self.read_clock.now);
         }
         self.cache.note_read(&entry);
         self.hits += 1;
@@ -59,7 +59,7 @@ impl<V: Value> Reader<'_, V> {
 
     /// The time by which it judges.
     pub fn now(&self) -> Moment {
-        self.sight.now
+        self.read_clock.now
     }
 }
 
@@ -83,18 +83,18 @@ impl<V: Value> Cache<V> {
 
     /// Reads several copies from L1 under one look at the clock.
     pub fn reader(&self) -> Reader<'_, V> {
-        Reader { cache: self, sight: self.sight(), hits: 0, not_found: 0 }
+        Reader { cache: self, read_clock: self.read_clock(), hits: 0, not_found: 0 }
     }
 
-    pub(crate) fn sight(&self) -> Sight {
-        let proven = self.shared().knowledge.proven();
-        Sight { proven, now: self.clock().now() }
+    pub(crate) fn read_clock(&self) -> ReadClock {
+        let proven = self.shared().validity.proven();
+        ReadClock { proven, now: self.clock().now() }
     }
 
     /// Judges a copy for a reader who can load it anew or cannot.
-    pub(crate) fn judge(&self, entry: &Entry<V>, Sight { proven, now }: Sight, can_load: bool) -> Verdict {
+    pub(crate) fn judge(&self, entry: &Entry<V>, ReadClock { proven, now }: ReadClock, can_load: bool) -> Verdict {
         let bound = self.config().staleness_bound;
-        if !entry.stands(&self.shared().knowledge) {
+        if !entry.stands(&self.shared().validity) {
             return Verdict::Invalid;
         }
         let fresh = within(bound, proven, now) || within(bound, entry.own_proof(), now);
@@ -110,8 +110,8 @@ impl<V: Value> Cache<V> {
     }
 
     /// Whether a copy may be served, be it due or not.
-    pub(crate) fn may_serve(&self, entry: &Entry<V>, sight: Sight) -> bool {
-        matches!(self.judge(entry, sight, false), Verdict::Valid | Verdict::Due)
+    pub(crate) fn may_serve(&self, entry: &Entry<V>, read_clock: ReadClock) -> bool {
+        matches!(self.judge(entry, read_clock, false), Verdict::Valid | Verdict::Due)
     }
 
     /// Counts a read of a copy, which says how much it is worth to have.
@@ -122,7 +122,7 @@ impl<V: Value> Cache<V> {
     }
 
     pub(crate) fn proven(&self) -> bool {
-        let Sight { proven, now } = self.sight();
+        let ReadClock { proven, now } = self.read_clock();
         within(self.config().staleness_bound, proven, now)
     }
 }

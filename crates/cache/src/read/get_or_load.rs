@@ -6,8 +6,8 @@ use crate::{
     Cache, Found, Key, LoadError, Loaded, Policy, ReadError, ReadOptions, Tier,
     hot_keys::sketch::sampled,
     l1::{Entry, Value},
-    read::get::{Sight, Verdict},
-    read::single_flight::FlightKey,
+    read::get::{ReadClock, Verdict},
+    read::single_flight::LoadKey,
     validity::within,
 };
 
@@ -56,7 +56,7 @@ impl<V: Value> Cache<V> {
         let can_load = !options.cache_only;
         let mut due = Vec::new();
         self.look_up(&keys, &mut sought, can_load, &mut due);
-        let mut away = self.passes().failing();
+        let mut away = self.progress().failing();
         if !away && !self.proven() && sought.iter().any(|sought| sought.copy.is_some()) {
             // A look at the change log may prove all of them again, and costs less than a load.
             away = self.pass_now(self.config().staleness_bound / 4).await.is_err();
@@ -81,18 +81,18 @@ impl<V: Value> Cache<V> {
             return Ok(sought.into_iter().map(|sought| sought.found).collect());
         }
 
-        let proven = self.shared().knowledge.proven();
+        let proven = self.shared().validity.proven();
         // A load that may look into L2 brings what was right as of the proof it finds there, not as of its own beginning. Nobody
         // looks there who captures what is known after the log was found to be incomplete.
-        let alone = self.shared().l2.is_none() || self.knowledge().incomplete().is_some();
-        let flights: Vec<FlightKey> = missing.iter().map(|&number| self.flight_key(&keys[number])).collect();
+        let alone = self.shared().l2.is_none() || self.validity().incomplete().is_some();
+        let flights: Vec<LoadKey> = missing.iter().map(|&number| self.load_key(&keys[number])).collect();
         let now = self.clock().now();
         let bound = self.config().staleness_bound;
         let joinable = |began| within(bound, proven, now) || (alone && within(bound, began, now));
-        let (waits, mut duty) = self.shared().flights.join(flights, now, joinable);
-        self.counters().joins.add((waits.len() - duty.len()) as u64);
+        let (waits, mut guard) = self.shared().flights.join(flights, now, joinable);
+        self.counters().joins.add((waits.len() - guard.len()) as u64);
         let mut hits = 0;
-        duty.settle(|number, (name, _)| {
+        guard.settle(|number, (name, _)| {
             // A load that landed since the look above has stored what it brought before it left the flights.
             let entry = self.get(name)?;
             hits += 1;
@@ -100,9 +100,9 @@ impl<V: Value> Cache<V> {
             Some(Ok(entry))
         });
         self.counters().misses.add(missing.len() as u64 - hits);
-        if !duty.is_empty() {
+        if !guard.is_empty() {
             let terms = missing.iter().map(|&number| keys[number].term.clone()).collect();
-            self.start(duty, policy, terms, missing.clone(), false, move |numbers| load(numbers));
+            self.start(guard, policy, terms, missing.clone(), false, move |numbers| load(numbers));
         }
         // Where a load failed because the tier below is away, a stale copy may do.
         for (&number, wait) in missing.iter().zip(waits) {
@@ -142,12 +142,12 @@ impl<V: Value> Cache<V> {
 
     /// Looks into L1 for what is not found yet. What is invalid is removed; the numbers of what is to be loaded anew are told.
     fn look_up(&self, keys: &[Key], sought: &mut [Sought<V>], can_load: bool, due: &mut Vec<usize>) {
-        let sight = self.sight();
+        let read_clock = self.read_clock();
         let open = keys.iter().zip(sought).enumerate().filter(|(_, (_, sought))| sought.found.is_none());
         for (number, (key, sought)) in open {
             let known = sought.copy.take().is_some();
             let Some(entry) = self.shared().l1.get(&key.name) else { continue };
-            match self.judge(&entry, sight, can_load) {
+            match self.judge(&entry, read_clock, can_load) {
                 verdict @ (Verdict::Valid | Verdict::Due) => {
                     if verdict == Verdict::Due && can_load {
                         due.push(number);
@@ -182,14 +182,14 @@ impl<V: Value> Cache<V> {
     /// Waives the proof, up to the limit, and the deadline; never what was learned.
     fn may_be_stale(&self, entry: &Entry<V>, policy: Policy, options: ReadOptions) -> bool {
         let limit = self.stale_limit(policy, entry.value.is_some(), options);
-        let Sight { proven, now } = self.sight();
-        !limit.is_zero() && within(limit, proven.max(entry.own_proof()), now) && entry.stands(&self.shared().knowledge)
+        let ReadClock { proven, now } = self.read_clock();
+        !limit.is_zero() && within(limit, proven.max(entry.own_proof()), now) && entry.stands(&self.shared().validity)
     }
 
     /// Whether the last look at the change log is young enough for what cannot be proven to be served, marked stale.
     pub(crate) fn recently_proven(&self, policy: Policy, exists: bool, options: ReadOptions) -> bool {
         let limit = self.stale_limit(policy, exists, options);
-        let Sight { proven, now } = self.sight();
+        let ReadClock { proven, now } = self.read_clock();
         !limit.is_zero() && within(limit, proven, now)
     }
 
@@ -204,20 +204,20 @@ impl<V: Value> Cache<V> {
         F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        let flights: Vec<FlightKey> = due.iter().map(|&number| self.flight_key(&keys[number])).collect();
+        let flights: Vec<LoadKey> = due.iter().map(|&number| self.load_key(&keys[number])).collect();
         let now = self.clock().now();
-        let (_, duty) = self.shared().flights.join(flights, now, |_| true);
-        self.counters().refreshes.add(duty.len() as u64);
-        if !duty.is_empty() {
+        let (_, guard) = self.shared().flights.join(flights, now, |_| true);
+        self.counters().refreshes.add(guard.len() as u64);
+        if !guard.is_empty() {
             let terms = due.iter().map(|&number| keys[number].term.clone()).collect();
-            self.start(duty, policy, terms, due, true, load);
+            self.start(guard, policy, terms, due, true, load);
         }
     }
 
     /// Captures what is known of a key, before anything is looked at on its behalf.
-    pub(crate) fn flight_key(&self, key: &Key) -> FlightKey {
-        let knowledge = &self.shared().knowledge;
-        let captured = knowledge.capture(knowledge.stripes(&key.name, key.term.as_deref()));
-        (key.name.clone(), captured)
+    pub(crate) fn load_key(&self, key: &Key) -> LoadKey {
+        let validity = &self.shared().validity;
+        let stamp = validity.capture(validity.stripes(&key.name, key.term.as_deref()));
+        (key.name.clone(), stamp)
     }
 }

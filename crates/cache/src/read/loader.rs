@@ -21,7 +21,7 @@ use crate::{
     l1::expiry::Life,
     l1::{Entry, Value},
     read::read_through::Search,
-    read::single_flight::Duty,
+    read::single_flight::LoadGuard,
     validity::history::{Depends, Origin},
 };
 
@@ -36,18 +36,18 @@ pub(crate) struct Landed<V> {
 impl<V: Value> Cache<V> {
     /// Waits for its turn, loads, stores what was loaded in L1 as far as it still stands, and hands it to everybody who waits.
     /// `None` when the load failed.
-    pub(crate) async fn load<F, Fut>(&self, duty: Duty<V>, search: &Search<F>) -> Option<Landed<V>>
+    pub(crate) async fn load<F, Fut>(&self, guard: LoadGuard<V>, search: &Search<F>) -> Option<Landed<V>>
     where
         F: Fn(Vec<usize>) -> Fut + Sync,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        let numbers = duty.numbers().map(|number| search.places[number]).collect();
+        let numbers = guard.numbers().map(|number| search.places[number]).collect();
         match self.run(numbers, &search.load).await {
-            Ok(loaded) => Some(self.land(duty, search, loaded)),
+            Ok(loaded) => Some(self.land(guard, search, loaded)),
             Err(error) => {
                 let counters = self.counters();
                 if error == LoadError::Overloaded { &counters.refused } else { &counters.load_errors }.one();
-                duty.fail(&error);
+                guard.fail(&error);
                 None
             }
         }
@@ -73,25 +73,25 @@ impl<V: Value> Cache<V> {
         loaded.unwrap_or(Err(LoadError::Timeout))
     }
 
-    fn land<F>(&self, duty: Duty<V>, search: &Search<F>, loaded: Loaded<V>) -> Landed<V> {
+    fn land<F>(&self, guard: LoadGuard<V>, search: &Search<F>, loaded: Loaded<V>) -> Landed<V> {
         if loaded.incarnation.is_none() {
-            return self.land_unproven(duty, search, loaded);
+            return self.land_unproven(guard, search, loaded);
         }
         let policy = search.policy;
         let (ours, foreign) = self.place(loaded.incarnation);
-        let began = duty.began();
+        let began = guard.began();
         let took = self.clock().now().since(began);
-        let entries: Vec<_> = duty
+        let entries: Vec<_> = guard
             .keys()
             .zip(loaded.values)
-            .map(|((name, captured), value)| {
+            .map(|((name, stamp), value)| {
                 let life = self.life(policy, value.is_some(), took);
                 let may = ours && self.kept_in_l1(policy, value.as_ref());
-                let entry = Entry::new(name, value, *captured, began, life, Tier::Database, foreign);
+                let entry = Entry::new(name, value, *stamp, began, life, Tier::Database, foreign);
                 (name.clone(), self.take_in_l1(entry, policy, may))
             })
             .collect();
-        duty.fulfil(entries.iter().map(|(_, entry)| Ok(Arc::clone(entry))));
+        guard.fulfil(entries.iter().map(|(_, entry)| Ok(Arc::clone(entry))));
         let Loaded { horizon, witness, .. } = loaded;
         let origin = loaded.incarnation.filter(|_| ours);
         let origin = origin.map(|incarnation| Origin { incarnation, horizon, version: 0, witness });
@@ -101,20 +101,20 @@ impl<V: Value> Cache<V> {
     /// Hands out what a database returned that cannot tell which it is, as a standby cannot. It may lie behind as far as it
     /// likes: only what nothing is known to have changed since was right at the last look at the change log, and may be served
     /// as stale as that look is. It is stored nowhere.
-    fn land_unproven<F>(&self, duty: Duty<V>, search: &Search<F>, loaded: Loaded<V>) -> Landed<V> {
-        let (began, horizon, witness) = (duty.began(), loaded.horizon, loaded.witness);
-        let followed = self.knowledge().view().map(|view| view.incarnation);
-        let outcomes: Vec<_> = duty
+    fn land_unproven<F>(&self, guard: LoadGuard<V>, search: &Search<F>, loaded: Loaded<V>) -> Landed<V> {
+        let (began, horizon, witness) = (guard.began(), loaded.horizon, loaded.witness);
+        let followed = self.validity().view().map(|view| view.incarnation);
+        let outcomes: Vec<_> = guard
             .keys()
-            .zip(duty.numbers())
+            .zip(guard.numbers())
             .zip(loaded.values)
-            .map(|(((name, captured), number), value)| {
+            .map(|(((name, stamp), number), value)| {
                 let term = search.terms[number].as_deref();
                 let facts = value.as_ref().map(Value::facts).unwrap_or_default();
                 let stands = followed.is_some_and(|incarnation| {
                     let origin = Origin { incarnation, horizon, version: facts.version, witness };
                     let terms = (value.is_some() && term.is_none()).then_some(&facts.terms[..]);
-                    self.knowledge().frame_stands(name, Depends::of(name, term, value.is_some()), &origin, terms)
+                    self.validity().frame_stands(name, Depends::of(name, term, value.is_some()), &origin, terms)
                 });
                 if !stands {
                     self.counters().load_errors.one();
@@ -123,10 +123,10 @@ impl<V: Value> Cache<V> {
                     ));
                 }
                 let life = self.life(search.policy, value.is_some(), Duration::ZERO);
-                Ok(Arc::new(Entry::new(name, value, *captured, began, life, Tier::Database, true)))
+                Ok(Arc::new(Entry::new(name, value, *stamp, began, life, Tier::Database, true)))
             })
             .collect();
-        duty.fulfil(outcomes);
+        guard.fulfil(outcomes);
         Landed { origin: None, entries: Vec::new() }
     }
 
@@ -137,7 +137,7 @@ impl<V: Value> Cache<V> {
             entry.count_reads(shared.prefetch.found(entry.name()));
         }
         let entry = Arc::new(entry);
-        let stored = may && shared.l1.store(&entry, &shared.knowledge);
+        let stored = may && shared.l1.store(&entry, &shared.validity);
         if stored { &shared.counters.sets } else { &shared.counters.not_stored }.one();
         entry
     }
@@ -146,9 +146,9 @@ impl<V: Value> Cache<V> {
     /// database than the one followed, or from one that cannot tell which it is, may be older than the staleness bound.
     /// Before the change log was read for the first time, and while it is incomplete, nothing is stored.
     pub(crate) fn place(&self, incarnation: Option<Incarnation>) -> (bool, bool) {
-        let followed = self.shared().knowledge.view().map(|view| view.incarnation);
+        let followed = self.shared().validity.view().map(|view| view.incarnation);
         let ours = followed.is_some() && followed == incarnation;
-        let starting = self.shared().knowledge.looked() == Moment::NEVER && incarnation.is_some();
+        let starting = self.shared().validity.looked() == Moment::NEVER && incarnation.is_some();
         (ours && self.incomplete().is_none(), !ours && !starting)
     }
 
@@ -253,16 +253,16 @@ mod tests {
         assert_eq!((place(old), cache.place(None)), ((false, false), (false, true)), "before the first pass");
         let publish = |incarnation| {
             let view = View { snapshot: Snapshot::default(), incarnation };
-            cache.knowledge().publish(view, cache.clock().now());
+            cache.validity().publish(view, cache.clock().now());
         };
         publish(old);
         assert_eq!((place(old), place(new)), ((true, false), (false, true)));
-        cache.knowledge().forget_view();
+        cache.validity().forget_view();
         assert_eq!((place(old), place(new)), ((false, true), (false, true)), "everything is being dropped");
         publish(new);
         assert_eq!((place(old), place(new)), ((false, true), (true, false)));
         let view = View { snapshot: Snapshot::default(), incarnation: new };
-        cache.knowledge().publish_incomplete(view, cache.clock().now(), "no triggers".into());
+        cache.validity().publish_incomplete(view, cache.clock().now(), "no triggers".into());
         assert_eq!((place(new), place(old)), ((false, false), (false, true)), "an incomplete log vouches for no copy");
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     l2::lease::{Lease, Leases},
     l2::{Away, BackOff, Fill, L2, Watched},
     read::loader::Landed,
-    read::single_flight::{Duty, FlightKey},
+    read::single_flight::{LoadGuard, LoadKey},
     validity::history::{Depends, Origin},
 };
 
@@ -39,7 +39,7 @@ impl<V: Value> Cache<V> {
     /// Starts a search that nobody's departure ends.
     pub(crate) fn start<F, Fut>(
         &self,
-        duty: Duty<V>,
+        guard: LoadGuard<V>,
         policy: Policy,
         terms: Vec<Option<Box<str>>>,
         places: Vec<usize>,
@@ -51,36 +51,36 @@ impl<V: Value> Cache<V> {
     {
         if !self.shared().admission.has_room() {
             self.counters().refused.one();
-            duty.fail(&LoadError::Overloaded);
+            guard.fail(&LoadError::Overloaded);
             return;
         }
         let cache = self.clone();
         let search = Arc::new(Search { policy, terms, places, anew, load });
-        self.shared().runtime.spawn(async move { cache.search(duty, search).await });
+        self.shared().runtime.spawn(async move { cache.search(guard, search).await });
     }
 
-    async fn search<F, Fut>(&self, mut duty: Duty<V>, search: Arc<Search<F>>)
+    async fn search<F, Fut>(&self, mut guard: LoadGuard<V>, search: Arc<Search<F>>)
     where
         F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
         let Some((l2, incarnation)) = self.usable_l2().filter(|_| self.policies().of(search.policy, true).l2) else {
-            self.load(duty, &search).await;
+            self.load(guard, &search).await;
             return;
         };
-        let names = names(&duty);
+        let names = names(&guard);
         let Ok(frames) = self.first_look(&l2, incarnation, &refs(&names), &search).await else {
-            self.load(duty, &search).await;
+            self.load(guard, &search).await;
             return;
         };
         self.look_up_to(&frames).await;
-        self.settle(&mut duty, &search, frames);
-        self.counters().l2_misses.add(duty.len() as u64);
-        if duty.is_empty() {
+        self.settle(&mut guard, &search, frames);
+        self.counters().l2_misses.add(guard.len() as u64);
+        if guard.is_empty() {
             return;
         }
         let value = format!("{:016x}:{:016x}", l2.replica, self.shared().jitter.number());
-        let (mine, theirs) = self.compete(&l2, incarnation, duty, &search, &value).await;
+        let (mine, theirs) = self.compete(&l2, incarnation, guard, &search, &value).await;
         let rights = self::names(&mine).into_iter().map(|name| (name, value.as_bytes().to_vec())).collect();
         tokio::join!(
             self.load_for_all(&l2, incarnation, mine, &search, rights),
@@ -114,14 +114,14 @@ impl<V: Value> Cache<V> {
     /// L2, if what it returns can be judged now.
     fn usable_l2(&self) -> Option<(Arc<L2>, Incarnation)> {
         let l2 = self.shared().l2.as_ref().filter(|l2| l2.link.is_up())?;
-        let view = self.knowledge().view()?;
+        let view = self.validity().view()?;
         self.proven().then(|| (Arc::clone(l2), view.incarnation))
     }
 
     /// Looks at the change log, where a frame was made by somebody who saw a change that the last look did not: whether that is
     /// of this life nobody can tell before. If it cannot be done, such a frame does not stand.
     async fn look_up_to(&self, frames: &[Option<Frame>]) {
-        let Some(view) = self.knowledge().view() else { return };
+        let Some(view) = self.validity().view() else { return };
         let witnesses = frames.iter().flatten().filter_map(|frame| frame.origin.witness);
         if view.snapshot.salt.is_some()
             && witnesses.max_by_key(|witness| witness.id).is_some_and(|newest| newest.id >= view.snapshot.xmax)
@@ -131,21 +131,21 @@ impl<V: Value> Cache<V> {
     }
 
     /// Takes the frames that stand for outcomes.
-    fn settle<F>(&self, duty: &mut Duty<V>, search: &Search<F>, frames: Vec<Option<Frame>>) {
-        let before = duty.len();
+    fn settle<F>(&self, guard: &mut LoadGuard<V>, search: &Search<F>, frames: Vec<Option<Frame>>) {
+        let before = guard.len();
         let mut frames = frames.into_iter();
-        duty.settle(|number, key| {
+        guard.settle(|number, key| {
             let frame = frames.next().flatten()?;
             self.judge_frame(number, key, search, frame).map(Ok)
         });
-        self.counters().l2_hits.add((before - duty.len()) as u64);
+        self.counters().l2_hits.add((before - guard.len()) as u64);
     }
 
-    /// Makes an entry of a frame that stands, and stores it in L1 unless something was learned since the key was captured.
+    /// Makes an entry of a frame that stands, and stores it in L1 unless something was learned since the key was stamp.
     fn judge_frame<F>(
         &self,
         number: usize,
-        (name, captured): &FlightKey,
+        (name, stamp): &LoadKey,
         search: &Search<F>,
         frame: Frame,
     ) -> Option<Arc<Entry<V>>> {
@@ -158,7 +158,7 @@ impl<V: Value> Cache<V> {
         let depends = Depends::of(name, term, payload.is_some());
         let known_terms = (payload.is_some() && !list).then_some(&terms[..]);
         // The proof first: what is compared later is then no older.
-        if !self.proven() || !self.knowledge().frame_stands(name, depends, &origin, known_terms) {
+        if !self.proven() || !self.validity().frame_stands(name, depends, &origin, known_terms) {
             self.counters().l2_invalid.one();
             return None;
         }
@@ -175,42 +175,42 @@ impl<V: Value> Cache<V> {
         // To read it again costs little.
         let life = self.life(search.policy, value.is_some(), Duration::ZERO);
         let may = self.kept_in_l1(search.policy, value.as_ref());
-        let entry = Entry::new(name, value, *captured, self.clock().now(), life, Tier::L2, false);
+        let entry = Entry::new(name, value, *stamp, self.clock().now(), life, Tier::L2, false);
         Some(self.take_in_l1(entry, search.policy, may))
     }
 
-    /// Divides a duty into what this replica has the right to load and what another loads. Where Redis gives no rights, as
+    /// Divides a guard into what this replica has the right to load and what another loads. Where Redis gives no rights, as
     /// when it is full, this replica loads for itself.
     async fn compete<F>(
         &self,
         l2: &L2,
         incarnation: Incarnation,
-        mut duty: Duty<V>,
+        mut guard: LoadGuard<V>,
         search: &Search<F>,
         value: &str,
-    ) -> (Duty<V>, Duty<V>) {
-        let names = names(&duty);
+    ) -> (LoadGuard<V>, LoadGuard<V>) {
+        let names = names(&guard);
         let Ok(leased) = l2.lease(incarnation, &refs(&names), value, self.counters()).await else {
-            let none = duty.split(|_| false);
-            return (duty, none);
+            let none = guard.split(|_| false);
+            return (guard, none);
         };
         let (lost, frames): (Vec<bool>, Vec<_>) = leased.into_iter().map(|leased| (leased.lost, leased.frame)).unzip();
         let won: Vec<_> = frames.into_iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(frame, _)| frame).collect();
-        let theirs = duty.split(|place| lost[place]);
-        self.counters().leases_won.add(duty.len() as u64);
+        let theirs = guard.split(|place| lost[place]);
+        self.counters().leases_won.add(guard.len() as u64);
         self.counters().leases_lost.add(theirs.len() as u64);
-        let rights = self::names(&duty);
+        let rights = self::names(&guard);
         if !search.anew {
             self.look_up_to(&won).await;
-            self.settle(&mut duty, search, won);
+            self.settle(&mut guard, search, won);
         }
-        if duty.len() < rights.len() {
-            let needed = self::names(&duty);
+        if guard.len() < rights.len() {
+            let needed = self::names(&guard);
             let unused = rights.into_iter().filter(|name| !needed.contains(name));
             let unused: Vec<_> = unused.map(|name| (name, value.as_bytes().to_vec())).collect();
             let _ = l2.fill(incarnation, &[], &unused, self.counters()).await;
         }
-        (duty, theirs)
+        (guard, theirs)
     }
 
     /// Loads, tells who waits here, then fills L2 for who waits elsewhere and gives the rights back.
@@ -218,17 +218,17 @@ impl<V: Value> Cache<V> {
         &self,
         l2: &L2,
         incarnation: Incarnation,
-        duty: Duty<V>,
+        guard: LoadGuard<V>,
         search: &Search<F>,
         rights: Vec<(Box<str>, Vec<u8>)>,
     ) where
         F: Fn(Vec<usize>) -> Fut + Sync,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        if duty.is_empty() {
+        if guard.is_empty() {
             return;
         }
-        let landed = self.load(duty, search).await;
+        let landed = self.load(guard, search).await;
         let fills = landed.map_or_else(Vec::new, |landed| self.fills(search.policy, landed));
         self.counters().l2_sets.add(fills.len() as u64);
         // Who waits elsewhere finds the fill, or that the right is free, or in the end that it has run out.
@@ -240,7 +240,7 @@ impl<V: Value> Cache<V> {
         let Landed { origin: Some(origin), entries } = landed else { return Vec::new() };
         let standing = entries
             .into_iter()
-            .filter(|(_, entry)| entry.value.as_ref().is_none_or(Value::is_shared) && entry.stands(self.knowledge()));
+            .filter(|(_, entry)| entry.value.as_ref().is_none_or(Value::is_shared) && entry.stands(self.validity()));
         standing.map(|(name, entry)| self.fill(policy, name, entry.value.as_ref(), origin)).collect()
     }
 
@@ -268,7 +268,7 @@ impl<V: Value> Cache<V> {
         &self,
         l2: &Arc<L2>,
         incarnation: Incarnation,
-        mut duty: Duty<V>,
+        mut guard: LoadGuard<V>,
         search: &Arc<Search<F>>,
         value: &str,
     ) where
@@ -278,18 +278,18 @@ impl<V: Value> Cache<V> {
         let began = self.clock().now();
         let mut looks = BackOff::new(FIRST_LOOK, LAST_LOOK);
         let mut leases = Leases::default();
-        while !duty.is_empty() {
+        while !guard.is_empty() {
             sleep(looks.next(self.jitter())).await;
             if self.clock().now().since(began) > self.config().load_timeout {
-                return duty.fail(&LoadError::Timeout);
+                return guard.fail(&LoadError::Timeout);
             }
-            let names = names(&duty);
+            let names = names(&guard);
             let watched = match self.usable_l2() {
                 Some((_, now)) if now == incarnation => l2.watch(incarnation, &refs(&names), self.counters()).await,
                 _ => Err(Away),
             };
             let Ok(watched) = watched else {
-                self.load(duty, search).await;
+                self.load(guard, search).await;
                 return;
             };
             let (frames, seen): (Vec<_>, Vec<_>) =
@@ -301,11 +301,11 @@ impl<V: Value> Cache<V> {
                 .map(|(name, lease)| (name.clone(), leases.judge(name, lease, now, l2.lease_length())))
                 .collect();
             self.look_up_to(&frames).await;
-            self.settle(&mut duty, search, frames);
-            let of_keys: Vec<Lease> = duty.keys().map(|(name, _)| verdicts[name]).collect();
-            let overdue = duty.split(|place| of_keys[place] == Lease::Overdue);
-            let of_keys: Vec<Lease> = duty.keys().map(|(name, _)| verdicts[name]).collect();
-            let free = duty.split(|place| of_keys[place] == Lease::Free);
+            self.settle(&mut guard, search, frames);
+            let of_keys: Vec<Lease> = guard.keys().map(|(name, _)| verdicts[name]).collect();
+            let overdue = guard.split(|place| of_keys[place] == Lease::Overdue);
+            let of_keys: Vec<Lease> = guard.keys().map(|(name, _)| verdicts[name]).collect();
+            let free = guard.split(|place| of_keys[place] == Lease::Free);
             self.counters().leases_taken.add(overdue.len() as u64);
             let mut mine = overdue;
             // What is overdue is taken away, so that the next reader does not wait for it again.
@@ -317,7 +317,7 @@ impl<V: Value> Cache<V> {
                 let (won, theirs) = self.compete(l2, incarnation, free, search, value).await;
                 rights.extend(self::names(&won).into_iter().map(|name| (name, value.as_bytes().to_vec())));
                 mine.join(won);
-                duty.join(theirs);
+                guard.join(theirs);
             }
             if !mine.is_empty() {
                 // What others load must not wait for this.
@@ -330,8 +330,8 @@ impl<V: Value> Cache<V> {
     }
 }
 
-fn names<V>(duty: &Duty<V>) -> Vec<Box<str>> {
-    duty.keys().map(|(name, _)| name.clone()).collect()
+fn names<V>(guard: &LoadGuard<V>) -> Vec<Box<str>> {
+    guard.keys().map(|(name, _)| name.clone()).collect()
 }
 
 fn refs(names: &[Box<str>]) -> Vec<&str> {

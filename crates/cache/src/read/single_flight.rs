@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use futures_util::{FutureExt as _, future::Shared};
 use tokio::sync::oneshot;
 
-use crate::{LoadError, Moment, l1::Entry, validity::Captured};
+use crate::{LoadError, Moment, l1::Entry, validity::ValidityStamp};
 
 /// What a load made of one key.
 pub(crate) type Outcome<V> = Result<Arc<Entry<V>>, LoadError>;
@@ -21,11 +21,11 @@ pub(crate) type Waiting<V> =
 type Received<V> = Result<Outcome<V>, oneshot::error::RecvError>;
 
 /// A load of one state of one key: who has learned of a change since joins no load begun before.
-pub(crate) type FlightKey = (Box<str>, Captured);
+pub(crate) type LoadKey = (Box<str>, ValidityStamp);
 
 /// The loads under way.
-pub(crate) struct Flights<V> {
-    by_key: Mutex<HashMap<FlightKey, Flight<V>, RandomState>>,
+pub(crate) struct SingleFlight<V> {
+    by_key: Mutex<HashMap<LoadKey, Flight<V>, RandomState>>,
 }
 
 struct Flight<V> {
@@ -33,9 +33,9 @@ struct Flight<V> {
     waiting: Waiting<V>,
 }
 
-/// The duty to load some keys. When it is dropped, done or not, the loads are no longer under way.
-pub(crate) struct Duty<V> {
-    flights: Arc<Flights<V>>,
+/// The guard to load some keys. When it is dropped, done or not, the loads are no longer under way.
+pub(crate) struct LoadGuard<V> {
+    flights: Arc<SingleFlight<V>>,
     began: Moment,
     keys: Vec<Due<V>>,
 }
@@ -43,26 +43,26 @@ pub(crate) struct Duty<V> {
 /// One key to load: its number among the keys that were to be joined, and who is told.
 struct Due<V> {
     number: usize,
-    key: FlightKey,
+    key: LoadKey,
     sender: oneshot::Sender<Outcome<V>>,
 }
 
-impl<V> Flights<V> {
+impl<V> SingleFlight<V> {
     pub(crate) fn new() -> Self {
         Self { by_key: Mutex::default() }
     }
 
-    /// Joins the loads under way for `keys`, as far as `joinable` agrees to when they began, and takes on the duty for the
+    /// Joins the loads under way for `keys`, as far as `joinable` agrees to when they began, and takes on the guard for the
     /// others. The waits are in the order of `keys`.
     pub(crate) fn join(
         self: &Arc<Self>,
-        keys: impl IntoIterator<Item = FlightKey>,
+        keys: impl IntoIterator<Item = LoadKey>,
         now: Moment,
         joinable: impl Fn(Moment) -> bool,
-    ) -> (Vec<Waiting<V>>, Duty<V>) {
+    ) -> (Vec<Waiting<V>>, LoadGuard<V>) {
         let mut flights = self.lock();
         let mut waits = Vec::new();
-        let mut duty = Duty { flights: Arc::clone(self), began: now, keys: Vec::new() };
+        let mut guard = LoadGuard { flights: Arc::clone(self), began: now, keys: Vec::new() };
         for (number, key) in keys.into_iter().enumerate() {
             if let Some(flight) = flights.get(&key).filter(|flight| joinable(flight.began)) {
                 waits.push(flight.waiting.clone());
@@ -73,17 +73,17 @@ impl<V> Flights<V> {
             let waiting = receiver.map(land).shared();
             waits.push(waiting.clone());
             flights.insert(key.clone(), Flight { began: now, waiting });
-            duty.keys.push(Due { number, key, sender });
+            guard.keys.push(Due { number, key, sender });
         }
-        (waits, duty)
+        (waits, guard)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<FlightKey, Flight<V>, RandomState>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<LoadKey, Flight<V>, RandomState>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<V> Duty<V> {
+impl<V> LoadGuard<V> {
     /// When the load began.
     pub(crate) fn began(&self) -> Moment {
         self.began
@@ -100,7 +100,7 @@ impl<V> Duty<V> {
     }
 
     /// The keys to load, with what was captured before.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &FlightKey> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &LoadKey> {
         self.keys.iter().map(|due| &due.key)
     }
 
@@ -109,8 +109,8 @@ impl<V> Duty<V> {
         self.keys.iter().map(|due| due.number)
     }
 
-    /// Drops from the duty what `outcome` has an outcome for without a load.
-    pub(crate) fn settle(&mut self, mut outcome: impl FnMut(usize, &FlightKey) -> Option<Outcome<V>>) {
+    /// Drops from the guard what `outcome` has an outcome for without a load.
+    pub(crate) fn settle(&mut self, mut outcome: impl FnMut(usize, &LoadKey) -> Option<Outcome<V>>) {
         let outcomes: Vec<_> = self.keys.iter().map(|due| outcome(due.number, &due.key)).collect();
         if outcomes.iter().all(Option::is_none) {
             return;
@@ -126,7 +126,7 @@ impl<V> Duty<V> {
         }
     }
 
-    /// Takes some keys out into a duty of their own: those of which `other` is true, by their places here.
+    /// Takes some keys out into a guard of their own: those of which `other` is true, by their places here.
     pub(crate) fn split(&mut self, other: impl Fn(usize) -> bool) -> Self {
         let (theirs, ours): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.keys).into_iter().enumerate().partition(|(place, _)| other(*place));
@@ -135,7 +135,7 @@ impl<V> Duty<V> {
         Self { flights: Arc::clone(&self.flights), began: self.began, keys }
     }
 
-    /// Takes on the keys of another part of the same duty.
+    /// Takes on the keys of another part of the same guard.
     pub(crate) fn join(&mut self, mut other: Self) {
         self.keys.append(&mut other.keys);
     }
@@ -156,7 +156,7 @@ impl<V> Duty<V> {
     }
 
     /// From here on nobody joins. A later flight of the same key may have taken the place of one of these.
-    fn land<'a>(&self, keys: impl Iterator<Item = &'a FlightKey>) {
+    fn land<'a>(&self, keys: impl Iterator<Item = &'a LoadKey>) {
         let mut flights = self.flights.lock();
         for key in keys {
             if flights.get(key).is_some_and(|flight| flight.began == self.began) {
@@ -166,7 +166,7 @@ impl<V> Duty<V> {
     }
 }
 
-impl<V> Drop for Duty<V> {
+impl<V> Drop for LoadGuard<V> {
     fn drop(&mut self) {
         if !self.keys.is_empty() {
             self.land(self.keys());
@@ -179,10 +179,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::validity::Knowledge;
+    use crate::validity::Validity;
 
-    fn key(name: &str) -> FlightKey {
-        (name.into(), Captured { stripes: Knowledge::new(1, 1, 10).stripes(name, None), generation: 0, rules: 0 })
+    fn key(name: &str) -> LoadKey {
+        (name.into(), ValidityStamp { stripes: Validity::new(1, 1, 10).stripes(name, None), generation: 0, rules: 0 })
     }
 
     fn now(second: u64) -> Moment {
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_later_flight_of_the_same_key_outlives_an_earlier_one() {
-        let flights: Arc<Flights<()>> = Arc::new(Flights::new());
+        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
         let key = key("a");
         let (_, old) = flights.join([key.clone()], now(1), |_| true);
         let (_, new) = flights.join([key.clone()], now(9), |began| began == now(9));
@@ -205,9 +205,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_duty_that_is_dropped_is_lost() {
-        let flights: Arc<Flights<()>> = Arc::new(Flights::new());
-        let (waits, duty) = flights.join([key("a"), key("b")], now(1), |_| true);
-        drop(duty);
+        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
+        let (waits, guard) = flights.join([key("a"), key("b")], now(1), |_| true);
+        drop(guard);
         for wait in waits {
             assert_eq!(wait.await.err(), Some(LoadError::Lost));
         }
@@ -216,35 +216,35 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_settled_is_no_longer_due() {
-        let flights: Arc<Flights<()>> = Arc::new(Flights::new());
-        let (mut waits, mut duty) = flights.join([key("a"), key("b"), key("c")], now(1), |_| true);
-        duty.settle(|number, _| (number == 1).then_some(Err(LoadError::Timeout)));
-        assert_eq!(duty.numbers().collect::<Vec<_>>(), [0, 2]);
+        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
+        let (mut waits, mut guard) = flights.join([key("a"), key("b"), key("c")], now(1), |_| true);
+        guard.settle(|number, _| (number == 1).then_some(Err(LoadError::Timeout)));
+        assert_eq!(guard.numbers().collect::<Vec<_>>(), [0, 2]);
         assert_eq!(flights.lock().len(), 2);
         assert_eq!(waits.remove(1).await.err(), Some(LoadError::Timeout));
-        duty.fail(&LoadError::Lost);
+        guard.fail(&LoadError::Lost);
         assert!(flights.lock().is_empty());
     }
 
     #[tokio::test]
     async fn a_split_duty_is_done_in_parts() {
-        let flights: Arc<Flights<()>> = Arc::new(Flights::new());
-        let (mut waits, mut duty) = flights.join([key("a"), key("b"), key("c")], now(1), |_| true);
-        let other = duty.split(|place| place == 1);
-        assert_eq!(duty.numbers().collect::<Vec<_>>(), [0, 2]);
+        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
+        let (mut waits, mut guard) = flights.join([key("a"), key("b"), key("c")], now(1), |_| true);
+        let other = guard.split(|place| place == 1);
+        assert_eq!(guard.numbers().collect::<Vec<_>>(), [0, 2]);
         assert_eq!(other.numbers().collect::<Vec<_>>(), [1]);
         other.fail(&LoadError::Timeout);
         assert_eq!(flights.lock().len(), 2);
         assert_eq!(waits.remove(1).await.err(), Some(LoadError::Timeout));
-        drop(duty);
+        drop(guard);
         assert!(flights.lock().is_empty());
     }
 
     #[test]
     fn one_key_twice_is_one_flight() {
-        let flights: Arc<Flights<()>> = Arc::new(Flights::new());
+        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
         let key = key("a");
-        let (waits, duty) = flights.join([key.clone(), key], now(1), |_| true);
-        assert_eq!((waits.len(), duty.len()), (2, 1));
+        let (waits, guard) = flights.join([key.clone(), key], now(1), |_| true);
+        assert_eq!((waits.len(), guard.len()), (2, 1));
     }
 }

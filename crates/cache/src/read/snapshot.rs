@@ -12,7 +12,7 @@ impl<V: Value> Cache<V> {
     /// Whether nothing that touches a copy was learned since before it was read, and it is of the database that is followed.
     /// When that becomes another one, every copy is touched.
     pub fn still_stands(&self, entry: &Entry<V>) -> bool {
-        !entry.foreign && entry.stands(self.knowledge()) && self.knowledge().view().is_some()
+        !entry.foreign && entry.stands(self.validity()) && self.validity().view().is_some()
     }
 
     /// Loads past every tier: what one query returns is handed over as it is, and kept nowhere. Counts as a load among the
@@ -35,14 +35,14 @@ impl<V: Value> Cache<V> {
         // Where connections to the database live, as with every load.
         let done = self.shared().runtime.spawn(async move {
             // Nothing is stored under these names, so that what is captured for them says nothing.
-            let captured = cache.knowledge().capture(cache.knowledge().stripes("", None));
+            let stamp = cache.validity().capture(cache.validity().stripes("", None));
             let began = cache.clock().now();
             let loaded = cache.run(Vec::new(), &|_: Vec<usize>| load()).await?;
             let (_, foreign) = cache.place(loaded.incarnation);
             let unproven = loaded.incarnation.is_none();
             let found = loaded.values.into_iter().map(|value| {
                 let life = cache.life(policy, value.is_some(), Duration::ZERO);
-                let entry = Arc::new(Entry::new("", value, captured, began, life, Tier::Database, foreign));
+                let entry = Arc::new(Entry::new("", value, stamp, began, life, Tier::Database, foreign));
                 Found { entry, tier: Tier::Database, stale: foreign }
             });
             Ok::<_, LoadError>((found.collect::<Vec<_>>(), unproven))

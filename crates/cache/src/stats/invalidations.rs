@@ -17,18 +17,18 @@ pub(crate) enum Source {
 
 /// Changes learned, each once, by who brought it first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Learned {
+pub struct InvalidationCounts {
     /// Writes of this replica.
-    pub own: Kinds,
+    pub own: SubjectCounts,
     /// The bus.
-    pub bus: Kinds,
+    pub bus: SubjectCounts,
     /// The change log.
-    pub log: Kinds,
+    pub log: SubjectCounts,
 }
 
 /// Changes by what they touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Kinds {
+pub struct SubjectCounts {
     /// Entries that were written or deleted.
     pub entries: u64,
     /// Invalidations of one key.
@@ -43,16 +43,16 @@ pub struct Kinds {
     pub all: u64,
 }
 
-/// Counts for [`Learned`].
+/// Counts for [`InvalidationCounts`].
 #[derive(Debug, Default)]
-pub struct LearnedCounters {
-    own: KindCounters,
-    bus: KindCounters,
-    log: KindCounters,
+pub struct InvalidationCounters {
+    own: SubjectCounters,
+    bus: SubjectCounters,
+    log: SubjectCounters,
 }
 
 #[derive(Debug, Default)]
-struct KindCounters {
+struct SubjectCounters {
     entries: Counter,
     keys: Counter,
     tags: Counter,
@@ -61,7 +61,7 @@ struct KindCounters {
     all: Counter,
 }
 
-impl LearnedCounters {
+impl InvalidationCounters {
     pub(crate) fn count(&self, source: Source, subject: &Subject) {
         let kinds = match source {
             Source::Own => &self.own,
@@ -81,14 +81,14 @@ impl LearnedCounters {
     }
 
     /// Reads every count.
-    pub(crate) fn read(&self) -> Learned {
-        Learned { own: self.own.read(), bus: self.bus.read(), log: self.log.read() }
+    pub(crate) fn read(&self) -> InvalidationCounts {
+        InvalidationCounts { own: self.own.read(), bus: self.bus.read(), log: self.log.read() }
     }
 }
 
-impl KindCounters {
-    fn read(&self) -> Kinds {
-        Kinds {
+impl SubjectCounters {
+    fn read(&self) -> SubjectCounts {
+        SubjectCounts {
             entries: self.entries.get(),
             keys: self.keys.get(),
             tags: self.tags.get(),

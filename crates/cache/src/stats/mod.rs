@@ -3,7 +3,7 @@
 pub(crate) mod invalidations;
 pub(crate) mod latency;
 
-pub use invalidations::{Kinds, Learned, LearnedCounters};
+pub use invalidations::{InvalidationCounters, InvalidationCounts, SubjectCounts};
 pub use latency::{Latencies, LatencySummary};
 
 use std::{
@@ -99,7 +99,7 @@ pub struct Counters {
     pub talk_dropped: Counter,
     pub log_known: Counter,
     pub log_new: Counter,
-    pub learned: LearnedCounters,
+    pub invalidations: InvalidationCounters,
 }
 
 /// The counts of a cache since it was made, and its size now.
@@ -205,7 +205,7 @@ pub struct Stats {
     pub log_new: u64,
     /// Changes learned, by who brought them and by what they touch; without those times when everything was dropped because
     /// anything may have changed.
-    pub learned: Learned,
+    pub invalidations: InvalidationCounts,
     /// Entries in L1, absent keys included.
     pub entries: u64,
     /// Their weight in bytes.
@@ -264,7 +264,7 @@ impl Counters {
             talk_dropped: self.talk_dropped.get(),
             log_known: self.log_known.get(),
             log_new: self.log_new.get(),
-            learned: self.learned.read(),
+            invalidations: self.invalidations.read(),
             entries: 0,
             bytes: 0,
         }

@@ -7,37 +7,37 @@ use crate::{
 
 impl<V: Value> Cache<V> {
     /// Learns a change of this replica's own. Twice, late or out of order is harmless. Returns whether it was new.
-    pub fn learn(&self, change: &Change, incarnation: Incarnation) -> bool {
-        self.learn_from(Source::Own, change, incarnation)
+    pub fn apply(&self, change: &Change, incarnation: Incarnation) -> bool {
+        self.apply_from(Source::Own, change, incarnation)
     }
 
     /// Learns a change, unless it was learned before: its copies went then, and those there are now were read after that.
-    pub(crate) fn learn_from(&self, source: Source, change: &Change, incarnation: Incarnation) -> bool {
+    pub(crate) fn apply_from(&self, source: Source, change: &Change, incarnation: Incarnation) -> bool {
         let shared = self.shared();
         if source == Source::Bus && self.is_elsewhere(incarnation) {
-            shared.knowledge.learn_elsewhere(change, incarnation);
+            shared.validity.record_elsewhere(change, incarnation);
             // The database that is followed may have become that one since.
             if self.is_elsewhere(incarnation) {
                 return false;
             }
         }
-        if shared.seen.contains(change, incarnation) {
-            shared.knowledge.remember(change, incarnation);
+        if shared.dedup.contains(change, incarnation) {
+            shared.validity.remember(change, incarnation);
             if source == Source::LogAlone {
                 self.drop_copies(change, incarnation);
             }
             return false;
         }
-        shared.counters.learned.count(source, &change.subject);
+        shared.counters.invalidations.count(source, &change.subject);
         self.drop_copies(change, incarnation);
-        shared.seen.note(change, incarnation);
+        shared.dedup.note(change, incarnation);
         true
     }
 
     /// Whether another database is followed than that of a change: it touches no copy that is here, and may be news of another
     /// catalogue over the same Redis.
     fn is_elsewhere(&self, incarnation: Incarnation) -> bool {
-        self.knowledge().view().is_some_and(|view| view.incarnation != incarnation)
+        self.validity().view().is_some_and(|view| view.incarnation != incarnation)
     }
 
     /// Drops every copy: anything may have changed.
@@ -45,14 +45,14 @@ impl<V: Value> Cache<V> {
         let shared = self.shared();
         shared.counters.changes.one();
         shared.counters.rules.one();
-        shared.knowledge.touch_all();
+        shared.validity.touch_all();
         shared.l1.clear();
     }
 
     fn drop_copies(&self, change: &Change, incarnation: Incarnation) {
         let shared = self.shared();
         shared.counters.changes.one();
-        shared.knowledge.learn(change, incarnation);
+        shared.validity.apply(change, incarnation);
         match &change.subject {
             Subject::Entry { key, .. } | Subject::Key(key) => {
                 self.delete(key);
@@ -70,7 +70,7 @@ impl<V: Value> Cache<V> {
     pub async fn wrote(&self, commit: Commit<V>) {
         let Commit { incarnation, horizon, witness, changes, items } = commit;
         for change in &changes {
-            self.learn(change, incarnation);
+            self.apply(change, incarnation);
         }
         let (Some(l2), Some(shared)) = (&self.shared().l2, &self.config().shared) else { return };
         if changes.is_empty() || !l2.link.is_up() {

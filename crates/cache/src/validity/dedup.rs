@@ -15,7 +15,7 @@ use crate::{Change, Incarnation, Subject};
 
 /// The changes of the last moments, as hashes of 128 bits.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(Mutex<Generations>);
+pub(crate) struct Dedup(Mutex<Generations>);
 
 #[derive(Debug, Default)]
 struct Generations {
@@ -26,22 +26,22 @@ struct Generations {
 /// Changes in one generation.
 const MOST: usize = 1 << 15;
 
-impl Seen {
+impl Dedup {
     /// Whether a change was noted before.
     pub(crate) fn contains(&self, change: &Change, incarnation: Incarnation) -> bool {
         let hash = hash(change, incarnation);
-        let seen = self.lock();
-        seen.young.contains(&hash) || seen.old.contains(&hash)
+        let dedup = self.lock();
+        dedup.young.contains(&hash) || dedup.old.contains(&hash)
     }
 
     /// Notes a change that has been learned to the end: whoever finds it noted relies on that.
     pub(crate) fn note(&self, change: &Change, incarnation: Incarnation) {
         let hash = hash(change, incarnation);
-        let mut seen = self.lock();
-        if seen.young.len() >= MOST {
-            seen.old = std::mem::take(&mut seen.young);
+        let mut dedup = self.lock();
+        if dedup.young.len() >= MOST {
+            dedup.old = std::mem::take(&mut dedup.young);
         }
-        seen.young.insert(hash);
+        dedup.young.insert(hash);
     }
 
     fn lock(&self) -> MutexGuard<'_, Generations> {
@@ -77,32 +77,32 @@ mod tests {
 
     #[test]
     fn only_the_very_same_change_was_noted_before() {
-        let seen = Seen::default();
-        seen.note(&put(1, 1), Incarnation(1));
-        assert!(seen.contains(&put(1, 1), Incarnation(1)));
+        let dedup = Dedup::default();
+        dedup.note(&put(1, 1), Incarnation(1));
+        assert!(dedup.contains(&put(1, 1), Incarnation(1)));
         for (id, version, life) in [(2, 1, 1), (1, 2, 1), (1, 1, 2)] {
-            assert!(!seen.contains(&put(id, version), Incarnation(life)), "{id} {version} {life}");
+            assert!(!dedup.contains(&put(id, version), Incarnation(life)), "{id} {version} {life}");
         }
-        assert!(!seen.contains(&Change { salt: 1, ..put(1, 1) }, Incarnation(1)), "of another life");
+        assert!(!dedup.contains(&Change { salt: 1, ..put(1, 1) }, Incarnation(1)), "of another life");
         let others = [Subject::Key, Subject::Term, Subject::Pattern].map(|kind| kind("a".to_owned()));
         for subject in others.into_iter().chain([Subject::All]) {
             let change = Change { id: 1, salt: 0, subject };
-            assert!(!seen.contains(&change, Incarnation(1)), "{change:?}");
-            seen.note(&change, Incarnation(1));
-            assert!(seen.contains(&change, Incarnation(1)), "{change:?}");
+            assert!(!dedup.contains(&change, Incarnation(1)), "{change:?}");
+            dedup.note(&change, Incarnation(1));
+            assert!(dedup.contains(&change, Incarnation(1)), "{change:?}");
         }
     }
 
     #[test]
     fn it_forgets_the_oldest() {
-        let seen = Seen::default();
+        let dedup = Dedup::default();
         let many = 3 * MOST as u64;
         for id in 0..many {
-            seen.note(&put(id, 1), Incarnation(1));
+            dedup.note(&put(id, 1), Incarnation(1));
         }
-        assert!(seen.contains(&put(many - 1, 1), Incarnation(1)));
-        assert!(!seen.contains(&put(0, 1), Incarnation(1)));
-        let seen = seen.lock();
-        assert!(seen.young.len() + seen.old.len() <= 2 * MOST);
+        assert!(dedup.contains(&put(many - 1, 1), Incarnation(1)));
+        assert!(!dedup.contains(&put(0, 1), Incarnation(1)));
+        let dedup = dedup.lock();
+        assert!(dedup.young.len() + dedup.old.len() <= 2 * MOST);
     }
 }

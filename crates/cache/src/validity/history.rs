@@ -15,7 +15,7 @@ use crate::{Change, Incarnation, Subject, Witness, change::term::ANY, validity::
 
 /// What is remembered.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub(crate) struct History {
     facts: RwLock<Facts>,
     /// How many keys and terms one generation holds.
     most: usize,
@@ -103,7 +103,7 @@ impl KeyFacts {
     }
 }
 
-impl Memory {
+impl History {
     /// Remembers about `most` keys and terms, and at most that many.
     pub(crate) fn new(most: usize) -> Self {
         Self { facts: RwLock::new(Facts::new(None, u64::MAX)), most: (most / 2).max(1) }
@@ -262,117 +262,117 @@ mod tests {
         Depends::List { name: "list", term }
     }
 
-    fn started() -> Memory {
-        let memory = Memory::new(1_000);
-        memory.restart(LIFE, 10);
-        memory
+    fn started() -> History {
+        let history = History::new(1_000);
+        history.restart(LIFE, 10);
+        history
     }
 
     #[test]
     fn before_the_start_nothing_stands() {
-        let memory = Memory::new(1_000);
-        assert!(!memory.stands(Depends::Item("a"), &origin(u64::MAX - 1, 1)));
-        memory.restart(LIFE, 10);
-        assert!(!memory.stands(Depends::Item("a"), &origin(9, 1)));
-        assert!(memory.stands(Depends::Item("a"), &origin(10, 1)));
-        memory.raise_start(20);
-        assert!(!memory.stands(Depends::Item("a"), &origin(19, 1)));
+        let history = History::new(1_000);
+        assert!(!history.stands(Depends::Item("a"), &origin(u64::MAX - 1, 1)));
+        history.restart(LIFE, 10);
+        assert!(!history.stands(Depends::Item("a"), &origin(9, 1)));
+        assert!(history.stands(Depends::Item("a"), &origin(10, 1)));
+        history.raise_start(20);
+        assert!(!history.stands(Depends::Item("a"), &origin(19, 1)));
     }
 
     #[test]
     fn another_incarnation_does_not_stand() {
-        let memory = started();
+        let history = started();
         let other = Origin { incarnation: Incarnation(2), ..origin(50, 1) };
-        assert!(!memory.stands(Depends::Item("a"), &other));
+        assert!(!history.stands(Depends::Item("a"), &other));
     }
 
     #[test]
     fn an_item_stands_by_its_version_or_by_its_horizon() {
-        let memory = started();
-        memory.remember(&put(30, "a", 7, &[]), LIFE);
-        assert!(!memory.stands(Depends::Item("a"), &origin(20, 6)));
+        let history = started();
+        history.remember(&put(30, "a", 7, &[]), LIFE);
+        assert!(!history.stands(Depends::Item("a"), &origin(20, 6)));
         // Read while an older transaction was in progress: the horizon is low, the version tells.
-        assert!(memory.stands(Depends::Item("a"), &origin(20, 7)));
-        assert!(memory.stands(Depends::Item("a"), &origin(20, 8)));
-        assert!(memory.stands(Depends::Item("a"), &origin(31, 6)), "the snapshot saw the change");
-        assert!(memory.stands(Depends::Item("b"), &origin(20, 1)));
+        assert!(history.stands(Depends::Item("a"), &origin(20, 7)));
+        assert!(history.stands(Depends::Item("a"), &origin(20, 8)));
+        assert!(history.stands(Depends::Item("a"), &origin(31, 6)), "the snapshot saw the change");
+        assert!(history.stands(Depends::Item("b"), &origin(20, 1)));
     }
 
     #[test]
     fn an_invalidation_of_the_key_counts_whatever_the_version() {
-        let memory = started();
-        memory.remember(&put(15, "a", 7, &[]), LIFE);
-        memory.remember(&Change { id: 30, salt: 0, subject: Subject::Key("a".to_owned()) }, LIFE);
-        assert!(!memory.stands(Depends::Item("a"), &origin(30, 9)));
-        assert!(memory.stands(Depends::Item("a"), &origin(31, 7)));
+        let history = started();
+        history.remember(&put(15, "a", 7, &[]), LIFE);
+        history.remember(&Change { id: 30, salt: 0, subject: Subject::Key("a".to_owned()) }, LIFE);
+        assert!(!history.stands(Depends::Item("a"), &origin(30, 9)));
+        assert!(history.stands(Depends::Item("a"), &origin(31, 7)));
     }
 
     #[test]
     fn absences_and_lists_stand_by_their_horizon_alone() {
-        let memory = started();
-        memory.remember(&put(30, "a", 7, &["t"]), LIFE);
+        let history = started();
+        history.remember(&put(30, "a", 7, &["t"]), LIFE);
         for depends in [Depends::Absence("a"), list("t"), list(ANY)] {
-            assert!(!memory.stands(depends, &origin(30, 99)), "{depends:?}");
-            assert!(memory.stands(depends, &origin(31, 0)), "{depends:?}");
+            assert!(!history.stands(depends, &origin(30, 99)), "{depends:?}");
+            assert!(history.stands(depends, &origin(31, 0)), "{depends:?}");
         }
-        assert!(memory.stands(list("u"), &origin(10, 0)));
+        assert!(history.stands(list("u"), &origin(10, 0)));
     }
 
     #[test]
     fn an_invalidation_of_its_key_drops_whatever_a_frame_holds() {
-        let memory = started();
-        memory.remember(&Change { id: 30, salt: 30, subject: Subject::Key("a".to_owned()) }, LIFE);
+        let history = started();
+        history.remember(&Change { id: 30, salt: 30, subject: Subject::Key("a".to_owned()) }, LIFE);
         for depends in [
             Depends::Item("a"),
             Depends::Absence("a"),
             Depends::List { name: "a", term: "t" },
             Depends::List { name: "a", term: ANY },
         ] {
-            assert!(!memory.stands(depends, &origin(30, 99)), "{depends:?}");
-            assert!(memory.stands(depends, &origin(31, 0)), "{depends:?}");
+            assert!(!history.stands(depends, &origin(30, 99)), "{depends:?}");
+            assert!(history.stands(depends, &origin(31, 0)), "{depends:?}");
         }
-        assert!(memory.stands(list("t"), &origin(30, 0)), "another list");
+        assert!(history.stands(list("t"), &origin(30, 0)), "another list");
     }
 
     #[test]
     fn maxima_do_not_depend_on_the_order() {
-        let memory = started();
-        memory.remember(&put(30, "a", 9, &["t"]), LIFE);
-        memory.remember(&put(20, "a", 8, &["t"]), LIFE);
-        assert!(!memory.stands(Depends::Item("a"), &origin(25, 8)));
-        assert!(!memory.stands(list("t"), &origin(25, 0)));
+        let history = started();
+        history.remember(&put(30, "a", 9, &["t"]), LIFE);
+        history.remember(&put(20, "a", 8, &["t"]), LIFE);
+        assert!(!history.stands(Depends::Item("a"), &origin(25, 8)));
+        assert!(!history.stands(list("t"), &origin(25, 0)));
     }
 
     #[test]
     fn what_was_learned_ahead_of_an_incarnation_is_remembered() {
-        let memory = started();
-        memory.remember(&put(5, "a", 3, &[]), Incarnation(2));
-        memory.remember(&put(6, "a", 3, &[]), Incarnation(3));
-        memory.restart(Incarnation(2), 1);
+        let history = started();
+        history.remember(&put(5, "a", 3, &[]), Incarnation(2));
+        history.remember(&put(6, "a", 3, &[]), Incarnation(3));
+        history.restart(Incarnation(2), 1);
         let of = |version| Origin { incarnation: Incarnation(2), ..origin(2, version) };
-        assert!(!memory.stands(Depends::Item("a"), &of(2)) && memory.stands(Depends::Item("a"), &of(3)));
+        assert!(!history.stands(Depends::Item("a"), &of(2)) && history.stands(Depends::Item("a"), &of(3)));
         for id in 0..MOST_AHEAD as u64 + 10 {
-            memory.remember(&put(id, "b", 1, &[]), LIFE);
-            memory.remember(&put(1 << 40, "b", 1, &[]), Incarnation(9));
+            history.remember(&put(id, "b", 1, &[]), LIFE);
+            history.remember(&put(1 << 40, "b", 1, &[]), Incarnation(9));
         }
-        memory.restart(LIFE, 1);
-        assert_eq!(memory.read().start, MOST_AHEAD as u64 + 10, "what there was no room for cannot be judged");
+        history.restart(LIFE, 1);
+        assert_eq!(history.read().start, MOST_AHEAD as u64 + 10, "what there was no room for cannot be judged");
     }
 
     #[test]
     fn forgetting_raises_the_start() {
-        let memory = Memory::new(8);
-        memory.restart(LIFE, 1);
+        let history = History::new(8);
+        history.restart(LIFE, 1);
         for id in 1..=100 {
-            memory.remember(&put(id, &format!("k{id}"), 1, &[]), LIFE);
+            history.remember(&put(id, &format!("k{id}"), 1, &[]), LIFE);
         }
-        let facts = memory.read();
+        let facts = history.read();
         assert!(facts.young.keys.len() + facts.old.keys.len() <= 8);
         assert!(facts.start > 88, "{}", facts.start);
         for id in facts.start..=100 {
             assert!(facts.of_key(&format!("k{id}")).is_some(), "{id} is remembered");
         }
         drop(facts);
-        assert!(!memory.stands(Depends::Item("k1"), &origin(1, 1)), "what is forgotten cannot be judged");
+        assert!(!history.stands(Depends::Item("k1"), &origin(1, 1)), "what is forgotten cannot be judged");
     }
 }

@@ -29,19 +29,19 @@ use foldhash::{SharedSeed, fast::SeedableRandomState};
 use crate::{
     Change, Incarnation, Moment, Snapshot, Subject,
     change::term::ANY,
-    validity::history::{Depends, Memory, Origin},
+    validity::history::{Depends, History, Origin},
     validity::rules::Rules,
     validity::witness::Witnesses,
 };
 
 /// What a replica has learned.
 #[derive(Debug)]
-pub(crate) struct Knowledge {
+pub(crate) struct Validity {
     stripes: Box<[AtomicU64]>,
     hasher: SeedableRandomState,
     rules: Rules,
     /// What copies of others are judged by, and what a standby returns.
-    memory: Memory,
+    history: History,
     witnesses: Witnesses,
     proven: AtomicU64,
     /// When the last look began that succeeded, whether it proved anything or not.
@@ -71,23 +71,23 @@ pub(crate) struct Stripes {
 
 /// What was known of a key before a load looked at anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Captured {
+pub(crate) struct ValidityStamp {
     pub(crate) stripes: Stripes,
     pub(crate) generation: u64,
     pub(crate) rules: u64,
 }
 
-impl Knowledge {
+impl Validity {
     /// Knows nothing yet. `entries` is how many copies there may be: with fewer stripes than copies, a change would drop
-    /// copies of other keys with it. `seed` decides which keys share a stripe. `memory` is how many keys and terms are
+    /// copies of other keys with it. `seed` decides which keys share a stripe. `history` is how many keys and terms are
     /// remembered one by one.
-    pub(crate) fn new(entries: u64, seed: u64, memory: usize) -> Self {
+    pub(crate) fn new(entries: u64, seed: u64, history: usize) -> Self {
         let stripes = entries.saturating_mul(4).clamp(1 << 10, 1 << 20).next_power_of_two();
         Self {
             stripes: (0..stripes).map(|_| AtomicU64::new(0)).collect(),
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
             rules: Rules::default(),
-            memory: Memory::new(memory),
+            history: History::new(history),
             witnesses: Witnesses::default(),
             proven: AtomicU64::new(Moment::NEVER.nanos()),
             looked: AtomicU64::new(Moment::NEVER.nanos()),
@@ -109,8 +109,8 @@ impl Knowledge {
     }
 
     /// What is known of stripes now. Comes before anything is looked at.
-    pub(crate) fn capture(&self, stripes: Stripes) -> Captured {
-        Captured { stripes, generation: self.generation(stripes), rules: self.rules.counter() }
+    pub(crate) fn capture(&self, stripes: Stripes) -> ValidityStamp {
+        ValidityStamp { stripes, generation: self.generation(stripes), rules: self.rules.counter() }
     }
 
     /// The count of changes learned for stripes: of two, the sum, which stays the same only if both do.
@@ -125,17 +125,17 @@ impl Knowledge {
     }
 
     /// Learns a change, except for the removal of the key from L1, which follows. Twice, late or out of order is harmless.
-    pub(crate) fn learn(&self, change: &Change, incarnation: Incarnation) {
+    pub(crate) fn apply(&self, change: &Change, incarnation: Incarnation) {
         self.remember(change, incarnation);
         match &change.subject {
             Subject::Entry { key, terms, .. } => {
-                self.age(key);
-                self.age(ANY);
+                self.bump(key);
+                self.bump(ANY);
                 for term in terms {
-                    self.age(term);
+                    self.bump(term);
                 }
             }
-            Subject::Key(key) => self.age(key),
+            Subject::Key(key) => self.bump(key),
             Subject::Term(_) | Subject::Pattern(_) | Subject::All => {}
         }
         if let Some(rule) = Rule::of(&change.subject) {
@@ -144,7 +144,7 @@ impl Knowledge {
     }
 
     /// Learns a change of a database that is not followed, of which there are no copies here.
-    pub(crate) fn learn_elsewhere(&self, change: &Change, incarnation: Incarnation) {
+    pub(crate) fn record_elsewhere(&self, change: &Change, incarnation: Incarnation) {
         self.remember(change, incarnation);
         if Rule::of(&change.subject).is_some() {
             self.rules.add_elsewhere(incarnation, change.id);
@@ -156,26 +156,26 @@ impl Knowledge {
         &self.witnesses
     }
 
-    /// Anything may have changed: no copy of this replica's stands any more. Of those of others, memory tells.
+    /// Anything may have changed: no copy of this replica's stands any more. Of those of others, history tells.
     pub(crate) fn touch_all(&self) {
         self.rules.touch_all();
     }
 
     /// Learns a change that was learned before: its copies are gone, but what judges those of others may have begun anew.
     pub(crate) fn remember(&self, change: &Change, incarnation: Incarnation) {
-        self.memory.remember(change, incarnation);
+        self.history.remember(change, incarnation);
     }
 
     /// From `start` on, everything of this incarnation that is learned from here on is complete.
     pub(crate) fn restart(&self, incarnation: Incarnation, start: u64) {
         self.witnesses.forget();
-        self.memory.restart(incarnation, start);
+        self.history.restart(incarnation, start);
     }
 
     /// Changes below `start` may have been missed.
     pub(crate) fn raise_start(&self, start: u64) {
         self.witnesses.forget();
-        self.memory.raise_start(start);
+        self.history.raise_start(start);
     }
 
     /// Whether nothing that touches a copy of somebody else's, under the name of its key, was learned since it was read.
@@ -193,13 +193,13 @@ impl Knowledge {
             Rule::All => true,
         };
         self.witnesses.vouch_for(origin.witness)
-            && self.memory.stands(depends, origin)
+            && self.history.stands(depends, origin)
             && !self.rules.touched_since(origin, touches)
     }
 
     /// Whether what was read so can be judged at all, its incarnation and its age being what they are.
     pub(crate) fn remembers(&self, origin: &Origin) -> bool {
-        self.witnesses.vouch_for(origin.witness) && self.memory.remembers(origin)
+        self.witnesses.vouch_for(origin.witness) && self.history.remembers(origin)
     }
 
     /// Everything up to `view` has been learned, by a look at the change log that began at `began`.
@@ -244,7 +244,7 @@ impl Knowledge {
         Moment::from_nanos(self.proven.load(Ordering::Acquire))
     }
 
-    fn age(&self, name: &str) {
+    fn bump(&self, name: &str) {
         self.stripes[self.stripe(name).0 as usize].fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -265,25 +265,25 @@ mod tests {
 
     #[test]
     fn a_change_ages_its_key_its_terms_and_any() {
-        let knowledge = Knowledge::new(1_000, 1, 10);
+        let validity = Validity::new(1_000, 1, 10);
         let names = ["product:a", "category:x", "tag:y", ANY, "product:b", "category:z"];
-        let before: Vec<_> = names.iter().map(|name| knowledge.capture(knowledge.stripes(name, None))).collect();
-        knowledge.learn(&entry(1, "product:a", &["category:x", "tag:y"]), Incarnation(1));
-        let stands: Vec<_> = before.iter().map(|&captured| knowledge.capture(captured.stripes) == captured).collect();
+        let before: Vec<_> = names.iter().map(|name| validity.capture(validity.stripes(name, None))).collect();
+        validity.apply(&entry(1, "product:a", &["category:x", "tag:y"]), Incarnation(1));
+        let stands: Vec<_> = before.iter().map(|&stamp| validity.capture(stamp.stripes) == stamp).collect();
         assert_eq!(stands, [false, false, false, false, true, true]);
     }
 
     #[test]
     fn a_list_depends_on_its_term_and_on_its_own_key() {
-        let knowledge = Knowledge::new(1_000, 1, 10);
-        let capture = || knowledge.capture(knowledge.stripes("list:a", Some("category:x")));
+        let validity = Validity::new(1_000, 1, 10);
+        let capture = || validity.capture(validity.stripes("list:a", Some("category:x")));
         let before = capture();
-        knowledge.learn(&entry(1, "product:a", &["category:y"]), Incarnation(1));
+        validity.apply(&entry(1, "product:a", &["category:y"]), Incarnation(1));
         assert_eq!(capture(), before);
-        knowledge.learn(&Change { id: 2, salt: 2, subject: Subject::Key("list:a".to_owned()) }, Incarnation(1));
+        validity.apply(&Change { id: 2, salt: 2, subject: Subject::Key("list:a".to_owned()) }, Incarnation(1));
         let after = capture();
         assert_ne!(after, before);
-        knowledge.learn(&entry(3, "product:a", &["category:x"]), Incarnation(1));
+        validity.apply(&entry(3, "product:a", &["category:x"]), Incarnation(1));
         assert_ne!(capture(), after);
     }
 
