@@ -9,20 +9,20 @@ use tokio::runtime::Handle;
 
 use crate::{
     CacheConfig, Clock, Counters, Freshness, LatencySummary, Moment, Policies, ReadError, Stats,
-    behind::Behind,
-    bus::Bus,
-    flight::Flights,
-    follower::Passes,
-    hot::{Hot, HotKey},
+    bus::subscriber::Bus,
+    changelog::commits::Commits,
+    changelog::follower::Progress,
+    hot_keys::prefetch::Prefetch,
+    hot_keys::sketch::{HotKey, Sketch},
     jitter::Jitter,
-    knowledge::Knowledge,
     l1::{L1, Value},
     l2::L2,
-    load::Admission,
-    prefetch::Prefetch,
-    seen::Seen,
-    talk::Talk,
-    tokens::Tokens,
+    l2::write_behind::WriteBehind,
+    peers::Peers,
+    read::loader::Admission,
+    read::single_flight::SingleFlight,
+    validity::Validity,
+    validity::dedup::Dedup,
 };
 
 /// Keys and terms whose last changes are remembered where no copies are shared: what a standby returns is judged by them.
@@ -41,19 +41,19 @@ pub(crate) struct Shared<V> {
     pub(crate) runtime: Handle,
     pub(crate) jitter: Jitter,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) knowledge: Knowledge,
+    pub(crate) validity: Validity,
     pub(crate) l1: L1<V>,
     pub(crate) prefetch: Arc<Prefetch>,
-    pub(crate) flights: Arc<Flights<V>>,
+    pub(crate) flights: Arc<SingleFlight<V>>,
     pub(crate) admission: Admission,
-    pub(crate) passes: Passes,
-    pub(crate) seen: Seen,
+    pub(crate) passes: Progress,
+    pub(crate) dedup: Dedup,
     pub(crate) l2: Option<Arc<L2>>,
     pub(crate) bus: Bus,
-    pub(crate) behind: Behind,
-    pub(crate) hot: Hot,
-    pub(crate) talk: Talk,
-    pub(crate) tokens: Tokens,
+    pub(crate) behind: WriteBehind,
+    pub(crate) hot: Sketch,
+    pub(crate) peers: Peers,
+    pub(crate) tokens: Commits,
 }
 
 /// A cache, as long as somebody else keeps it.
@@ -99,22 +99,22 @@ impl<V: Value> Cache<V> {
         let remembered = config.shared.as_ref().map_or(REMEMBERED_ALONE, |shared| shared.remembered);
         Self {
             shared: Arc::new(Shared {
-                hot: Hot::new(clock.now(), seed),
-                talk: Talk::new(clock.now()),
-                tokens: Tokens::default(),
+                hot: Sketch::new(clock.now(), seed),
+                peers: Peers::new(clock.now()),
+                tokens: Commits::default(),
                 clock,
                 runtime,
                 jitter: Jitter::new(seed),
-                knowledge: Knowledge::new(config.l1_entries, seed, remembered),
+                validity: Validity::new(config.l1_entries, seed, remembered),
                 l1: L1::new(&config, &prefetch, &counters),
                 prefetch,
-                flights: Arc::new(Flights::new()),
+                flights: Arc::new(SingleFlight::new()),
                 admission: Admission::new(config.max_loads, config.max_waiting_loads),
-                passes: Passes::new(),
-                seen: Seen::default(),
+                passes: Progress::new(),
+                dedup: Dedup::default(),
                 l2,
                 bus: Bus::default(),
-                behind: Behind::default(),
+                behind: WriteBehind::default(),
                 counters,
                 policies: RwLock::new(Arc::new(config.policies.clone())),
                 config,
@@ -149,14 +149,14 @@ impl<V: Value> Cache<V> {
 
     /// How long ago the last look at the change log began that succeeded; `None` before the first.
     pub fn age_of_last_pass(&self) -> Option<Duration> {
-        let looked = self.shared.knowledge.looked();
+        let looked = self.shared.validity.looked();
         (looked != Moment::NEVER).then(|| self.clock().now().since(looked))
     }
 
     /// Why the change log does not tell of every change, if the last look at it found that. Until that has been put right every
     /// read is answered from the database.
     pub fn incomplete(&self) -> Option<Arc<str>> {
-        self.shared.knowledge.incomplete()
+        self.shared.validity.incomplete()
     }
 
     /// Waits until the change log has been read once.
@@ -212,11 +212,11 @@ impl<V: Value> Cache<V> {
         &self.shared.counters
     }
 
-    pub(crate) fn knowledge(&self) -> &Knowledge {
-        &self.shared.knowledge
+    pub(crate) fn validity(&self) -> &Validity {
+        &self.shared.validity
     }
 
-    pub(crate) fn passes(&self) -> &Passes {
+    pub(crate) fn progress(&self) -> &Progress {
         &self.shared.passes
     }
 
@@ -224,7 +224,7 @@ impl<V: Value> Cache<V> {
         &self.shared.jitter
     }
 
-    pub(crate) fn tokens(&self) -> &Tokens {
+    pub(crate) fn commits(&self) -> &Commits {
         &self.shared.tokens
     }
 
@@ -236,6 +236,6 @@ impl<V: Value> Cache<V> {
     }
 
     pub(crate) async fn pass_now(&self, at_most: Duration) -> Result<(), ReadError> {
-        if self.passes().one(at_most).await { Ok(()) } else { Err(ReadError::NoPass) }
+        if self.progress().one(at_most).await { Ok(()) } else { Err(ReadError::NoPass) }
     }
 }

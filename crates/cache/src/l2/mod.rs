@@ -4,8 +4,11 @@
 //! Every command touches one key, so that all of it also works on Redis Cluster; several keys are asked for by one MGET, which
 //! a client of a cluster splits.
 
-mod link;
+pub(crate) mod codec;
+mod connection;
+pub(crate) mod lease;
 mod retry;
+pub(crate) mod write_behind;
 
 use std::time::Duration;
 
@@ -13,10 +16,10 @@ use redis::{Cmd, Pipeline, RedisResult};
 
 use crate::{
     Counters, Incarnation, SharedConfig,
-    frame::{Frame, FrameError, Sizes},
+    l2::codec::{Frame, FrameError, Sizes},
 };
 
-pub(crate) use link::{Away, Link};
+pub(crate) use connection::{Away, Link};
 pub(crate) use retry::BackOff;
 
 /// Tells whether the URL of a shared tier could be connected to, without trying.

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 use larder_cache::{
-    Cache, CacheConfig, ChangeLog, Clock, Freshness, Incarnation, News, Pass, Recall, Snapshot, Witness,
+    Cache, CacheConfig, ChangeLog, Changes, Clock, Freshness, Incarnation, LogBatch, Recall, Snapshot, Witness,
 };
 use tokio::{
     runtime::Handle,
@@ -207,11 +207,11 @@ async fn a_following_that_ends_counts_as_a_log_that_fails() {
 struct Rude(AtomicU64);
 
 impl ChangeLog for Rude {
-    async fn pass(&self, _: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<Pass, String> {
+    async fn pass(&self, _: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<LogBatch, String> {
         let count = self.0.fetch_add(1, Ordering::SeqCst);
         assert!(count % 2 == 1, "a pass that panics on purpose");
         let snapshot = Snapshot { xmin: count, xmax: count, in_progress: Vec::new(), salt: None };
-        Ok(Pass { snapshot, incarnation: Incarnation(1), news: News::Complete(Vec::new()) })
+        Ok(LogBatch { snapshot, incarnation: Incarnation(1), changes: Changes::Complete(Vec::new()) })
     }
 
     async fn recall(&self, _: &[Witness]) -> Result<Recall, String> {

@@ -9,8 +9,8 @@ use std::{
 };
 
 use larder_cache::{
-    Cache, CacheConfig, Change, ChangeLog, Clock, Freshness, Incarnation, Key, Loaded, News, Pass, Policy, ReadError,
-    ReadOptions, Recall, Snapshot, Subject, Tier, Witness,
+    Cache, CacheConfig, Change, ChangeLog, Changes, Clock, Freshness, Incarnation, Key, Loaded, LogBatch, Policy,
+    ReadError, ReadOptions, Recall, Snapshot, Subject, Tier, Witness,
 };
 use larder_test_servers::Redis;
 use tokio::{runtime::Handle, time::sleep};
@@ -124,9 +124,9 @@ async fn what_a_standby_returns_is_served_no_longer_than_copies_are() {
 struct Silent(AtomicU64);
 
 impl ChangeLog for Silent {
-    async fn pass(&self, _: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<Pass, String> {
+    async fn pass(&self, _: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<LogBatch, String> {
         let incarnation = Incarnation(self.0.load(Ordering::SeqCst));
-        Ok(Pass { snapshot: Snapshot::default(), incarnation, news: News::Complete(Vec::new()) })
+        Ok(LogBatch { snapshot: Snapshot::default(), incarnation, changes: Changes::Complete(Vec::new()) })
     }
 
     async fn recall(&self, _: &[Witness]) -> Result<Recall, String> {
@@ -204,11 +204,11 @@ struct PutBack {
 }
 
 impl ChangeLog for PutBack {
-    async fn pass(&self, _: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<Pass, String> {
+    async fn pass(&self, _: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<LogBatch, String> {
         let (newest, salt) = (self.newest.load(Ordering::SeqCst), self.salt.load(Ordering::SeqCst));
         let snapshot = Snapshot { xmin: newest + 1, xmax: newest + 1, in_progress: Vec::new(), salt: Some(salt) };
         let changes = std::mem::take(&mut *self.changes.lock().unwrap());
-        Ok(Pass { snapshot, incarnation: Incarnation(1), news: News::Complete(changes) })
+        Ok(LogBatch { snapshot, incarnation: Incarnation(1), changes: Changes::Complete(changes) })
     }
 
     async fn recall(&self, _: &[Witness]) -> Result<Recall, String> {
@@ -274,7 +274,7 @@ async fn a_change_that_was_learned_before_is_learned_again_from_such_a_log() {
     cache.first_pass().await.unwrap();
     let subject = Subject::Entry { key: "item:a".to_owned(), version: 11, terms: Vec::new() };
     let change = Change { id: 11, salt: 11, subject };
-    cache.learn(&change, Incarnation(1));
+    cache.apply(&change, Incarnation(1));
     let load = |_| async {
         let witness = Some(Witness { id: 10, salt: 10 });
         Ok(Loaded { values: vec![None], incarnation: Some(Incarnation(1)), horizon: 11, witness })

@@ -212,7 +212,7 @@ async fn writer(game: Arc<Game>, mut random: SmallRng) {
         dawdle(&mut random).await;
         // Who changes the database by other means tells nobody.
         if random.random_bool(0.6) {
-            game.bench.cache.learn(&committed(id, &subject, commit), token.incarnation);
+            game.bench.cache.apply(&committed(id, &subject, commit), token.incarnation);
             let mut learned = game.learned.lock().unwrap();
             for name in db.names_of(commit) {
                 let last = learned.entry(name).or_default();

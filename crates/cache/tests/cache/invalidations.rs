@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use larder_cache::{
-    ANY, Cache, Clock, CopyState, Freshness, Key, Kinds, Policy, ReadOptions, SharedConfig, Subject, Tier,
+    ANY, Cache, Clock, CopyState, Freshness, Key, Policy, ReadOptions, SharedConfig, Subject, SubjectCounts, Tier,
 };
 use larder_test_servers::{Faults, Proxy, Redis};
 use tokio::runtime::Handle;
@@ -27,7 +27,7 @@ fn subjects() -> [(Subject, bool, bool); 7] {
     ]
 }
 
-fn count(kinds: Kinds) -> u64 {
+fn count(kinds: SubjectCounts) -> u64 {
     kinds.keys + kinds.tags + kinds.categories + kinds.patterns + kinds.all
 }
 
@@ -67,9 +67,9 @@ async fn each_kind_reaches_other_replicas_over_the_bus() {
         // Nothing but the bus tells of it.
         cluster.db.fail_passes.store(true, Ordering::SeqCst);
         let (_, commit) = cluster.write(0, case.0.clone(), true).await;
-        assert_eq!(count(cluster.replicas[0].stats().learned.own), 1);
+        assert_eq!(count(cluster.replicas[0].stats().invalidations.own), 1);
         for replica in [1, 2] {
-            until(|| count(cluster.replicas[replica].stats().learned.bus) == 1).await;
+            until(|| count(cluster.replicas[replica].stats().invalidations.bus) == 1).await;
         }
         let invalid = cluster.replicas[1].stats().l2_invalid;
         check(&cluster, 1, &case, commit).await;
@@ -93,7 +93,7 @@ async fn each_kind_is_learned_from_the_log_where_the_bus_loses_everything() {
         let invalid = cluster.replicas[1].stats().l2_invalid;
         cluster.replicas[1].reach(Freshness::FullyConsistent).await.unwrap();
         let stats = cluster.replicas[1].stats();
-        assert_eq!((count(stats.learned.bus), count(stats.learned.log)), (0, 1), "{:?}", case.0);
+        assert_eq!((count(stats.invalidations.bus), count(stats.invalidations.log)), (0, 1), "{:?}", case.0);
         check(&cluster, 1, &case, commit).await;
         assert!(cluster.replicas[1].stats().l2_invalid > invalid, "{:?}", case.0);
     }
@@ -148,7 +148,7 @@ async fn a_page_that_is_invalidated_by_its_key_comes_back_from_no_tier() {
         let subject = Subject::Key(page.name.to_string());
         if told == "bus" {
             cluster.write(0, subject, true).await;
-            until(|| cluster.replicas[1].stats().learned.bus.keys == 1).await;
+            until(|| cluster.replicas[1].stats().invalidations.bus.keys == 1).await;
         } else {
             let id = cluster.db.begin();
             cluster.db.commit(id, subject, true);
@@ -196,7 +196,7 @@ async fn a_load_that_began_before_the_invalidation_is_not_kept() {
             cluster.db.reached(At::Loaded, 1).await;
             cluster.db.fail_passes.store(true, Ordering::SeqCst);
             let (_, commit) = cluster.write(0, subject.clone(), true).await;
-            until(|| count(cluster.replicas[1].stats().learned.bus) == 1).await;
+            until(|| count(cluster.replicas[1].stats().invalidations.bus) == 1).await;
             cluster.db.release(At::Loaded);
             commit
         };
@@ -240,7 +240,7 @@ async fn what_the_log_tells_again_drops_nothing() {
         // The bus tells it first.
         cluster.db.hold(At::Pass);
         cluster.write(0, subject.clone(), true).await;
-        until(|| count(cluster.replicas[1].stats().learned.bus) == 1).await;
+        until(|| count(cluster.replicas[1].stats().invalidations.bus) == 1).await;
         cluster.db.release(At::Pass);
         cluster.item(1, "item:a").await;
         cluster.replicas[1].reach(Freshness::FullyConsistent).await.unwrap();

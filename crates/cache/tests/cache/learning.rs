@@ -216,7 +216,7 @@ async fn what_a_change_would_drop_is_told_beforehand() {
     }
     bench.list_seq(ANY).await;
     let told = |subject: Subject| {
-        let matching = bench.cache.matching(&subject, 10);
+        let matching = bench.cache.dry_run(&subject, 10);
         let mut sample: Vec<String> = matching.sample.iter().map(ToString::to_string).collect();
         sample.sort_unstable();
         assert_eq!(sample.len() as u64, matching.count);
@@ -234,7 +234,7 @@ async fn what_a_change_would_drop_is_told_beforehand() {
         ["item:a", "item:absent"],
         "of what is absent nobody knows the terms"
     );
-    let few = bench.cache.matching(&Subject::All, 2);
+    let few = bench.cache.dry_run(&Subject::All, 2);
     assert_eq!((few.count, few.sample.len()), (4, 2));
     assert!(bench.cache.get("item:a").is_some(), "nothing was dropped");
     bench.learn(Subject::Pattern("item:*".into()));
@@ -247,12 +247,12 @@ async fn a_rule_that_the_log_tells_again_drops_nothing_a_second_time() {
         let bench = bench().await;
         let id = bench.db.begin();
         let seq = bench.db.commit(id, subject.clone(), true);
-        bench.cache.learn(&committed(id, &subject, seq), bench.db.token(id).incarnation);
+        bench.cache.apply(&committed(id, &subject, seq), bench.db.token(id).incarnation);
         bench.seq("item:a").await;
         bench.pass().await;
         assert!(bench.cache.get("item:a").is_some(), "{subject:?}");
         let stats = bench.stats();
-        let learned = [stats.learned.own, stats.learned.log]
+        let learned = [stats.invalidations.own, stats.invalidations.log]
             .map(|kinds| kinds.entries + kinds.keys + kinds.tags + kinds.categories + kinds.patterns + kinds.all);
         // The database wrote two items before that, of which only the log told.
         assert_eq!((learned, stats.log_known), ([1, 2], 1), "{subject:?}");

@@ -119,7 +119,7 @@ async fn a_copy_from_redis_that_is_overtaken_is_not_kept() {
     replica.db.fail_passes.store(true, Ordering::SeqCst);
     let (change, second) = replica.commit();
     let learner = replica.cache.clone();
-    let learn: Meanwhile = Box::new(move || assert!(learner.learn(&change, Incarnation(1))));
+    let learn: Meanwhile = Box::new(move || assert!(learner.apply(&change, Incarnation(1))));
     *MEANWHILE.lock().unwrap() = Some(learn);
     let read = async || replica.read(Slow, |item| item.0.seq).await;
     assert_eq!(read().await, (Tier::L2, Some(first)), "who waited already gets what was read");
@@ -165,7 +165,7 @@ async fn a_write_that_is_late_hides_no_newer_one() {
     let (late, newer) = (cluster.db.begin(), cluster.db.begin());
     let first = cluster.db.commit(late, subject.clone(), true);
     let second = cluster.db.commit(newer, subject.clone(), true);
-    cluster.replicas[0].learn(&committed(newer, &subject, second), Incarnation(1));
+    cluster.replicas[0].apply(&committed(newer, &subject, second), Incarnation(1));
     cluster.wrote(0, late, &subject, true, first).await;
     assert!(cluster.replicas[0].get("item:a").is_none(), "a writer keeps nothing of its own");
     assert_eq!(cluster.item(0, "item:a").await.1, Some(second));

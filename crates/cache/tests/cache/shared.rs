@@ -226,7 +226,7 @@ async fn a_late_fill_of_an_old_copy_is_not_taken() {
         cluster.db.reached(At::Loaded, 1).await;
         let id = cluster.db.begin();
         let commit = cluster.db.commit(id, entry("item:a", &["category:x"]), true);
-        cluster.replicas[1].learn(&committed(id, &entry("item:a", &["category:x"]), commit), Incarnation(1));
+        cluster.replicas[1].apply(&committed(id, &entry("item:a", &["category:x"]), commit), Incarnation(1));
         cluster.db.fail_passes.store(true, Ordering::SeqCst);
         cluster.db.release(At::Loaded);
         commit

@@ -11,8 +11,9 @@ use std::{
 
 use bytes::Bytes;
 use larder_cache::{
-    ANY, Cache, CacheConfig, Change, ChangeLog, Clock, Facts, Found, Glob, Incarnation, Key, LoadError, Loaded, Moment,
-    News, Pass, Policy, ReadError, ReadOptions, Recall, Recalled, Snapshot, Stats, Subject, Token, Value, Witness,
+    ANY, Cache, CacheConfig, Change, ChangeLog, Changes, Clock, Facts, Found, Glob, Incarnation, Key, LoadError,
+    Loaded, LogBatch, Moment, Policy, ReadError, ReadOptions, Recall, Recalled, Snapshot, Stats, Subject, Token, Value,
+    Witness,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{
@@ -388,7 +389,7 @@ impl State {
 }
 
 impl ChangeLog for Database {
-    async fn pass(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, String> {
+    async fn pass(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<LogBatch, String> {
         if let Some((since, incarnation)) = since {
             // Whoever asks for what came after a snapshot has learned what came before it.
             let State { log, learned, incarnation: now, .. } = &mut *self.state();
@@ -418,14 +419,14 @@ impl ChangeLog for Database {
                 .filter(|_| !self.incomplete.load(Ordering::SeqCst))
                 .filter(|changes| changes.len() <= limit as usize)
             {
-                Some(changes) => News::Complete(changes),
-                None if self.incomplete.load(Ordering::SeqCst) => News::Incomplete("a trigger is off".into()),
+                Some(changes) => Changes::Complete(changes),
+                None if self.incomplete.load(Ordering::SeqCst) => Changes::Incomplete("a trigger is off".into()),
                 None if state.log.len() <= limit as usize => {
-                    News::Window { from: 0, changes: state.log.iter().map(|row| row.change.clone()).collect() }
+                    Changes::Window { from: 0, changes: state.log.iter().map(|row| row.change.clone()).collect() }
                 }
-                None => News::Window { from: snapshot.xmax, changes: Vec::new() },
+                None => Changes::Window { from: snapshot.xmax, changes: Vec::new() },
             };
-            Pass { snapshot, incarnation: Incarnation(state.incarnation), news }
+            LogBatch { snapshot, incarnation: Incarnation(state.incarnation), changes: news }
         };
         self.gate(At::Passed).await;
         Ok(pass)
@@ -564,7 +565,7 @@ impl Bench {
     pub(crate) fn learn(&self, subject: Subject) {
         static NUMBER: AtomicU64 = AtomicU64::new(1 << 40);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        self.cache.learn(&committed(number, &subject, number), Incarnation(1));
+        self.cache.apply(&committed(number, &subject, number), Incarnation(1));
     }
 
     /// Lets the proof of freshness lapse: passes fail from here on, and more than the bound goes by.

@@ -165,17 +165,17 @@ async fn replicas_confirm_what_they_have_learned() {
     let cluster = three().await;
     let (token, _) = cluster.write(0, entry("item:a", &[]), true).await;
     let confirmed = cluster.replicas[0].confirm(token, LONG).await;
-    assert_eq!((names(&confirmed.learned), confirmed.silent.len()), (vec!["replica-2", "replica-3"], 0));
+    assert_eq!((names(&confirmed.applied), confirmed.silent.len()), (vec!["replica-2", "replica-3"], 0));
     // One that does not read the log any more, and learns only what the bus brings, has not learned everything.
     cluster.tasks[2][1].abort();
     until(|| cluster.tasks[2][1].is_finished()).await;
     let (token, _) = cluster.write(0, entry("item:a", &[]), true).await;
     let confirmed = cluster.replicas[0].confirm(token, SHORT).await;
-    assert_eq!((names(&confirmed.learned), names(&confirmed.silent)), (vec!["replica-2"], vec!["replica-3"]));
+    assert_eq!((names(&confirmed.applied), names(&confirmed.silent)), (vec!["replica-2"], vec!["replica-3"]));
     // Of another life nobody has learned.
     let strange = Token { incarnation: larder_cache::Incarnation(99), id: 1, salt: 1 };
     let confirmed = cluster.replicas[0].confirm(strange, SHORT).await;
-    assert_eq!((confirmed.learned.len(), confirmed.silent.len()), (0, 2));
+    assert_eq!((confirmed.applied.len(), confirmed.silent.len()), (0, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -255,6 +255,6 @@ async fn without_redis_there_is_nobody_to_ask() {
     let bench = Bench::new().await;
     assert_eq!(bench.cache.ask(Bytes::new(), LONG).await, Answers::default());
     let confirmed = bench.cache.confirm(bench.db.put("item:a", &[]), LONG).await;
-    assert!(confirmed.learned.is_empty() && confirmed.silent.is_empty());
+    assert!(confirmed.applied.is_empty() && confirmed.silent.is_empty());
     bench.cache.leave().await;
 }

@@ -29,7 +29,7 @@ impl cache::ChangeLog for Log {
         &self,
         since: Option<(&cache::Snapshot, cache::Incarnation)>,
         limit: u32,
-    ) -> Result<cache::Pass, String> {
+    ) -> Result<cache::LogBatch, String> {
         let of = since.map(|(snapshot, incarnation)| (to_storage(snapshot), storage::Incarnation(incarnation.0)));
         let asked = of.as_ref().map(|(snapshot, incarnation)| (snapshot, *incarnation));
         let pass = self.repository.pass(asked, limit).await.map_err(|error| error.to_string())?;
@@ -46,17 +46,17 @@ impl cache::ChangeLog for Log {
             let since = since.map(|(since, _)| since.clone());
             self.hub.tell(Step { since, to: snapshot.clone(), incarnation, changes });
         }
-        Ok(cache::Pass {
+        Ok(cache::LogBatch {
             snapshot,
             incarnation,
-            news: match pass.changes {
+            changes: match pass.changes {
                 storage::PassChanges::Complete(changes) => {
-                    cache::News::Complete(changes.into_iter().map(change).collect())
+                    cache::Changes::Complete(changes.into_iter().map(change).collect())
                 }
                 storage::PassChanges::Window { from, changes } => {
-                    cache::News::Window { from, changes: changes.into_iter().map(change).collect() }
+                    cache::Changes::Window { from, changes: changes.into_iter().map(change).collect() }
                 }
-                storage::PassChanges::Incomplete(why) => cache::News::Incomplete(why.into()),
+                storage::PassChanges::Incomplete(why) => cache::Changes::Incomplete(why.into()),
             },
         })
     }

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use larder_cache::{Confirmed, Glob, Matching, Subject, Token};
+use larder_cache::{Confirmed, DryRun, Glob, Subject, Token};
 use larder_storage::{self as storage, Invalidating, ProductRepository as _, Repository, StorageError, Term};
 
 use super::{
@@ -73,9 +73,9 @@ impl Catalog {
     }
 
     /// What an invalidation would drop of this replica's L1 now, with the names of at most `most` copies.
-    pub async fn would_invalidate(&self, invalidation: Invalidation, most: usize) -> Matching {
+    pub async fn would_invalidate(&self, invalidation: Invalidation, most: usize) -> DryRun {
         let cache = self.cache.clone();
-        let look = move || cache.matching(&subject(invalidation), most);
+        let look = move || cache.dry_run(&subject(invalidation), most);
         // Thousands of entries are looked at.
         self.runtime.spawn_blocking(look).await.unwrap_or_default()
     }

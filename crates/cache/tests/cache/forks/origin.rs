@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use larder_cache::{
-    ANY, Change, ChangeLog, Clock, Commit, Facts, Incarnation, LoadError, Loaded, Moment, News, Pass, Recall, Recalled,
-    Snapshot, Subject, Token, Value, Witness,
+    ANY, Change, ChangeLog, Changes, Clock, Commit, Facts, Incarnation, LoadError, Loaded, LogBatch, Moment, Recall,
+    Recalled, Snapshot, Subject, Token, Value, Witness,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{sync::Notify, task::yield_now, time::timeout};
@@ -238,7 +238,7 @@ impl Origin {
 }
 
 impl ChangeLog for Origin {
-    async fn pass(&self, since: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<Pass, String> {
+    async fn pass(&self, since: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<LogBatch, String> {
         self.dawdle().await;
         let pass = {
             let state = self.state();
@@ -253,10 +253,10 @@ impl ChangeLog for Origin {
                 state.stored.log.iter().filter(|(_, id, _)| !seen(*id)).map(|row| row.2.clone()).collect()
             };
             let news = match since {
-                Some((since, of)) if of == incarnation => News::Complete(changes(&|id| since.sees(id))),
-                _ => News::Window { from: 0, changes: changes(&|_| false) },
+                Some((since, of)) if of == incarnation => Changes::Complete(changes(&|id| since.sees(id))),
+                _ => Changes::Window { from: 0, changes: changes(&|_| false) },
             };
-            Pass { snapshot, incarnation, news }
+            LogBatch { snapshot, incarnation, changes: news }
         };
         self.dawdle().await;
         Ok(pass)

@@ -282,7 +282,7 @@ impl Watcher {
             return Ok(Some(HashMap::new()));
         }
         let cache = &self.catalog.cache;
-        match cache.learned(&step.to, step.incarnation, cache.config().load_timeout).await {
+        match cache.wait_until_applied(&step.to, step.incarnation, cache.config().load_timeout).await {
             Err(ReadError::OtherIncarnation) => return Ok(None),
             learned => learned?,
         }

@@ -96,10 +96,10 @@ pub(super) async fn invalidate(catalog: &Catalog, asked: Asked) -> Result<admin:
         return Ok(would(catalog, what).await);
     }
     let done = catalog.invalidate(what).await.map_err(|error| errors::write(&error))?;
-    let Confirmed { learned, silent } = catalog.confirmed(done.token, wait).await;
+    let Confirmed { applied, silent } = catalog.confirmed(done.token, wait).await;
     Ok(admin::Invalidation {
         token: encode_stamp(done.stamp()),
-        confirmed: i32::try_from(learned.len() + 1).unwrap_or(i32::MAX),
+        confirmed: i32::try_from(applied.len() + 1).unwrap_or(i32::MAX),
         silent: silent.iter().map(other).collect(),
         ..admin::Invalidation::default()
     })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder_cache::{Cache, Kinds, LatencySummary, Learned, Stats};
+use larder_cache::{Cache, InvalidationCounts, LatencySummary, Stats, SubjectCounts};
 use larder_proto::{
     admin::{BusStats, InvalidationStats, Latency, LoadStats, PrefetchStats, RedisStats, ReplicaStats, TierStats},
     catalog::CacheTier,
@@ -32,7 +32,7 @@ pub(super) fn of_replica(identity: &Identity, cache: &Cache<Copy>) -> ReplicaSta
             leases_lost: stats.leases_lost,
             leases_taken_over: stats.leases_taken,
         }),
-        invalidations: Some(invalidations(&stats.learned)),
+        invalidations: Some(invalidations(&stats.invalidations)),
         bus: cache.bus_connected().map(|connected| bus(&stats, connected, cache.bus_lag())),
         redis: None,
         prefetch: Some(PrefetchStats {
@@ -126,9 +126,10 @@ fn bus(stats: &Stats, connected: bool, lag: Duration) -> BusStats {
     }
 }
 
-fn invalidations(Learned { own, bus, log }: &Learned) -> InvalidationStats {
-    let of = |kind: fn(&Kinds) -> u64| [own, bus, log].into_iter().map(kind).sum();
-    let from = |kinds: &Kinds| kinds.entries + kinds.keys + kinds.categories + kinds.tags + kinds.patterns + kinds.all;
+fn invalidations(InvalidationCounts { own, bus, log }: &InvalidationCounts) -> InvalidationStats {
+    let of = |kind: fn(&SubjectCounts) -> u64| [own, bus, log].into_iter().map(kind).sum();
+    let from =
+        |kinds: &SubjectCounts| kinds.entries + kinds.keys + kinds.categories + kinds.tags + kinds.patterns + kinds.all;
     InvalidationStats {
         from_own_writes: from(own),
         from_bus: from(bus),
