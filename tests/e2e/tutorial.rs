@@ -107,12 +107,17 @@ async fn run(cluster: &Cluster, programs: &[PathBuf], steps: &[Step]) -> Vec<Str
         .output();
     let output = timeout(LIMIT, output).await.expect("the commands to end").expect("a shell");
     let printed = String::from_utf8(output.stdout).expect("text");
-    printed.split_terminator(END).map(|text| lines(text)).collect()
+    printed.split_terminator(END).map(lines).collect()
 }
 
 /// The lines of a text, without blank space at their ends.
 fn lines(text: &str) -> String {
-    text.trim_end().lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    let mut lines = String::new();
+    for line in text.trim_end().lines() {
+        lines.push_str(line.trim_end());
+        lines.push('\n');
+    }
+    lines
 }
 
 /// Finds the commands of a page: each block of `sh`, with the block of output behind it, and in blocks of `console` each
@@ -127,13 +132,12 @@ fn steps(page: &str) -> Vec<Step> {
             (Some(language), None) => {
                 if language == "sh" {
                     steps.push(Step { command: String::new(), shown: None, varies: false });
-                } else if let (Some(step), true) =
-                    (steps.last_mut().filter(|step| step.shown.is_none()), language == "text")
+                } else if language == "text"
+                    && ["", VARIES].contains(&between.trim())
+                    && let Some(step) = steps.last_mut().filter(|step| step.shown.is_none())
                 {
-                    if ["", VARIES].contains(&between.trim()) {
-                        step.shown = Some(end..end);
-                        step.varies = !between.trim().is_empty();
-                    }
+                    step.shown = Some(end..end);
+                    step.varies = !between.trim().is_empty();
                 }
                 block = Some(language);
             }
