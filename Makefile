@@ -1,23 +1,23 @@
-# What there is to do here; `make` alone lists it. ARGS="..." goes to the program that a target runs.
+# Everything there is to do here; `make` alone lists the targets. ARGS="..." goes to the program that a target runs.
 
 CARGO ?= cargo
-# Where the example calls go; the server listens there.
+# Where the server listens and the example calls go.
 ADDRESS := $(if $(LARDER_LISTEN),$(LARDER_LISTEN),127.0.0.1:50051)
-# How `make run` builds.
+# The profile of `make run`.
 RUN_PROFILE ?= quick
-# CI builds what Cargo.lock says or nothing.
+# CI builds exactly what Cargo.lock says.
 LOCKED := $(if $(CI),--locked)
 # A fresh install of Rust may not be on the PATH of this shell yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run cluster test chaos bench descriptor-set fmt fmt-check lint deny buf-lint buf-breaking tools ci clean rust
+.PHONY: help run cluster test chaos bench descriptor-set fmt fmt-check lint links deny buf-lint buf-breaking tools ci clean rust
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 define EXAMPLES
 
-Larder will answer on $(ADDRESS) in a moment, from a SQLite file with a sample catalogue. Try, in another terminal:
+Larder is about to answer on $(ADDRESS), from a SQLite file with a sample catalogue. Try these in another terminal:
 
   grpcurl -plaintext $(ADDRESS) list
   grpcurl -plaintext -d '{"page_size": 3}' $(ADDRESS) larder.catalog.v1.ProductCatalog/ListProducts
@@ -26,12 +26,12 @@ Larder will answer on $(ADDRESS) in a moment, from a SQLite file with a sample c
   grpcurl -plaintext -d '{"product": {"id": "my-first", "name": "My first product", "price": {"currency_code": "EUR", "units": 12}}}' $(ADDRESS) larder.catalog.v1.ProductCatalog/CreateProduct
   grpcurl -plaintext -d '{"product": {"id": "my-first", "in_stock": true}, "update_mask": {"paths": ["in_stock"]}}' $(ADDRESS) larder.catalog.v1.ProductCatalog/UpdateProduct
 
-Ctrl-C stops it.
+Ctrl-C stops the server.
 
 endef
 export EXAMPLES
 
-run: rust ## Build and start Larder on the embedded default, with a sample catalogue
+run: rust ## Build and start Larder on SQLite, with a sample catalogue
 	@echo 'Building (about 3 minutes the first time, seconds after that) ...'
 	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) --bin larder
 	@printf '%s\n' "$$EXAMPLES"
@@ -44,9 +44,9 @@ cluster: rust ## Start three replicas over PostgreSQL and Redis, and print calls
 	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) -p larder-test-servers --bin larder-cluster
 	@eval "$$(.ci/tools env)" && exec $(CARGO) run $(LOCKED) --quiet --profile $(RUN_PROFILE) -p larder-test-servers --bin larder-cluster -- $(ARGS)
 
-# Most tests wait most of the time: for a database, for a process, for a bound to pass.
+# Most tests spend most of their time waiting: for a database, a process, or a bound to pass.
 test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN))))
-test: rust ## Install what the tests need, and run all of them
+test: rust ## Install what the tests need, and run all tests
 	@.ci/tools install test
 	@eval "$$(.ci/tools env)" && $(CARGO) build $(LOCKED) --bin larder && exec $(CARGO) test $(LOCKED) --workspace --no-fail-fast $(ARGS)
 
@@ -59,7 +59,7 @@ chaos: rust ## Break a cluster under load and check every read; ARGS="--full", "
 bench: rust ## Measure Larder beside a bare tonic server
 	@$(CARGO) run $(LOCKED) --release -p larder-bench -- $(ARGS)
 
-descriptor-set: rust ## Write the contract, as an encoded FileDescriptorSet, to larder.binpb
+descriptor-set: rust ## Write the contract to larder.binpb, as an encoded FileDescriptorSet
 	@$(CARGO) run $(LOCKED) --quiet --bin larder -- descriptor-set --output larder.binpb
 
 fmt: rust ## Format the code
@@ -71,7 +71,10 @@ fmt-check: rust ## Check that the code is formatted
 lint: rust ## Run clippy; a warning is an error
 	@$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 
-deny: rust ## Check licences, banned crates, sources and advisories of the dependencies
+links: ## Check the links and file names in the documentation
+	@.ci/links
+
+deny: rust ## Check licences, bans, sources and advisories of the dependencies
 	@.ci/deny
 
 buf-lint: ## Check the style of the contract
@@ -81,7 +84,7 @@ buf-lint: ## Check the style of the contract
 buf-breaking: ## Check that the contract breaks no client of the newest release
 	@.ci/buf-breaking
 
-tools: rust ## Install what testing and checking need (PostgreSQL, PgBouncer, Redis, sqlite3, libfaketime, grpcurl, grpcio, buf, cargo-deny)
+tools: rust ## Install the tools for tests and checks (PostgreSQL, PgBouncer, Redis, sqlite3, libfaketime, grpcurl, grpcio, buf, cargo-deny)
 	@.ci/tools install all
 
 ci: ## Run everything that CI runs

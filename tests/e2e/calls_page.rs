@@ -1,4 +1,4 @@
-//! The calls in the README give what it shows.
+//! The calls in docs/grpcurl.md give what the page shows.
 
 use std::{collections::HashSet, path::Path};
 
@@ -8,22 +8,22 @@ use tokio::process::Command;
 
 use crate::harness::{Database, Process, grpcurl};
 
-/// Where the README's server listens.
+/// Where the page's server listens.
 const ADDRESS: &str = "127.0.0.1:50051";
 /// Values that differ from one server to the next.
 const VOLATILE: [&str; 7] = ["createTime", "updateTime", "etag", "token", "nextPageToken", "age", "ttl"];
 
 #[tokio::test]
-async fn the_calls_of_the_readme_give_what_it_shows() {
+async fn the_calls_of_the_page_give_what_it_shows() {
     let Some(grpcurl) = grpcurl() else { return };
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("the README");
-    let examples = examples(&readme);
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/grpcurl.md");
+    let examples = examples(&std::fs::read_to_string(page).expect("the page"));
     assert!(examples.len() >= 5, "five calls with their output, not {}", examples.len());
 
     let database = Database::sqlite();
     let process = Process::start_with(&database, &["--sample-catalogue=true"]).await;
-    let directory = TempDir::new("readme");
-    // The README's own name of the program, whatever its path is.
+    let directory = TempDir::new("calls");
+    // The page's own name of the program, whatever its path is.
     std::os::unix::fs::symlink(&grpcurl, directory.join("grpcurl")).expect("a link");
     let path = std::env::join_paths(
         [directory.path().to_owned()]
@@ -41,14 +41,14 @@ async fn the_calls_of_the_readme_give_what_it_shows() {
             (Ok(given), Ok(shown)) => alike("", &given, &shown),
             _ => given.trim() == shown.trim(),
         };
-        assert!(same, "{call}\ngives\n{given}\nand the README shows\n{shown}");
+        assert!(same, "{call}\ngives\n{given}\nand the page shows\n{shown}");
     }
     assert_eq!(process.stop().await.code(), Some(0));
 }
 
 /// Each code block that begins with a call of grpcurl, and the code block behind it.
-fn examples(readme: &str) -> Vec<(String, String)> {
-    let blocks: Vec<String> = readme
+fn examples(page: &str) -> Vec<(String, String)> {
+    let blocks: Vec<String> = page
         .split("\n```")
         .skip(1)
         .step_by(2)
@@ -59,7 +59,7 @@ fn examples(readme: &str) -> Vec<(String, String)> {
     pairs.map(|pair| (pair[0].clone(), pair[1].clone())).collect()
 }
 
-/// Whether two values are the same but for what is volatile, and but for texts that the README cuts off with an ellipsis.
+/// Whether two values are the same but for what is volatile, and but for texts that the page cuts off with an ellipsis.
 fn alike(key: &str, given: &Value, shown: &Value) -> bool {
     match (given, shown) {
         (Value::Object(given), Value::Object(shown)) => {
@@ -83,9 +83,9 @@ fn alike(key: &str, given: &Value, shown: &Value) -> bool {
 
 #[test]
 fn examples_are_found() {
-    let readme =
+    let page =
         "# T\n\n```sh\nmake run\n```\n\n```sh\ngrpcurl -plaintext x list\n```\n\n```json\n{}\n```\n\n```sh\nls\n```\n";
-    assert_eq!(examples(readme), [("grpcurl -plaintext x list".to_owned(), "{}".to_owned())]);
+    assert_eq!(examples(page), [("grpcurl -plaintext x list".to_owned(), "{}".to_owned())]);
     assert!(alike("", &serde_json::json!({"etag": "1", "a": "long"}), &serde_json::json!({"etag": "2", "a": "lo…"})));
     assert!(!alike("", &serde_json::json!({"a": 1}), &serde_json::json!({})));
 }
