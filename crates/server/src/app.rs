@@ -17,8 +17,8 @@ use tokio::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    catalog::{Catalog, Copy, Warmed, Warmth, WatchConfig},
-    config::{Compression, Config, ServerConfig},
+    catalog::{Catalog, Copy, Warmed, Warmth},
+    config::{Compression, Config, ServerConfig, WatchConfig},
     events::{Around, Events, WallClock},
     grpc::{AdminService, Front, FrontOptions, Identity, compressed},
     net::{Connections, Limits, Listener, Workers},

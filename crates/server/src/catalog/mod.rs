@@ -26,10 +26,13 @@ pub use follow::Log;
 pub use invalidate::{Invalidated, Invalidation};
 pub use warm::{Warmed, Warmth};
 use watch::Hub;
-pub use watch::{Event, EventKind, Start, WatchConfig, WatchError, Watcher};
+pub use watch::{Event, EventKind, Start, WatchError, Watcher};
 pub use write::Written;
 
-use crate::contract::{ListRequest, ProductId, Read, SearchRequest, encode};
+use crate::{
+    config::WatchConfig,
+    contract::{ListRequest, ProductId, Read, SearchRequest, encode},
+};
 
 /// Products, read through the cache and written to the database.
 #[derive(Clone)]

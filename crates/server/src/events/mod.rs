@@ -3,7 +3,6 @@
 //! There are two, a [webhook](webhook) and a [queue], and both end in [`Catalog::invalidate`](crate::catalog::Catalog): a row
 //! in the change log, committed before the sender is told. `docs/events.md` is their contract.
 
-mod config;
 mod event;
 mod http;
 mod queue;
@@ -17,13 +16,9 @@ use tokio::{
     task::JoinSet,
 };
 
-pub(crate) use self::webhook::BASE64;
-pub use self::{
-    config::{EventsConfig, QueueConfig, WebhookConfig, WebhookSecret},
-    event::{Event, parse_event},
-};
+pub use self::event::{Event, parse_event};
 use self::{http::Http, queue::Queue, webhook::Webhook};
-use crate::{app::ServeError, catalog::Catalog};
+use crate::{app::ServeError, catalog::Catalog, config::EventsConfig};
 
 /// The time of day. It decides one thing only: whether a message was signed recently.
 #[derive(Clone)]

@@ -18,10 +18,12 @@ use self::{
     hub::{Behind, Cursor},
 };
 use super::{Catalog, Copy, follow};
-use crate::contract::{Position, Read, Step as Told};
+use crate::{
+    config::WatchConfig,
+    contract::{Position, Read, Step as Told},
+};
 
 pub use event::{Event, EventKind};
-pub use hub::WatchConfig;
 pub(super) use hub::{Hub, Step};
 
 /// Where to begin.
