@@ -25,7 +25,7 @@ use crate::{app::ServeError, catalog::Catalog, config::EventsConfig};
 pub struct WallClock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 /// What the doors need of the server around them.
-pub(crate) struct Around {
+pub(crate) struct IngestContext {
     pub(crate) catalog: Catalog,
     /// What other replicas call this one.
     pub(crate) name: String,
@@ -66,11 +66,11 @@ impl Events {
     pub(crate) async fn open(
         config: EventsConfig,
         shared: Option<&SharedConfig>,
-        around: Around,
+        context: IngestContext,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, ServeError> {
         let EventsConfig { http_listen, webhook, queue } = config;
-        let Around { catalog, name, seed, clock, draining } = around;
+        let IngestContext { catalog, name, seed, clock, draining } = context;
         let (guard, running) = mpsc::channel(1);
         let mut http = None;
         if !webhook.secrets.is_empty() {
