@@ -1,6 +1,5 @@
 //! The server as a whole: it is built here, each part after the parts that it needs, and ended in the opposite order.
 
-mod error;
 mod health;
 mod services;
 mod serving;
@@ -25,8 +24,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-pub use error::ServeError;
-
 use self::{
     health::Health,
     serving::{Port, Serving, connections},
@@ -36,6 +33,7 @@ use self::{
 use crate::{
     catalog::{Catalog, Copy},
     config::{Config, WatchConfig},
+    error::ServeError,
     events::{Events, IngestContext, WallClock},
     grpc::{AdminService, Identity},
     sample,

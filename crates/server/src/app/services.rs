@@ -4,10 +4,10 @@ use larder_proto::admin::cache_admin_server::CacheAdminServer;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 
-use super::ServeError;
 use crate::{
     catalog::Catalog,
     config::{Compression, ServerConfig},
+    error::ServeError,
     grpc::{AdminService, CallLimits, CatalogRouter, MessageLimits, compressed},
 };
 

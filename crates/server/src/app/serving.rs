@@ -4,9 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
-use super::ServeError;
 use crate::{
     config::ServerConfig,
+    error::ServeError,
     grpc::CatalogRouter,
     net::{Connections, Limits, Listener, Workers},
 };

@@ -18,7 +18,7 @@ use tokio::{
 
 pub use self::event::{Event, parse_event};
 use self::{http::Http, queue::Queue, webhook::Webhook};
-use crate::{app::ServeError, catalog::Catalog, config::EventsConfig};
+use crate::{catalog::Catalog, config::EventsConfig, error::ServeError};
 
 /// The time of day. It decides one thing only: whether a message was signed recently.
 #[derive(Clone)]

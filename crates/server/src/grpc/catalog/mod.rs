@@ -27,11 +27,11 @@ use xxhash_rust::xxh3::xxh3_128;
 use self::replies::{Facts, product, unreadable};
 use super::{MessageLimits, errors};
 use crate::{
-    catalog::{Catalog, Copy, Page, product_name},
+    catalog::{Catalog, Copy, Page},
     config::Compression,
     contract::{
         MAX_BATCH, ProductId, Stamp, Violations, encode_stamp, parse_etag, parse_id, parse_list, parse_mask,
-        parse_product, parse_read, parse_search, to_message,
+        parse_product, parse_read, parse_search, product_name, to_message,
     },
 };
 
