@@ -11,7 +11,7 @@ use super::{
     settings::{All, SettingArgs},
 };
 use larder_server::{
-    app::{self, ServeError},
+    ServeError, app,
     config::{Changes, Purpose, Resolved},
     telemetry,
 };
