@@ -34,12 +34,20 @@ async fn every_error_in_the_configuration_is_reported_at_once() {
         ("LARDER_L1_BYTES", "-1"),
         ("DATABASE_URL", "mysql://user:secret-word@localhost/larder"),
         ("REDIS_URL", "http://127.0.0.1"),
+        ("LARDER_POLICY__ITEM__TTL", "2d"),
     ];
-    let (code, text) = serve(&environment, &["--ttl-item", "2d", "--max-loads", "many"]).await;
+    let (code, text) = serve(&environment, &["--max-loads", "many"]).await;
     assert_eq!(code, Some(78), "{text}");
-    for name in
-        ["listen", "admin-listen", "staleness-bound", "l1-bytes", "database-url", "redis-url", "ttl-item", "max-loads"]
-    {
+    for name in [
+        "listen",
+        "admin-listen",
+        "staleness-bound",
+        "l1-bytes",
+        "database-url",
+        "redis-url",
+        "policy.item.ttl",
+        "max-loads",
+    ] {
         assert!(text.lines().any(|line| line.trim_start().starts_with(name)), "{name} is missing:\n{text}");
     }
     for origin in ["environment LARDER_LISTEN", "environment DATABASE_URL", "flag --max-loads"] {
@@ -51,7 +59,7 @@ async fn every_error_in_the_configuration_is_reported_at_once() {
 #[tokio::test]
 async fn a_database_that_is_away_is_named_without_its_password() {
     let url = format!("postgres://user:secret-word@127.0.0.1:{}/larder", free_port());
-    let flags = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--database-acquire-timeout", "500ms"];
+    let flags = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     let (code, text) = serve(&[("DATABASE_URL", &url)], &flags).await;
     assert_eq!(code, Some(69), "{text}");
     assert!(text.contains("database") && !text.contains("secret-word"), "{text}");
@@ -62,6 +70,16 @@ async fn what_is_no_flag_is_a_wrong_usage() {
     let (code, text) = serve(&[], &["--lisen", "127.0.0.1:0"]).await;
     assert_eq!(code, Some(64), "{text}");
     assert!(text.contains("--listen"), "a hint:\n{text}");
+}
+
+#[tokio::test]
+async fn a_dropped_name_says_what_replaced_it() {
+    let (code, text) = serve(&[], &["--ttl-item=5m", "--bus-queue", "9"]).await;
+    assert_eq!(code, Some(78), "{text}");
+    assert!(text.contains("LARDER_POLICY__ITEM__TTL") && text.contains("bus-queue (flag --bus-queue)"), "{text}");
+    let (code, text) = serve(&[("LARDER_TTL_ITEM", "5m"), ("LARDER_L2_LEASE", "1s")], &[]).await;
+    assert_eq!(code, Some(78), "{text}");
+    assert!(text.contains("LARDER_POLICY__ITEM__TTL") && text.contains("a lease always lasts 3s"), "{text}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use larder_proto::catalog::{GetProductRequest, Product};
 use larder_server::{
     config::Compression,
-    grpc::{Front, FrontOptions},
+    grpc::{CallLimits, CatalogRouter, MessageLimits},
     net::{Coalesced, Respond as _},
 };
 use tokio::{
@@ -82,15 +82,13 @@ async fn writes_per_reply<T>(server: &Server, wrap: impl FnOnce(Counting) -> T) 
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let options = FrontOptions {
-        max_request: 4 << 20,
-        max_response: 4 << 20,
-        max_headers: 16 << 10,
-        compression: Compression::default(),
-        request_default: Duration::from_secs(30),
-        request_max: Duration::from_secs(30),
+    let calls = CallLimits {
+        header_bytes: 16 << 10,
+        default_deadline: Duration::from_secs(30),
+        max_deadline: Duration::from_secs(30),
     };
-    let front = Front::new(server.running().catalog().clone(), options);
+    let messages = MessageLimits { max_request: 4 << 20, max_response: 4 << 20, compression: Compression::default() };
+    let router = CatalogRouter::for_catalog(server.running().catalog().clone(), calls, messages);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (connecting, accepted) = (connect(address), listener.accept());
@@ -101,7 +99,7 @@ where
     let io = wrap(Counting { stream, writes: Arc::clone(&writes) });
     tokio::spawn(
         http2::Builder::new(TokioExecutor::new())
-            .serve_connection(TokioIo::new(io), service_fn(move |request| front.respond(request))),
+            .serve_connection(TokioIo::new(io), service_fn(move |request| router.respond(request))),
     );
     let mut client = Client::new(channel);
     burst(&mut client).await;

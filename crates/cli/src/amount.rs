@@ -2,8 +2,8 @@
 
 use larder_proto::google_type::Money;
 
-/// Reads an amount such as `12`, `12.5`, `.99` or `0.000000001`: never negative, at most nine decimals. A comma stands for
-/// the point when one or two digits follow it; before three it could also separate thousands, and is refused.
+/// Reads an amount such as `12`, `12.5`, `.99` or `0.000000001`: never negative, at most nine decimals. A comma with one or two
+/// digits behind it is a decimal point; with three digits it could also separate thousands, and is refused.
 pub(crate) fn read(text: &str, currency: &str) -> Result<Money, String> {
     let text = text.trim();
     let refused = || format!("{} is not an amount such as 12.50", shown(text));
@@ -25,7 +25,7 @@ pub(crate) fn read(text: &str, currency: &str) -> Result<Money, String> {
     Ok(Money { currency_code: currency.to_owned(), units, nanos })
 }
 
-/// Text of a file, short enough to stand in an error.
+/// Text of a file, shortened for an error.
 pub(crate) fn shown(text: &str) -> String {
     const LONGEST: usize = 40;
     match text.char_indices().nth(LONGEST) {

@@ -22,13 +22,13 @@ use super::{
 };
 use larder_server::config::{Purpose, value};
 
-/// A server that cannot be reached within this time is away.
+/// A server that cannot be reached within this time counts as away.
 const CONNECT: Duration = Duration::from_secs(5);
-/// A connection is asked this often whether its other end is there,
+/// An idle connection is pinged this often,
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// and given up when it does not answer in this time.
+/// and closed when the server does not answer within this time.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest reply that is read: above what a server sends unless it is told otherwise.
+/// The largest reply that is read, above the largest one that a server sends.
 pub(super) const MAX_REPLY: usize = 256 << 20;
 
 const NO_SERVER: &str =
@@ -54,13 +54,13 @@ pub(crate) struct AdminArgs {
     call: CallOptions,
 }
 
-/// How to call a server, but for where it is.
+/// How to call a server, without its address.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CallOptions {
     /// How long one call may take.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = timeout, help_heading = "Call")]
     pub(crate) timeout: Duration,
-    /// Print where replies came from, and the ids of requests, to standard error.
+    /// Print the tier of each reply and the id of each request to standard error.
     #[arg(short, long, help_heading = "Call")]
     pub(crate) verbose: bool,
 }
@@ -79,7 +79,7 @@ impl CallArgs {
         Server::connect(&config.client.address, self.call.clone()).await
     }
 
-    /// Whether to tell where replies came from.
+    /// Whether to print the tier of each reply.
     pub(crate) fn verbose(&self) -> bool {
         self.call.verbose
     }
@@ -91,7 +91,7 @@ impl CallArgs {
 }
 
 impl AdminArgs {
-    /// Where the `CacheAdmin` is.
+    /// The address of the `CacheAdmin`.
     pub(crate) fn address(&self) -> Result<http::Uri, CliError> {
         Ok(self.settings.resolve(Purpose::Call)?.config.client.admin_address)
     }
@@ -157,7 +157,7 @@ impl Server {
         request
     }
 
-    /// Makes a call. It ends at its deadline even if the server has gone without a word.
+    /// Makes a call. The call ends at its deadline even if the server vanished.
     pub(crate) async fn call<T>(
         &self,
         reply: impl Future<Output = Result<Response<T>, Status>>,
@@ -166,7 +166,7 @@ impl Server {
         Ok(reply)
     }
 
-    /// Begins a stream. As a whole it has no deadline: each wait within it is for the caller to bound.
+    /// Begins a stream. The stream has no deadline: the caller bounds each wait for a message.
     pub(crate) async fn open<T>(
         &self,
         reply: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
@@ -188,12 +188,12 @@ impl Server {
         self.options.timeout
     }
 
-    /// Makes a call whose error the caller looks at.
+    /// Makes a call whose error the caller handles.
     pub(crate) async fn try_call<T>(
         &self,
         reply: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Status> {
-        // The server has the same deadline: its answer is given the time to arrive.
+        // The server has the same deadline; its answer gets the time to arrive.
         let limit = self.options.timeout + Duration::from_millis(500);
         let reply = tokio::time::timeout(limit, reply)
             .await
@@ -227,7 +227,7 @@ fn show_metadata(metadata: &MetadataMap) {
     }
 }
 
-/// Reads a length of time from the command line, which may be none at all.
+/// Reads a length of time from the command line, which may be zero.
 pub(super) fn time_or_zero(text: &str) -> Result<Duration, String> {
     if text.trim() == "0s" { Ok(Duration::ZERO) } else { timeout(text) }
 }

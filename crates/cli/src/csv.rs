@@ -14,7 +14,7 @@ use larder_proto::catalog::Product;
 
 use super::amount;
 
-/// The columns, in the order in which they are written. They are read in any order.
+/// The columns in the order of exports. Imports accept any order.
 pub(crate) const COLUMNS: [&str; 10] = [
     "id",
     "name",
@@ -28,12 +28,12 @@ pub(crate) const COLUMNS: [&str; 10] = [
     "in_stock",
 ];
 
-/// The header as it is written, with the line's end.
+/// The header of exports, with its line end.
 pub(crate) fn header() -> String {
     COLUMNS.join(",") + "\n"
 }
 
-/// Writes the row of a product, with the line's end. Its times and its etag have no column.
+/// Writes the row of a product, with its line end. Times and etag have no column.
 pub(crate) fn row(product: &Product) -> String {
     let (currency, amount) = match &product.price {
         Some(price) => (price.currency_code.clone(), amount::show(price)),
@@ -62,7 +62,7 @@ pub(crate) fn row(product: &Product) -> String {
     String::from_utf8(row).expect("fields of text make a row of text")
 }
 
-/// Takes a list of entries apart.
+/// Splits a list into its entries.
 pub(crate) fn entries(text: &str, separator: char) -> Vec<String> {
     if text.is_empty() {
         return Vec::new();

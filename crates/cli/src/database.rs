@@ -1,4 +1,4 @@
-//! `larder database`: what is done to the database itself, without a server.
+//! `larder database`: commands that change the database itself, without a server.
 
 use clap::{Args, Subcommand};
 use larder_storage::ProductRepository as _;
@@ -10,7 +10,7 @@ use super::{
     settings::{Opens, SettingArgs},
 };
 
-/// Works on the database itself, without a server.
+/// Maintains the database itself, without a server.
 #[derive(Debug, Args)]
 pub(crate) struct Database {
     #[command(subcommand)]
@@ -33,10 +33,10 @@ impl Database {
     }
 }
 
-/// Puts the triggers of the change log right, and has every replica drop its copies.
+/// Repairs the triggers of the change log, and makes every replica drop its copies.
 ///
-/// Needed after somebody switched the triggers off, dropped or changed them: until then every read goes to the database.
-/// Running it once too often costs the copies and nothing else.
+/// Run this command after the triggers were disabled, dropped or changed: until then every read goes to the database. An
+/// unnecessary run costs the copies and nothing else.
 #[derive(Debug, Args)]
 struct Repair {
     #[command(flatten)]
@@ -61,10 +61,10 @@ impl Repair {
     }
 }
 
-/// Has every replica take the database for another one: all copies are dropped, on every tier.
+/// Gives the database a new incarnation: every tier drops all its copies.
 ///
-/// Needed after the database was put back in a way that nothing in it tells: a virtual machine that was rolled back together with
-/// its memory. Every other restore is noticed without it. Tokens of writes that the database still has stay good.
+/// Run this command after a restore that leaves no trace in the database: a virtual machine that was rolled back together with
+/// its memory. Larder notices every other restore by itself. Tokens stay valid as long as the database has their commits.
 #[derive(Debug, Args)]
 struct NewIncarnation {
     #[command(flatten)]

@@ -16,7 +16,7 @@ pub(super) async fn open<T>(settings: &SettingArgs<T>) -> Result<Repository, Cli
     Repository::connect(&storage).await.map_err(|error| failure("cannot open the database", &error))
 }
 
-/// The failure that an error of the database is.
+/// The failure for an error of the database.
 pub(super) fn failure(doing: &str, error: &StorageError) -> CliError {
     let (exit, hint) = kind(error);
     let failed = CliError::new(exit, format!("{doing}: {error}"));
@@ -26,7 +26,7 @@ pub(super) fn failure(doing: &str, error: &StorageError) -> CliError {
     }
 }
 
-/// The exit code and the hint of an error of the database.
+/// The exit code and the hint for an error of the database.
 pub(super) fn kind(error: &StorageError) -> (Exit, Option<&'static str>) {
     match error {
         StorageError::Unavailable(_) | StorageError::Timeout(_) => {

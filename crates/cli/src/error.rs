@@ -7,19 +7,19 @@ use std::{fmt, io, process::ExitCode};
 pub(crate) enum Exit {
     /// The command line is wrong.
     Usage = 64,
-    /// What was read is wrong, at least in part.
+    /// The input is wrong, at least in part.
     Data = 65,
-    /// A file, or a product, is not there.
+    /// A file, or a product, does not exist.
     NoInput = 66,
-    /// A server or a database is not there, not ready or too slow.
+    /// A server or a database is unreachable, not ready or too slow.
     Unavailable = 69,
     /// Something that should not happen.
     Internal = 70,
-    /// The system refuses what it should grant.
+    /// The system refuses a resource.
     System = 71,
     /// Reading or writing failed.
     Io = 74,
-    /// The server wants credentials, or better ones.
+    /// The server asks for credentials, or for a larger role.
     Permission = 77,
     /// The configuration is wrong.
     Config = 78,
@@ -38,20 +38,20 @@ impl From<Exit> for ExitCode {
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum CliError {
-    /// Nobody reads what it writes any more: no failure of the command.
+    /// The reader of the output has gone, which is no failure of the command.
     BrokenPipe,
-    /// It says so.
+    /// The command failed.
     Failed(Failure),
 }
 
-/// What is said about a failure.
+/// A failure as the user sees it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// The exit code.
     pub(crate) exit: Exit,
     /// What went wrong, in one line.
     pub(crate) message: String,
-    /// More about it, line by line.
+    /// Details, line by line.
     pub(crate) details: Vec<String>,
     /// What to do about it.
     pub(crate) hint: Option<String>,
@@ -68,7 +68,7 @@ impl CliError {
         Self::new(Exit::Usage, message)
     }
 
-    /// The same with a hint.
+    /// The same failure with a hint.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         if let Self::Failed(failure) = &mut self {
             failure.hint = Some(hint.into());
@@ -76,7 +76,7 @@ impl CliError {
         self
     }
 
-    /// A failure to read or write what is named.
+    /// A failure to read or write; `doing` names the attempt.
     pub(crate) fn io(doing: impl fmt::Display, error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::BrokenPipe;

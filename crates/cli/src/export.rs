@@ -38,16 +38,16 @@ const SCAN: u32 = 500;
 
 /// Prints all products in the order of their ids, as JSON Lines or CSV; `larder import` reads both.
 ///
-/// Products that come or go meanwhile may or may not be among them; all others are, each once.
+/// Every product is printed once. Products that are created or deleted meanwhile may be missing.
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// How products are written. By default as the name of --output says, else as JSON Lines.
+    /// The format. By default the extension of --output decides, else JSON Lines.
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// A file instead of standard output. It appears under its name when it is whole.
+    /// Write a file instead of standard output. The file appears under its name once it is complete.
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// How long to try again when the server goes away.
+    /// How long to retry while the server is away.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = timeout)]
     retry_for: Duration,
     /// Open the database instead of calling a server.
@@ -129,7 +129,7 @@ impl Export {
             });
             let page = match server.try_call(catalog.list_products(request)).await {
                 Ok(page) => page,
-                // The page may be larger than a message may be.
+                // The page may exceed the largest message.
                 Err(error) if too_large(error.code()) && page_size > 1 => {
                     page_size /= 2;
                     continue;
@@ -174,7 +174,7 @@ impl Writer {
         }
     }
 
-    /// Says which products are left out, for they cannot be read.
+    /// Reports the products that are left out because they cannot be read.
     fn leave_out(&mut self, ids: &[String]) {
         for id in ids {
             note(&format!("larder: product {id} cannot be read, it is left out"));

@@ -21,7 +21,7 @@ pub(crate) struct Get {
     /// Ids of products.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
-    /// One JSON object a line.
+    /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -36,22 +36,23 @@ use clap::{Parser, Subcommand, error::ErrorKind};
 use error::{CliError, Exit};
 use output::note;
 
-/// What stands below the help.
+/// The text below the help.
 const EXIT_CODES: &str = "\
 Exit codes:
    0  done
   64  the command line, or a field of the request, is wrong
-  65  some lines of an import were rejected, or a file is not what it should be
+  65  an import rejected some lines, or a file is malformed
   66  the file, or a product, does not exist
-  69  the server or the database is not there, not ready or too slow
+  69  the server or the database is unreachable, not ready or too slow
   70  an internal error
-  71  the system refuses threads, signals or the like
+  71  the system refuses a resource, such as threads or signals
   74  reading or writing failed
-  77  the server wants credentials, or better ones
+  77  the server asks for credentials, or for a larger role
   78  the configuration is wrong
  130  ended by Ctrl-C (143: by SIGTERM) before it was done
 
-Settings come from flags, over the environment, over a TOML file (--config), over defaults; `larder config` prints them.";
+Flags override environment variables, which override the file (--config), which overrides defaults.
+`larder config` prints the settings in effect.";
 
 /// A product-catalogue cache: products from memory over gRPC, coherent with the database behind it.
 #[derive(Debug, Parser)]
@@ -87,11 +88,19 @@ enum Command {
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return explain(&error),
-    };
-    match run(cli.command) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    match Cli::try_parse_from(&arguments) {
+        Ok(cli) => ended(run(cli.command)),
+        Err(error) => match settings::dropped(&arguments) {
+            Some(dropped) if error.kind() == ErrorKind::UnknownArgument => ended(Err(dropped)),
+            _ => explain(&error),
+        },
+    }
+}
+
+/// Reports a failure, and gives the exit code.
+fn ended(result: Result<(), CliError>) -> ExitCode {
+    match result {
         Ok(()) | Err(CliError::BrokenPipe) => ExitCode::SUCCESS,
         Err(CliError::Failed(failure)) => {
             note(&failure.to_string());
@@ -125,23 +134,23 @@ fn run(command: Command) -> Result<(), CliError> {
     }
 }
 
-/// Runs a command that waits for others.
+/// Runs a command that waits for input, a server or a database.
 fn call(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::new(Exit::System, format!("the system refuses: {error}")))?;
+        .map_err(|error| CliError::new(Exit::System, format!("the system refuses a runtime: {error}")))?;
     let ended = runtime.block_on(command);
-    // A thread may still wait for standard input.
+    // A thread may still be waiting for standard input.
     runtime.shutdown_background();
     ended
 }
 
-/// Prints the help that was asked for, or what is wrong with the command line.
+/// Prints the requested help, or the error in the command line.
 fn explain(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Nobody may be left who reads.
+            // The reader may have gone.
             let _ = error.print();
             ExitCode::SUCCESS
         }

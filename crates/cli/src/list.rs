@@ -18,7 +18,7 @@ const ORDER_BY: &str = "The order: id, create_time, update_time, name or price, 
 pub(crate) struct List {
     #[arg(long, help = ORDER_BY, value_name = "FIELD", default_value = "", hide_default_value = true)]
     order_by: String,
-    /// Tell how many products match on all pages together.
+    /// Print how many products match on all pages together.
     #[arg(long)]
     total: bool,
     #[command(flatten)]
@@ -28,7 +28,7 @@ pub(crate) struct List {
 /// Prints the products whose text matches, best first.
 #[derive(Debug, Args)]
 pub(crate) struct Search {
-    /// Words; each must occur, at least as the beginning of a longer one.
+    /// Words; a product must have each of them, at least as the beginning of a longer word.
     #[arg(value_name = "QUERY")]
     query: String,
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub(crate) struct Search {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// One JSON object a line.
+    /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -108,7 +108,7 @@ impl Search {
 }
 
 impl Common {
-    /// Prints one page, or all that follow.
+    /// Prints one page, or all pages from there on.
     async fn pages(&self, mut load: impl AsyncFnMut(String) -> Result<Page, CliError>) -> Result<(), CliError> {
         let mut out = Output::new();
         let mut token = self.page.page_token.clone();

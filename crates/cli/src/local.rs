@@ -20,16 +20,16 @@ use larder_server::{
     json::to_json,
 };
 
-/// Prints the settings in effect and where each comes from.
+/// Prints the settings in effect, and where each value comes from.
 #[derive(Debug, Args)]
 pub(crate) struct Config {
-    /// As JSON.
+    /// Print JSON.
     #[arg(long, conflicts_with_all = ["example", "markdown"])]
     json: bool,
-    /// An example of a file with settings instead.
+    /// Print an example of the file with settings instead.
     #[arg(long, conflicts_with = "markdown")]
     example: bool,
-    /// A table of all settings in Markdown instead.
+    /// Print a page about all settings in Markdown instead.
     #[arg(long)]
     markdown: bool,
     #[command(flatten)]
@@ -60,7 +60,7 @@ impl Config {
     }
 }
 
-/// Prints a script that completes command lines in a shell.
+/// Prints a completion script for a shell.
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
     /// The shell.
@@ -79,16 +79,16 @@ impl Completions {
     }
 }
 
-/// Makes distinct products for tests and benchmarks, as JSON Lines: the same for the same seed.
+/// Prints distinct products for tests and benchmarks, as JSON Lines. The same seed gives the same products.
 #[derive(Debug, Args)]
 pub(crate) struct Generate {
-    /// How many.
+    /// How many products.
     #[arg(long, value_name = "NUMBER")]
     count: u64,
-    /// Another seed makes other products.
+    /// The seed; another seed gives other products.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// A file instead of standard output.
+    /// Write a file instead of standard output.
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 }
@@ -107,10 +107,10 @@ impl Generate {
     }
 }
 
-/// Writes the contract as an encoded google.protobuf.FileDescriptorSet, with everything that it imports.
+/// Writes the contract and all its imports as an encoded google.protobuf.FileDescriptorSet.
 #[derive(Debug, Args)]
 pub(crate) struct DescriptorSet {
-    /// A file instead of standard output.
+    /// Write a file instead of standard output.
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 }
@@ -124,7 +124,7 @@ impl DescriptorSet {
     }
 }
 
-/// Standard output, or a file that appears under its name when it is whole.
+/// Standard output, or a file that appears under its name once it is complete.
 pub(crate) enum Sink {
     Standard(Output),
     File { file: BufWriter<File>, partial: PathBuf, path: PathBuf },
@@ -138,7 +138,7 @@ impl Sink {
             Some(path) if path == Path::new("-") => return Ok(Self::Standard(Output::new())),
             Some(path) => path.to_owned(),
         };
-        // A device or a pipe is written as it is: it cannot be put in place afterwards.
+        // A device or a pipe is written directly: it cannot be renamed into place.
         let partial = match std::fs::metadata(&path) {
             Ok(there) if !there.is_file() => path.clone(),
             _ => {
@@ -159,7 +159,7 @@ impl Sink {
         }
     }
 
-    /// Ends it: everything is written, and a file stands under its name.
+    /// Ends the output: everything is written, and a file has its name.
     pub(crate) fn finish(self) -> Result<(), CliError> {
         match self {
             Self::Standard(mut out) => out.flush(),

@@ -1,4 +1,4 @@
-//! What commands print.
+//! The output of commands.
 
 use std::{
     borrow::Cow,
@@ -7,7 +7,7 @@ use std::{
 
 use super::CliError;
 
-/// Standard output. That nobody reads it any more is no panic but [`CliError::BrokenPipe`].
+/// Standard output. When its reader has gone, writing gives [`CliError::BrokenPipe`] instead of a panic.
 pub(crate) struct Output {
     out: BufWriter<Box<dyn Write>>,
 }
@@ -35,7 +35,7 @@ impl Output {
         self.out.write_all(bytes).map_err(|error| failed(&error))
     }
 
-    /// Passes on what has been written so far.
+    /// Flushes the text written so far.
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
         self.out.flush().map_err(|error| failed(&error))
     }
@@ -45,14 +45,14 @@ fn failed(error: &io::Error) -> CliError {
     CliError::io("cannot write to standard output", error)
 }
 
-/// Prints a line to standard error; there is nobody to tell if that fails.
+/// Prints a line to standard error, and ignores a failure, which nobody could be told.
 pub(crate) fn note(text: &str) {
     if !cfg!(test) {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 }
 
-/// A text in which nothing moves the cursor or changes the colours of a terminal, however it got into the catalogue.
+/// A text without control characters, so that no text of the catalogue moves the cursor or changes the colours of a terminal.
 pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     let unsafe_character = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if !text.contains(unsafe_character) {

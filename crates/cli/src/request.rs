@@ -1,4 +1,4 @@
-//! The parts of requests that several commands have in common.
+//! The parts of requests that several commands share.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(crate) struct FilterArgs {
 }
 
 impl FilterArgs {
-    /// The filter, or none when nothing is asked for.
+    /// The filter; `None` without any flag.
     pub(crate) fn message(&self) -> Result<Option<ProductFilter>, CliError> {
         let price = match &self.currency {
             None => None,
@@ -64,25 +64,25 @@ impl FilterArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Freshness")]
 pub(crate) struct ReadArgs {
-    /// The state of the commit that this token names, or a later one.
+    /// Read the state of the commit that this token names, or a later one.
     #[arg(long, value_name = "TOKEN", conflicts_with = "consistent", allow_hyphen_values = true)]
     fresh: Option<String>,
-    /// Every write acknowledged before the request.
+    /// Read every write that was acknowledged before the request.
     #[arg(long)]
     consistent: bool,
-    /// How stale a reply may be while the database is away; 0s: an error instead.
+    /// How stale a reply may be while the database is away; 0s means an error instead.
     #[arg(long, value_name = "DURATION", value_parser = time_or_zero)]
     max_stale: Option<Duration>,
-    /// From the caches or not at all.
+    /// Read from the caches or fail.
     #[arg(long)]
     cache_only: bool,
-    /// All products of one database snapshot.
+    /// Read all products from one database snapshot.
     #[arg(long)]
     same_snapshot: bool,
 }
 
 impl ReadArgs {
-    /// The options, or none when nothing is asked for.
+    /// The options; `None` without any flag.
     pub(crate) fn message(&self) -> Option<ReadOptions> {
         let consistency = match &self.fresh {
             Some(token) => Some(Consistency::AtLeastAsFresh(token.clone())),
@@ -99,13 +99,13 @@ impl ReadArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Pages")]
 pub(crate) struct PageArgs {
-    /// Products on a page: 50 when 0, at most 1,000.
+    /// Products on a page, at most 1,000; 0 means 50.
     #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_hyphen_values = true)]
     pub(crate) page_size: i32,
-    /// The page that this token of an earlier reply asks for.
+    /// The page that a token of an earlier reply names.
     #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     pub(crate) page_token: String,
-    /// Every page, from this one to the last.
+    /// Print every page, from this one to the last.
     #[arg(long)]
     pub(crate) all: bool,
 }

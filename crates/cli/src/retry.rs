@@ -5,12 +5,12 @@ use std::time::Duration;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::time::Instant;
 
-/// The first pause is at most this long; each one after it at most twice as long as the one before,
+/// The first pause is at most this long; each later pause is at most twice as long as the one before,
 const FIRST: Duration = Duration::from_millis(200);
 /// up to this.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Attempts that grow rarer, until they have gone on for too long without progress.
+/// Attempts with growing pauses, which end after too long a time without progress.
 #[derive(Debug)]
 pub(crate) struct Retry {
     rng: SmallRng,
@@ -20,7 +20,7 @@ pub(crate) struct Retry {
 }
 
 impl Retry {
-    /// Attempts for as long as `limit`.
+    /// Attempts for at most `limit`.
     #[expect(
         clippy::disallowed_methods,
         reason = "the process's own source of chance: pauses of many clients must differ"
@@ -29,13 +29,13 @@ impl Retry {
         Self { rng: SmallRng::from_os_rng(), limit, next: FIRST, since: None }
     }
 
-    /// Notes that something went well: whatever fails next is a trouble of its own.
+    /// Notes progress: the next failure starts a new series of attempts.
     pub(crate) fn progress(&mut self) {
         self.next = FIRST;
         self.since = None;
     }
 
-    /// How long to wait before the next attempt, at least as long as the other side asks for; `None` when to give up.
+    /// How long to wait before the next attempt, at least as long as the server asks for; `None` means to give up.
     pub(crate) fn pause(&mut self, asked: Option<Duration>) -> Option<Duration> {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);

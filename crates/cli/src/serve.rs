@@ -11,12 +11,12 @@ use super::{
     settings::{All, SettingArgs},
 };
 use larder_server::{
-    app::{self, ServeError},
+    ServeError, app,
     config::{Changes, Purpose, Resolved},
     telemetry,
 };
 
-/// Serves the catalogue until SIGTERM or Ctrl-C; then requests under way may finish.
+/// Serves the catalogue until SIGTERM or Ctrl-C. Requests in progress may then finish.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
@@ -35,21 +35,21 @@ impl Serve {
         app::serve(config, || self.reload(&mut running.borrow_mut())).map_err(|error| failure(&error))
     }
 
-    /// Reads the configuration anew, and takes up its policies. One with errors changes nothing.
+    /// Reads the configuration again, and applies its policies. A configuration with errors changes nothing.
     fn reload(&self, running: &mut Resolved) -> Option<Policies> {
-        let taken = match self.settings.resolve(Purpose::Serve) {
-            Ok(later) => running.take_up(&later),
+        let applied = match self.settings.resolve(Purpose::Serve) {
+            Ok(later) => running.apply_policies(&later),
             Err(CliError::Failed(error)) => Err(error.to_string()),
             Err(CliError::BrokenPipe) => return None,
         };
-        match taken {
+        match applied {
             Ok(Changes { applied, waiting }) => {
                 let (in_force, after_restart) = (applied.join(", "), waiting.join(", "));
-                tracing::info!(in_force, after_restart, "configuration read anew");
+                tracing::info!(in_force, after_restart, "configuration reloaded");
                 Some(running.config.cache.policies.clone())
             }
             Err(error) => {
-                tracing::error!(error, "configuration not taken up, that of before holds");
+                tracing::error!(error, "reload failed; keeping the previous configuration");
                 None
             }
         }

@@ -1,17 +1,17 @@
 //! The flags that come from the table of settings.
 
-use std::marker::PhantomData;
+use std::{ffi::OsString, marker::PhantomData};
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{CliError, error::Exit};
-use larder_server::config::{self, Purpose, Resolved, SECTIONS, Scope, Setting, Sources};
+use larder_server::config::{self, ConfigError, Dropped, Origin, Purpose, Resolved, SECTIONS, Scope, Setting, Sources};
 
-/// The settings that say where a server is, and where its `CacheAdmin` is.
+/// The settings with the address of a server, and that of its `CacheAdmin`.
 const ADDRESS: &str = "address";
 const ADMIN_ADDRESS: &str = "admin-address";
 
-/// Flags for the settings that a command reads, as they were given.
+/// The flags given for the settings that a command reads.
 #[derive(Debug, Clone)]
 pub(crate) struct SettingArgs<T> {
     given: Vec<(&'static str, String)>,
@@ -20,15 +20,15 @@ pub(crate) struct SettingArgs<T> {
 
 /// Which settings a command reads.
 pub(crate) trait Takes {
-    /// Whether it reads this one.
+    /// Whether the command reads a setting.
     fn takes(setting: &Setting) -> bool;
-    /// The flag without which those of a scope mean nothing.
+    /// The flag without which the settings of a scope have no effect.
     fn needs(_scope: Scope) -> Option<&'static str> {
         None
     }
 }
 
-/// Everything, as the server does.
+/// All settings, as the server does.
 #[derive(Debug, Clone)]
 pub(crate) struct All;
 
@@ -38,7 +38,7 @@ impl Takes for All {
     }
 }
 
-/// Where a server is.
+/// The address of a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Calls;
 
@@ -48,7 +48,7 @@ impl Takes for Calls {
     }
 }
 
-/// Where the `CacheAdmin` of a replica is.
+/// The address of the `CacheAdmin` of a replica.
 #[derive(Debug, Clone)]
 pub(crate) struct CallsAdmin;
 
@@ -58,7 +58,7 @@ impl Takes for CallsAdmin {
     }
 }
 
-/// Where a server is, and where its `CacheAdmin` is.
+/// The address of a server, and that of its `CacheAdmin`.
 #[derive(Debug, Clone)]
 pub(crate) struct CallsEither;
 
@@ -68,7 +68,7 @@ impl Takes for CallsEither {
     }
 }
 
-/// Where a server is or, with `--direct`, where the database is.
+/// The address of a server or, with `--direct`, the database.
 #[derive(Debug, Clone)]
 pub(crate) struct CallsOrOpens;
 
@@ -82,7 +82,7 @@ impl Takes for CallsOrOpens {
     }
 }
 
-/// Where the database is.
+/// The database.
 #[derive(Debug, Clone)]
 pub(crate) struct Opens;
 
@@ -104,35 +104,52 @@ impl<T> SettingArgs<T> {
 
     /// Makes the configuration for a purpose.
     pub(crate) fn resolve(&self, purpose: Purpose) -> Result<Resolved, CliError> {
-        config::resolve(&self.sources(), purpose).map_err(|errors| {
-            let mut details: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
-            let failure = |message: String| CliError::new(Exit::Config, message);
-            if details.len() == 1 {
-                return failure(format!("configuration: {}", details.remove(0)));
-            }
-            let mut error = failure(format!("{} errors in the configuration", details.len()));
-            if let CliError::Failed(failure) = &mut error {
-                failure.details = details;
-            }
-            error
-        })
+        config::resolve(&self.sources(), purpose).map_err(|errors| failure(&errors.0))
     }
+}
+
+fn failure(errors: &[ConfigError]) -> CliError {
+    let mut details: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let failure = |message: String| CliError::new(Exit::Config, message);
+    if details.len() == 1 {
+        return failure(format!("configuration: {}", details.remove(0)));
+    }
+    let mut error = failure(format!("{} errors in the configuration", details.len()));
+    if let CliError::Failed(failure) = &mut error {
+        failure.details = details;
+    }
+    error
+}
+
+/// Finds flags of earlier releases on a command line, and says what replaced each.
+pub(crate) fn dropped(arguments: &[OsString]) -> Option<CliError> {
+    let names = arguments.iter().filter_map(|argument| argument.to_str()?.strip_prefix("--"));
+    let names = names.map(|flag| flag.split_once('=').map_or(flag, |(name, _)| name));
+    let error = |dropped: &Dropped| ConfigError {
+        name: dropped.key.to_owned(),
+        origin: Origin::Flag(dropped.key),
+        value: None,
+        reason: Dropped::REASON.to_owned(),
+        hint: dropped.instead.to_owned(),
+    };
+    let errors: Vec<_> = names.filter_map(Dropped::by_key).map(error).collect();
+    (!errors.is_empty()).then(|| failure(&errors))
 }
 
 fn taken<T: Takes>() -> impl Iterator<Item = (&'static str, &'static Setting)> {
     let all = SECTIONS.iter().flat_map(|section| section.settings.iter().map(|setting| (section.title, setting)));
-    all.filter(|(_, setting)| T::takes(setting))
+    all.filter(|(_, setting)| setting.flag && T::takes(setting))
 }
 
 impl<T: Takes> Args for SettingArgs<T> {
     fn augment_args(mut command: Command) -> Command {
         for (title, setting) in taken::<T>() {
             let help = format!("{} [env: {}] [default: {}]", setting.help, setting.env, setting.default.shown());
-            let mut arg = Arg::new(setting.key).long(setting.key).value_name(setting.kind).help(help);
-            if setting.kind == "BOOLEAN" {
+            let mut arg = Arg::new(setting.key).long(setting.key).value_name(setting.shape).help(help);
+            if setting.shape == "BOOLEAN" {
                 arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
             } else {
-                // So that a wrong value such as -1 is named as one.
+                // A wrong value such as -1 is reported as a wrong value, not as an unknown flag.
                 arg = arg.allow_hyphen_values(true);
             }
             if let Some(other) = T::needs(setting.scope) {

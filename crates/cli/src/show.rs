@@ -16,7 +16,7 @@ use super::{
 };
 use larder_server::json::{message_to_json, to_json};
 
-/// Columns of a name, and of categories, in a table; what is longer is cut.
+/// The widest name, and the widest categories, in columns of a table; longer texts are cut.
 const WIDEST: usize = 44;
 
 /// Prints a product as one line of JSON.
@@ -26,7 +26,7 @@ pub(crate) fn json(out: &mut Output, product: &Product) -> Result<(), CliError> 
     out.line(&line)
 }
 
-/// Prints a message of the contract, which is named in full, as one line of JSON.
+/// Prints a message of the contract, given by its full name, as one line of JSON.
 pub(crate) fn message(out: &mut Output, name: &str, message: &impl prost::Message) -> Result<(), CliError> {
     let line = message_to_json(name, message)
         .map_err(|error| CliError::new(Exit::Internal, format!("cannot write JSON: {error}")))?;
@@ -85,7 +85,7 @@ pub(crate) fn table(out: &mut Output, products: &[Product]) -> Result<(), CliErr
     Ok(())
 }
 
-/// Tells where a reply came from.
+/// Prints the tier of a reply.
 pub(crate) fn cache(info: Option<&CacheInfo>, counts: Option<&CacheCounts>) {
     let Some(info) = info else { return };
     let tier = match info.tier() {
@@ -111,7 +111,7 @@ pub(crate) fn cache(info: Option<&CacheInfo>, counts: Option<&CacheCounts>) {
     note(&text);
 }
 
-/// A price with its currency; empty where there is none.
+/// A price with its currency; empty without a price.
 pub(crate) fn price(price: Option<&Money>) -> String {
     price.map_or_else(String::new, |money| format!("{} {}", plain(&money.currency_code), amount::show(money)))
 }

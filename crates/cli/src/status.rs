@@ -1,4 +1,4 @@
-//! Errors of a server, as a person reads them.
+//! Errors of a server, for people.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use larder_server::config::value::show_duration;
 
-/// The failure that an error of a server is.
+/// The failure for an error of a server.
 pub(crate) fn failure(status: &Status) -> CliError {
     let details = status.get_error_details();
     let violations = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();
@@ -45,18 +45,17 @@ pub(crate) fn text(status: &Status) -> String {
     format!("{}: {}", name(status.code()), plain(message))
 }
 
-/// Whether it is the connection that failed. Errors of the service say why; those of the transport carry no details and speak
-/// of its inner workings.
+/// Whether the connection failed. Errors of the service have details; errors of the transport have none.
 fn is_loss(status: &Status) -> bool {
     status.code() == Code::Unknown && status.details().is_empty()
 }
 
-/// When the server wants to be asked again.
+/// How long the server asks the client to wait.
 pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
 
-/// Whether the same request may well succeed a little later.
+/// Whether the same request may succeed a little later.
 pub(crate) fn passes(code: Code) -> bool {
     matches!(
         code,

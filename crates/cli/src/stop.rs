@@ -12,14 +12,14 @@ pub(crate) struct Stop {
 
 impl Stop {
     pub(crate) fn new() -> Result<Self, CliError> {
-        let refused = |error| CliError::new(Exit::System, format!("the system refuses to tell signals: {error}"));
+        let refused = |error| CliError::new(Exit::System, format!("the system refuses signals: {error}"));
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(refused)?,
             terminate: signal(SignalKind::terminate()).map_err(refused)?,
         })
     }
 
-    /// Waits for the next one; returns the exit code that stands for it.
+    /// Waits for the next signal; returns its exit code.
     pub(crate) async fn asked(&mut self) -> Exit {
         tokio::select! {
             _ = self.interrupt.recv() => Exit::Interrupted,

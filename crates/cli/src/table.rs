@@ -2,12 +2,12 @@
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// The side of its column on which a cell stands.
+/// The alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// As texts do.
+    /// For texts.
     Left,
-    /// As figures do, which are compared by their ends.
+    /// For figures, whose last digits are compared.
     Right,
 }
 
@@ -19,7 +19,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// A table of columns, each with its side and its head.
+    /// A table with columns, each with its alignment and its head.
     pub(crate) fn new<'a>(columns: impl IntoIterator<Item = (Side, &'a str)>) -> Self {
         let (sides, head) = columns.into_iter().map(|(side, head)| (side, head.to_owned())).unzip();
         Self { sides, rows: vec![head] }
@@ -53,7 +53,7 @@ impl Table {
     }
 }
 
-/// A text that is at most so many columns wide.
+/// A text cut to at most so many columns.
 pub(crate) fn cut(text: &str, widest: usize) -> String {
     if text.width() <= widest {
         return text.to_owned();

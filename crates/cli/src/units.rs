@@ -1,10 +1,10 @@
-//! Figures as people read them.
+//! Figures, for people.
 
 use std::time::Duration;
 
 use larder_server::config::value::show_duration;
 
-/// What stands where there is no figure.
+/// Stands for a missing figure.
 pub(crate) const NONE: &str = "-";
 
 /// A count, its digits in groups of three.
@@ -59,7 +59,7 @@ pub(crate) fn time_of(told: Option<&prost_types::Duration>) -> Option<Duration> 
     told.and_then(|told| Duration::try_from(*told).ok())
 }
 
-/// The same, shown.
+/// The same, as text.
 pub(crate) fn show_time(told: Option<&prost_types::Duration>) -> String {
     time_of(told).map_or_else(|| NONE.to_owned(), time)
 }
@@ -72,7 +72,7 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", tenths / 10.0)
 }
 
-/// So many times a second.
+/// A rate per second.
 pub(crate) fn rate(rate: f64) -> String {
     if rate >= 1_000.0 {
         return count(whole(rate));

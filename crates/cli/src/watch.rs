@@ -22,29 +22,29 @@ use super::{
 };
 use larder_server::config::value::show_duration;
 
-/// After this long without a message the server is taken for gone: it sends one at least every ten seconds.
+/// A server that sends no message for this long counts as gone: it sends one at least every ten seconds.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Columns of a name; what is longer is cut.
+/// The widest name in columns; a longer name is cut.
 const WIDEST: usize = 60;
 
-/// What `larder watch --help` says.
+/// The help of `larder watch`.
 const ABOUT: &str = "\
-Prints committed changes of products, one a line, whoever made them, until Ctrl-C.
+Prints committed changes of products, one a line, until Ctrl-C. It sees the changes of every writer.
 
-put: created or changed; delete: deleted; left: changed so that it no longer matches what is asked for; resync: more changed
-than is told one by one, so that what is followed is to be read again.
+put: the product was created or changed. delete: the product was deleted. left: the product changed and no longer matches the
+filter. resync: too much changed to list; read again the products that you follow.
 
-When the server goes away it is tried again, and nothing is missed or told twice. After --timeout without success the command
-ends with 69 and says how to go on.";
+While the server is away the command retries, and neither misses nor repeats a change. After --timeout without success it ends
+with 69 and prints how to resume.";
 
 /// Prints committed changes of products as they happen.
 #[derive(Debug, Args)]
 #[command(long_about = ABOUT)]
 pub(crate) struct Watch {
-    /// Begin after what this token names: one of a message of --json, or of a write. From now on without it.
+    /// Begin after the state that this token names: the token of a message of --json, or of a write. Without a token, begin now.
     #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     from: String,
-    /// One JSON object a line, each with its token.
+    /// Print one JSON object a line, each with its token.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

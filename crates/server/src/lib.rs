@@ -4,9 +4,12 @@ pub mod app;
 pub mod catalog;
 pub mod config;
 pub mod contract;
+mod error;
 pub mod events;
 pub mod grpc;
 pub mod json;
 pub mod net;
 pub mod sample;
 pub mod telemetry;
+
+pub use error::ServeError;

@@ -12,13 +12,13 @@ pub const SAMPLE: &str = include_str!("../data/sample.jsonl");
 /// Products written in one transaction.
 const BATCH: usize = 500;
 
-/// Loads the sample catalogue, unless there is a product already.
-pub(crate) async fn load(repository: &Repository) -> Result<(), String> {
+/// Loads a sample, one product a line, unless the database has a product already.
+pub(crate) async fn load(repository: &Repository, sample: &str) -> Result<(), String> {
     if !repository.is_empty().await.map_err(|error| error.to_string())? {
         return Ok(());
     }
     let parse = |line: &str| parse_import(from_json(line)?).map_err(|violations| violations.to_string());
-    let products = SAMPLE.lines().map(parse).collect::<Result<Vec<_>, String>>()?;
+    let products = sample.lines().map(parse).collect::<Result<Vec<_>, String>>()?;
     for batch in products.chunks(BATCH) {
         repository.import(batch).await.map_err(|error| error.to_string())?;
     }

@@ -116,9 +116,6 @@ pub(crate) struct L2 {
     /// Products in the catalogue, a hundredth of which fits into L1
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(200..1_000_000))]
     pub(crate) products: u32,
-    /// How many connections to Redis to try
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4])]
-    pub(crate) connections: Vec<u32>,
 }
 
 /// What to replay through the server.

@@ -42,7 +42,7 @@ const MOSTLY: f64 = 0.95;
 const FRAME: usize = 100;
 const BARE_KEY: &str = "larder-bench";
 
-/// What one round gave, of a server with so many connections to Redis.
+/// What one round of reads from Redis gave.
 struct Sample {
     alone: Outcome,
     crowded: Outcome,
@@ -59,61 +59,53 @@ pub(crate) async fn run(wanted: &L2) -> anyhow::Result<String> {
     fill(memory.target.address, wanted.products as usize).await?;
     let calls = Arc::new(Calls::new(GET, database_requests(wanted.products as usize)));
     read_all(memory.target.address, &calls).await?;
-    let mut shared = Vec::new();
-    for connections in &wanted.connections {
-        let settings = [
-            ("REDIS_URL", redis.url()),
-            ("LARDER_L2_CONNECTIONS", connections.to_string()),
-            ("LARDER_L1_ENTRIES", (wanted.products / PRODUCTS_PER_ENTRY).to_string()),
-        ];
-        let server = ServerProcess::larder(&binary, directory.path(), &format!("shared-{connections}"), &settings)?;
-        read_all(server.target.address, &calls).await?;
-        let share = share_from_redis(server.target.address, &calls).await?;
-        ensure!(share >= MOSTLY, "only {share:.2} of the reads come from Redis");
-        shared.push((*connections, server));
-    }
+    let settings =
+        [("REDIS_URL", redis.url()), ("LARDER_L1_ENTRIES", (wanted.products / PRODUCTS_PER_ENTRY).to_string())];
+    let shared = ServerProcess::larder(&binary, directory.path(), "shared", &settings)?;
+    read_all(shared.target.address, &calls).await?;
+    let share = share_from_redis(shared.target.address, &calls).await?;
+    ensure!(share >= MOSTLY, "only {share:.2} of the reads come from Redis");
     redis.cli(&["SET", BARE_KEY, &"x".repeat(SIZE + FRAME)]).await;
 
     let window = Window {
         warm_up: Duration::from_secs_f64(wanted.seconds * 0.15),
         measured: Duration::from_secs_f64(wanted.seconds * 0.85),
     };
-    let (mut bare, mut hits) = (Vec::new(), Vec::new());
-    let mut rounds: Vec<Vec<Sample>> = shared.iter().map(|_| Vec::new()).collect();
+    let (mut bare, mut hits, mut samples) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=wanted.rounds {
         progress(&format!("round {round} of {}", wanted.rounds));
         bare.push(bare_get(redis.address(), window)?);
         hits.push(right(closed(memory.target, &calls, ONE, window).await?)?);
-        for ((_, server), rounds) in shared.iter().zip(&mut rounds) {
-            let alone = right(closed(server.target, &calls, ONE, window).await?)?;
-            let crowded = right(closed(server.target, &calls, MANY, window).await?)?;
-            rounds.push(Sample { alone, crowded });
-        }
+        let alone = right(closed(shared.target, &calls, ONE, window).await?)?;
+        let crowded = right(closed(shared.target, &calls, MANY, window).await?)?;
+        samples.push(Sample { alone, crowded });
     }
+    Ok(report(&bare, &hits, &samples))
+}
 
-    let mut rows = vec![
+/// The table of what was measured.
+fn report(bare: &[f64], hits: &[Outcome], samples: &[Sample]) -> String {
+    let p50 = |sample: &Sample| sample.alone.latencies.micros(0.5);
+    let ratios = samples
+        .iter()
+        .zip(hits)
+        .zip(bare)
+        .map(|((sample, hit), bare)| (p50(sample) - hit.latencies.micros(0.5)) / bare);
+    let rows = [
         ["", "p50, one at a time", "(L2 − L1) ÷ GET", "requests/s, 8×8", "CPU µs per request"]
             .map(str::to_owned)
             .to_vec(),
         row("GET over a plain socket", median(bare.iter().copied()), None, None, None),
         row("hit in L1", median(hits.iter().map(|hit| hit.latencies.micros(0.5))), None, None, None),
-    ];
-    for ((connections, _), samples) in shared.iter().zip(&rounds) {
-        let p50 = |sample: &Sample| sample.alone.latencies.micros(0.5);
-        let ratios = samples
-            .iter()
-            .zip(&hits)
-            .zip(&bare)
-            .map(|((sample, hit), bare)| (p50(sample) - hit.latencies.micros(0.5)) / bare);
-        rows.push(row(
-            &format!("hit in L2, {connections} connections to Redis"),
+        row(
+            "hit in L2",
             median(samples.iter().map(p50)),
             median(ratios),
             median(samples.iter().map(|sample| sample.crowded.per_second())),
             median(samples.iter().map(|sample| sample.crowded.server_micros())),
-        ));
-    }
-    Ok(table(Form::Markdown, &rows) + "\n")
+        ),
+    ];
+    table(Form::Markdown, &rows) + "\n"
 }
 
 fn row(name: &str, p50: Option<f64>, ratio: Option<f64>, per_second: Option<f64>, micros: Option<f64>) -> Vec<String> {

@@ -116,7 +116,7 @@ pub(super) async fn replica_with(
     Server::start_with(database, |config| {
         change(config);
         config.events.http_listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let secrets = secrets.iter().map(|&secret| larder_server::events::WebhookSecret::new(secret));
+        let secrets = secrets.iter().map(|&secret| larder_server::config::WebhookSecret::new(secret));
         config.events.webhook.secrets = secrets.collect();
     })
     .await

@@ -206,7 +206,7 @@ async fn the_file_with_the_addresses_names_the_door() {
     let path = file.clone();
     let server = crate::harness::Server::start_with(&Database::sqlite(), |config| {
         config.events.http_listen = ([127, 0, 0, 1], 0).into();
-        config.events.webhook.secrets = vec![larder_server::events::WebhookSecret::new(SECRET)];
+        config.events.webhook.secrets = vec![larder_server::config::WebhookSecret::new(SECRET)];
         config.server.addresses_file = Some(path);
     })
     .await;

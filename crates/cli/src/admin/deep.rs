@@ -14,7 +14,7 @@ use super::{
     CliError, describe, tier_name,
 };
 
-/// Has a replica try every tier, and prints what it found. It is an error when the replica is not healthy.
+/// Lets a replica probe every tier, and prints the results. An unhealthy replica is an error.
 pub(crate) async fn check(server: &Server, json: bool) -> Result<(), CliError> {
     let reply = server.call(server.admin().get_health(server.request(GetHealthRequest {}))).await?;
     let mut out = Output::new();

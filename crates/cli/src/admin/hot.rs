@@ -14,13 +14,13 @@ use super::{
     CliError,
 };
 
-/// Prints the keys that a replica is asked for most at present.
+/// Prints the keys that a replica reads most at present.
 #[derive(Debug, Args)]
 pub(crate) struct Hot {
-    /// How many.
+    /// How many keys.
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(i32).range(1..=1_000))]
     top: i32,
-    /// One JSON object a line.
+    /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -15,16 +15,16 @@ use super::{
     CliError, tier_name,
 };
 
-/// Columns of categories, and of tags; what is longer is cut.
+/// The widest list of categories, and of tags, in columns; a longer list is cut.
 const WIDEST_TERMS: usize = 24;
 
-/// Tells what each tier has of a key, and why a copy is valid or is not. Exits with 66 when no tier has anything.
+/// Prints the copy of a key in each tier, and why it is valid or not. Exits with 66 when no tier has a copy.
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// Keys as replies show them (x-cache-key), or ids of products.
     #[arg(required = true, value_name = "KEY")]
     keys: Vec<String>,
-    /// One JSON object a line.
+    /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -23,7 +23,7 @@ use super::{
 };
 use larder_server::contract::duration;
 
-/// Drops copies on every replica and in Redis. Nothing of the catalogue changes: what is read next is loaded anew.
+/// Drops copies on every replica and in Redis. The catalogue does not change: the next read loads from the database.
 #[derive(Debug, Args)]
 pub(crate) struct Invalidate {
     #[command(subcommand)]
@@ -32,7 +32,7 @@ pub(crate) struct Invalidate {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Every copy of some keys.
+    /// Drop every copy of some keys.
     Keys {
         /// Keys as replies show them (x-cache-key), or ids of products: at most 1,000.
         #[arg(required = true, value_name = "KEY")]
@@ -40,7 +40,7 @@ enum What {
         #[command(flatten)]
         how: How,
     },
-    /// Every copy of products in one of some categories, of all lists and searches, and of what was not found.
+    /// Drop the copies of all products in some categories, of all lists and searches, and of absent products.
     Categories {
         /// Categories as products have them: at most 100.
         #[arg(required = true, value_name = "CATEGORY")]
@@ -48,7 +48,7 @@ enum What {
         #[command(flatten)]
         how: How,
     },
-    /// Every copy of products with one of some tags, of all lists and searches, and of what was not found.
+    /// Drop the copies of all products with some tags, of all lists and searches, and of absent products.
     Tags {
         /// Tags as products have them: at most 100.
         #[arg(required = true, value_name = "TAG")]
@@ -56,17 +56,17 @@ enum What {
         #[command(flatten)]
         how: How,
     },
-    /// Every copy whose key matches a glob: * ? [a-c] [!a] {x,y}, and \ before what is meant as such.
+    /// Drop every copy whose key matches a glob: * ? [a-c] [!a] {x,y}; a \ makes the next character literal.
     Pattern {
-        /// The glob, for whole keys. In quotes, lest the shell takes it for file names.
+        /// The glob, which must match whole keys. Quote it, or the shell expands it to file names.
         #[arg(value_name = "GLOB")]
         pattern: String,
         #[command(flatten)]
         how: How,
     },
-    /// Every copy. Asks before it does.
+    /// Drop every copy, after a confirmation.
     All {
-        /// Do not ask.
+        /// Drop without a confirmation.
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -76,13 +76,13 @@ enum What {
 
 #[derive(Debug, Args)]
 struct How {
-    /// Only tell what would be dropped on the replica that answers.
+    /// Only show the copies that the answering replica would drop.
     #[arg(long)]
     dry_run: bool,
-    /// How long to wait for the other replicas to confirm: at most 10s; 0s does not wait.
+    /// How long to wait for the other replicas to confirm: at most 10s; 0s means no wait.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = time_or_zero)]
     wait: Duration,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -145,7 +145,7 @@ impl How {
     }
 }
 
-/// Asks on the terminal. Where there is none, nobody can have meant it.
+/// Asks for a confirmation on the terminal. Without a terminal the command is refused.
 fn confirm(address: &http::Uri) -> Result<(), CliError> {
     if !io::stdin().is_terminal() {
         return Err(CliError::usage("this would drop every copy of every replica, and there is no terminal to ask on")

@@ -22,7 +22,7 @@ use larder_proto::{admin::Replica, catalog::CacheTier};
 
 use super::{CliError, output::plain, units};
 
-/// What a tier is called.
+/// The name of a tier.
 fn tier_name(tier: CacheTier) -> &'static str {
     match tier {
         CacheTier::L1 => "L1",
@@ -32,13 +32,13 @@ fn tier_name(tier: CacheTier) -> &'static str {
     }
 }
 
-/// What a replica is called: its host and port, release, how long it runs, and its id.
+/// Describes a replica: its host and port, release, uptime and id.
 fn describe(replica: Option<&Replica>) -> String {
     let Some(replica) = replica else { return "a replica that does not say which".to_owned() };
     let Replica { id, name, version, uptime } = replica;
     let uptime = units::show_time(uptime.as_ref());
     if name.is_empty() {
-        // The others hear of one that has just started before they hear its name.
+        // Other replicas hear of a new replica before they hear its name.
         return format!("(no name yet)  up {uptime}, id {}", plain(id));
     }
     format!("{}  {}, up {uptime}, id {}", plain(name), plain(version), plain(id))

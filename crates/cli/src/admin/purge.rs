@@ -8,10 +8,10 @@ use super::{
     CliError,
 };
 
-/// Frees the memory of copies in a replica's L1 whose time has passed. They are not served in any case.
+/// Frees the memory of expired copies in the L1 of a replica. Expired copies are never served.
 #[derive(Debug, Args)]
 pub(crate) struct Purge {
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

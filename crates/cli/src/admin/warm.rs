@@ -18,7 +18,7 @@ use super::{
     CliError,
 };
 
-/// Reads products into the tiers of the cache before somebody asks for them, and tells how far it is.
+/// Loads products into the cache before they are read, and shows the progress.
 #[derive(Debug, Args)]
 pub(crate) struct Warm {
     #[command(subcommand)]
@@ -27,7 +27,7 @@ pub(crate) struct Warm {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// These products.
+    /// Load some products.
     Ids {
         /// Ids of products: at most 10,000.
         #[arg(required = true, value_name = "ID")]
@@ -35,7 +35,7 @@ enum What {
         #[command(flatten)]
         how: How,
     },
-    /// The products of some categories.
+    /// Load the products of some categories.
     Categories {
         /// Categories as products have them: at most 100.
         #[arg(required = true, value_name = "CATEGORY")]
@@ -43,9 +43,9 @@ enum What {
         #[command(flatten)]
         how: How,
     },
-    /// The products that all replicas are asked for most, as Redis remembers; without it, this replica.
+    /// Load the products that all replicas read most, as Redis remembers them; without Redis, those of this replica.
     Hottest {
-        /// How many.
+        /// How many products.
         #[arg(value_name = "NUMBER", default_value_t = 1_000, value_parser = clap::value_parser!(i32).range(1..=10_000))]
         number: i32,
         #[command(flatten)]
@@ -55,10 +55,10 @@ enum What {
 
 #[derive(Debug, Args)]
 struct How {
-    /// Reads of 100 products each that are under way at once.
+    /// Reads of 100 products each at once.
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=16))]
     concurrency: i32,
-    /// As JSON; the last line tells the end.
+    /// Print JSON; the last line has the final counts.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -1,32 +1,32 @@
-//! The flags that say how a CSV file is to be read.
+//! The flags for reading CSV files.
 
 use clap::Args;
 
 use super::super::{amount::shown, csv::COLUMNS};
 
-/// How a file's columns are to be read.
+/// How to read the columns of a file.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "How files are read")]
 pub(crate) struct CsvArgs {
-    /// What separates the columns of a CSV file: one character, or tab. By default it is found out: comma, semicolon or tab.
+    /// The separator of the columns of a CSV file: one character, or tab. By default comma, semicolon and tab are detected.
     #[arg(long, value_name = "CHAR", value_parser = separator)]
     pub(super) separator: Option<u8>,
-    /// Take a field from this column: --map name=Title --map price=Cost --map attributes.maker=Brand. Columns that are not
-    /// taken are then left out.
+    /// Read a field from this column: --map name=Title --map price=Cost --map attributes.maker=Brand. All other columns are
+    /// then ignored.
     #[arg(long, value_name = "FIELD=COLUMN", value_parser = mapping)]
     pub(super) map: Vec<(Field, String)>,
-    /// The currency of amounts that name none, such as EUR.
+    /// The currency of amounts without one, such as EUR.
     #[arg(long, value_name = "CODE", value_parser = currency)]
     pub(super) currency: Option<String>,
-    /// What separates categories, and tags. By default | or what the program that wrote the file uses.
+    /// The separator of categories, and of tags. By default |, or the separator of the program that wrote the file.
     #[arg(long, value_name = "CHAR")]
     pub(super) list_separator: Option<char>,
-    /// Leave out columns, and fields of JSON objects, that a product does not have.
+    /// Ignore columns, and fields of JSON objects, that a product does not have.
     #[arg(long)]
     pub(super) ignore_unknown: bool,
 }
 
-/// What a column may be taken for.
+/// The meaning of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Field {
     /// One of [`COLUMNS`].

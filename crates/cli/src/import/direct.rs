@@ -1,4 +1,4 @@
-//! An import straight into the database.
+//! An import directly into the database.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -18,9 +18,9 @@ use larder_server::{config::value::show_duration, contract::parse_import};
 
 /// Products committed together, as by a server.
 const BATCH: usize = 500;
-/// Bytes of a batch after which it is committed, however few products it holds.
+/// A batch of this many bytes is committed, however few products it holds.
 const BATCH_BYTES: usize = 4 << 20;
-/// When nothing more can be read for this long, what has been read is committed.
+/// When no record arrives for this long, the records read so far are committed.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Valid products with their ids.
@@ -72,7 +72,7 @@ impl Direct<'_> {
         }
     }
 
-    /// Commits what the window holds.
+    /// Commits the records in the window.
     async fn commit(&mut self, job: &mut Job) -> Result<(), Ended> {
         let mut batch = Batch::with_capacity(self.ids.len());
         let mut through = 0;
@@ -95,7 +95,7 @@ impl Direct<'_> {
         Ok(job.settle(&mut self.window, through)?)
     }
 
-    /// Imports a batch, again and again while the database is away.
+    /// Imports a batch, and retries while the database is away.
     async fn import(&self, job: &mut Job, batch: &Batch) -> Result<Vec<Imported>, Ended> {
         let mut retry = Retry::new(job.retry_for);
         loop {

@@ -1,7 +1,7 @@
 //! `larder import`.
 //!
-//! A thread reads records; what has been read waits in a bounded window until it is committed. So a connection may break at
-//! any time: what is in the window is sent again, which is harmless, since an import creates or replaces by id.
+//! A thread reads records; records wait in a bounded window until they are committed. A connection may break at any time: the
+//! records in the window are sent again, which is harmless, because an import creates or replaces by id.
 
 mod args;
 mod columns;
@@ -50,23 +50,23 @@ use report::{Counts, Report};
 use source::Source;
 use window::{Content, Entry, Window};
 
-/// What `larder import --help` says.
+/// The help of `larder import`.
 const ABOUT: &str = "\
 Creates or replaces products by id, from JSON or CSV (UTF-8).
 
 JSON: Protobuf's mapping of Product, in any layout: one object a line (JSON Lines), indented objects one after the other, an array,
-or {\"products\": [...]}. The picture and priceUsd of Online Boutique's catalogue are taken for image_url and price.
+or {\"products\": [...]}. The picture and priceUsd of Online Boutique's catalogue become image_url and price.
 
 CSV: a header with columns among id, name, description, price_currency, price_amount (12.50), categories and tags (entries
 separated by |; within one, \\| stands for | and \\\\ for \\), attributes (a JSON object of texts), image_url and in_stock (true or
-false, or a number of pieces). The columns id and name are required; --map takes any of them from a column of another name. The
-separator is found out: comma, semicolon or tab.
+false, or a number of pieces). The columns id and name are required; --map reads any of them from a column of another name. The
+import detects the separator: comma, semicolon or tab.
 
-Exports of Shopify and WooCommerce and the data of Open Food Facts are known by their header. Their prices need --currency.
-Products that are not published are left out; further variants and images of a Shopify product are rows of that product.
+The import recognizes exports of Shopify and WooCommerce and the data of Open Food Facts by their headers. Their prices need
+--currency. It skips unpublished products, and counts further variants and images of a Shopify product as rows of that product.
 
-What is no valid product is rejected with its line and a reason, and the import goes on; in the end it exits with 65. Of an id
-that occurs more than once the last one counts. When the import is interrupted it says how to go on.";
+An invalid product is rejected with its line and a reason; the import goes on, and exits with 65 in the end. When an id occurs
+several times, the last product wins. An interrupted import prints how to resume.";
 
 /// Creates or replaces products by id, from JSON or CSV.
 #[derive(Debug, Args)]
@@ -75,17 +75,17 @@ pub(crate) struct Import {
     /// The file; - reads standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// How the file holds products. By default as its name says: .csv and .tsv, or .json, .jsonl and .ndjson; of standard input
-    /// as it begins.
+    /// The format of the file. By default the extension decides (.csv and .tsv, or .json, .jsonl and .ndjson); for standard input
+    /// the first bytes decide.
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Skip what begins before this line.
+    /// Skip the records that begin before this line.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     from_line: u64,
-    /// Write rejected lines here too, as JSON Lines with line, id, reason and raw. With --from-line they are added to it.
+    /// Also write rejected lines to this file, as JSON Lines with line, id, reason and raw. With --from-line they are appended.
     #[arg(long, value_name = "PATH")]
     rejects: Option<PathBuf>,
-    /// How long to try again when the server or the database goes away.
+    /// How long to retry while the server or the database is away.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = timeout)]
     retry_for: Duration,
     /// Print the counts as JSON.
@@ -102,7 +102,7 @@ pub(crate) struct Import {
     call: CallOptions,
 }
 
-/// What both ways to import need.
+/// The state that both ways of importing share.
 struct Job {
     source: Source,
     report: Report,
@@ -110,11 +110,11 @@ struct Job {
     retry_for: Duration,
     counts: Counts,
     through: Through,
-    /// Names the last commit, as far as a server told it.
+    /// The token of the last commit that a server reported.
     token: String,
 }
 
-/// How far everything is committed.
+/// The progress of commits.
 #[derive(Debug, Clone, Copy, Default)]
 struct Through {
     line: u64,
@@ -168,7 +168,7 @@ impl Import {
         self.conclude(&mut job, ended)
     }
 
-    /// How the file holds products, as far as that is known before it is read.
+    /// The format of the file, as far as it is known before the file is read.
     fn format(&self) -> Result<Option<Format>, CliError> {
         if self.format.is_some() || is_stdin(&self.file) {
             return Ok(self.format);
@@ -182,7 +182,7 @@ impl Import {
         }
     }
 
-    /// Prints the counts, and how to go on when there is more to do.
+    /// Prints the counts, and the command that resumes an incomplete import.
     fn conclude(&self, job: &mut Job, ended: Result<(), Ended>) -> Result<(), CliError> {
         let mut passed = Passed::default();
         let ended = match (ended, job.source.end()) {
@@ -272,7 +272,7 @@ impl Import {
 }
 
 impl Job {
-    /// Takes what is settled out of the window, and reports what was refused here.
+    /// Removes settled records from the window, and reports the rejected ones.
     fn settle<T>(&mut self, window: &mut Window<T>, through: u64) -> Result<(), CliError> {
         while let Some(entry) = window.settle(through) {
             self.through = Through { line: entry.last_line, bytes: entry.end };
@@ -299,7 +299,7 @@ fn take<T>(report: &Report, window: &mut Window<T>, record: Record, parse: impl 
     window.push(Entry { line, last_line, end, raw, bytes, content });
 }
 
-/// Finds out how standard input holds products.
+/// Detects the format of standard input.
 fn detect<R: Read>(text: Text<R>) -> Result<(Format, Text<R>), CliError> {
     let (first, text) = encoding::first_byte(text).map_err(|error| CliError::io("cannot read the file", &error))?;
     let json = matches!(first, Some(b'{' | b'[') | None);

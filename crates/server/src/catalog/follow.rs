@@ -1,4 +1,4 @@
-//! The change log of the database, told to the cache.
+//! The change log of the database, as the cache follows it.
 
 use std::{
     sync::{
@@ -12,16 +12,24 @@ use larder_cache as cache;
 use larder_storage::{self as storage, ProductRepository as _, Repository};
 
 use super::{
-    product_name,
+    Catalog,
+    convert::{change, to_cache, to_storage},
     watch::{Hub, Step},
 };
 
-/// The change log of a repository, as the cache follows it. Those who watch products are told of what it reads.
+/// The change log of a repository, as the cache follows it. The hub hands what it reads on to the watchers.
 pub struct Log {
-    pub(super) repository: Arc<Repository>,
-    pub(super) hub: Arc<Hub>,
-    /// Whether the last look found that the log does not tell of every change.
-    pub(super) incomplete: AtomicBool,
+    repository: Arc<Repository>,
+    hub: Arc<Hub>,
+    /// Whether the last pass found the log incomplete.
+    incomplete: AtomicBool,
+}
+
+impl Catalog {
+    /// The change log, for the cache to follow.
+    pub fn log(&self) -> Log {
+        Log { repository: Arc::clone(&self.repository), hub: Arc::clone(&self.hub), incomplete: AtomicBool::new(false) }
+    }
 }
 
 impl cache::ChangeLog for Log {
@@ -34,7 +42,7 @@ impl cache::ChangeLog for Log {
         let asked = of.as_ref().map(|(snapshot, incarnation)| (snapshot, *incarnation));
         let pass = self.repository.pass(asked, limit).await.map_err(|error| error.to_string())?;
         let (snapshot, incarnation) = (to_cache(pass.snapshot), cache::Incarnation(pass.incarnation.0));
-        // Who watches is told to read anew when the log begins to be incomplete, and again when it no longer is.
+        // Watchers are told to read again when the log becomes incomplete, and once more when it is complete again.
         let incomplete = matches!(pass.changes, storage::PassChanges::Incomplete(_));
         let was_incomplete = self.incomplete.swap(incomplete, Ordering::Relaxed);
         let repeated = incomplete && was_incomplete;
@@ -75,44 +83,4 @@ impl cache::ChangeLog for Log {
     async fn changed(&self, at_most: Duration) {
         self.repository.changed(at_most).await;
     }
-}
-
-/// A snapshot in the words of the cache.
-pub(super) fn to_cache(snapshot: storage::Snapshot) -> cache::Snapshot {
-    let storage::Snapshot { xmin, xmax, in_progress, salt } = snapshot;
-    cache::Snapshot { xmin, xmax, in_progress, salt }
-}
-
-/// A snapshot in the words of the database.
-pub(super) fn to_storage(snapshot: &cache::Snapshot) -> storage::Snapshot {
-    let cache::Snapshot { xmin, xmax, in_progress, salt } = snapshot.clone();
-    storage::Snapshot { xmin, xmax, in_progress, salt }
-}
-
-/// The name of the copy that an invalidation of a key means: the key is that, as replies show it, or else the id of a product,
-/// which never holds a colon.
-pub(super) fn key_name(key: String) -> String {
-    if key.contains(':') { key } else { product_name(&key) }
-}
-
-/// The name of a category or a tag among the terms.
-pub(super) fn term_name(term: &storage::Term) -> String {
-    match term {
-        storage::Term::Category(category) => cache::Term::Category(category).to_string(),
-        storage::Term::Tag(tag) => cache::Term::Tag(tag).to_string(),
-    }
-}
-
-/// A change of the database in the words of the cache.
-pub(super) fn change(change: storage::Change) -> cache::Change {
-    let subject = match change.subject {
-        storage::Subject::Put { key, version, terms } | storage::Subject::Delete { key, version, terms } => {
-            cache::Subject::Entry { key: product_name(&key), version, terms: terms.iter().map(term_name).collect() }
-        }
-        storage::Subject::Key(key) => cache::Subject::Key(key_name(key)),
-        storage::Subject::Term(term) => cache::Subject::Term(term_name(&term)),
-        storage::Subject::Pattern(pattern) => cache::Subject::Pattern(pattern),
-        storage::Subject::All => cache::Subject::All,
-    };
-    cache::Change { id: change.id, salt: change.salt, subject }
 }

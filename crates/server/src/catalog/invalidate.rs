@@ -8,7 +8,7 @@ use larder_storage::{self as storage, Invalidating, ProductRepository as _, Repo
 
 use super::{
     Catalog,
-    follow::{key_name, term_name},
+    convert::{key_name, term_name},
 };
 use crate::contract::Stamp;
 

@@ -1,5 +1,6 @@
 //! The catalogue: the one place where the cache meets the database.
 
+mod convert;
 mod copy;
 mod follow;
 mod invalidate;
@@ -26,10 +27,13 @@ pub use follow::Log;
 pub use invalidate::{Invalidated, Invalidation};
 pub use warm::{Warmed, Warmth};
 use watch::Hub;
-pub use watch::{Event, EventKind, Start, WatchConfig, WatchError, Watcher};
+pub use watch::{Event, EventKind, Start, WatchError, Watcher};
 pub use write::Written;
 
-use crate::contract::{ListRequest, ProductId, Read, SearchRequest, encode};
+use crate::{
+    config::WatchConfig,
+    contract::{ListRequest, PRODUCT_PREFIX, ProductId, Read, SearchRequest, encode, product_name},
+};
 
 /// Products, read through the cache and written to the database.
 #[derive(Clone)]
@@ -55,9 +59,9 @@ impl ProductReader<'_> {
     /// The copy of a product, or of its absence, if L1 has one that may be served. Returns `None` also for what is no id.
     pub fn get(&mut self, id: &str) -> Option<Arc<Entry<Copy>>> {
         let mut key = [0; LONGEST_KEY];
-        let end = PREFIX.len() + id.len();
-        key[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
-        key.get_mut(PREFIX.len()..end)?.copy_from_slice(id.as_bytes());
+        let end = PRODUCT_PREFIX.len() + id.len();
+        key[..PRODUCT_PREFIX.len()].copy_from_slice(PRODUCT_PREFIX.as_bytes());
+        key.get_mut(PRODUCT_PREFIX.len()..end)?.copy_from_slice(id.as_bytes());
         self.0.get(std::str::from_utf8(&key[..end]).ok()?)
     }
 
@@ -67,10 +71,8 @@ impl ProductReader<'_> {
     }
 }
 
-/// A product's key has this before the id.
-const PREFIX: &str = "product:";
 /// An id has at most 64 characters.
-const LONGEST_KEY: usize = PREFIX.len() + 64;
+const LONGEST_KEY: usize = PRODUCT_PREFIX.len() + 64;
 
 impl Catalog {
     /// Joins a cache and a repository. Everything that touches the database runs on `runtime`.
@@ -220,11 +222,6 @@ type LoadingProducts = BoxFuture<'static, Result<Loaded<Copy>, LoadError>>;
 /// The key of a product.
 fn product_key(id: &str) -> Key {
     Key::item(product_name(id))
-}
-
-/// The name of a product's key.
-pub(crate) fn product_name(id: &str) -> String {
-    format!("{PREFIX}{id}")
 }
 
 async fn load_products(repository: &Repository, ids: Vec<String>) -> Result<Loaded<Copy>, LoadError> {

@@ -1,6 +1,7 @@
 //! Products that are read again before anybody asks for them.
 
-use super::{Catalog, PREFIX};
+use super::Catalog;
+use crate::contract::PRODUCT_PREFIX;
 
 impl Catalog {
     /// Loads what the cache finds worth it, some products at a time, until it is dropped. What is expected is a guess: an id that
@@ -9,7 +10,7 @@ impl Catalog {
         loop {
             let names = self.cache.worth_prefetching().await;
             let ids: Vec<String> =
-                names.iter().map(|name| name.strip_prefix(PREFIX).unwrap_or_default().to_owned()).collect();
+                names.iter().map(|name| name.strip_prefix(PRODUCT_PREFIX).unwrap_or_default().to_owned()).collect();
             self.cache.prefetch(&names, self.load_some_of(ids)).await;
         }
     }

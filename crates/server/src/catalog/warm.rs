@@ -9,7 +9,8 @@ use futures_util::{
 use larder_cache::{Found, ReadError, Tier};
 use larder_storage::{Filter, ListQuery, Order, ProductRepository as _, StorageError};
 
-use super::{Catalog, Copy, PREFIX};
+use super::{Catalog, Copy};
+use crate::contract::PRODUCT_PREFIX;
 use crate::contract::Read;
 
 /// Which products to read.
@@ -87,7 +88,7 @@ impl Catalog {
         if names.is_empty() {
             names = self.cache.hot_keys(most).into_iter().map(|key| key.name).collect();
         }
-        names.iter().filter_map(|name| name.strip_prefix(PREFIX).map(str::to_owned)).collect()
+        names.iter().filter_map(|name| name.strip_prefix(PRODUCT_PREFIX).map(str::to_owned)).collect()
     }
 
     /// The ids of the products of categories, page by page.

@@ -11,8 +11,8 @@ use larder_storage::{
     StorageError, Update, Updating, WriteOptions,
 };
 
-use super::{Catalog, Copy, follow::change, product_name};
-use crate::contract::{Stamp, encode};
+use super::{Catalog, Copy, convert::change};
+use crate::contract::{Stamp, encode, product_name};
 
 /// What a write made, and the token of its commit.
 #[derive(Debug)]

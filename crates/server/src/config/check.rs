@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use super::{Config, Invalid, value::show_duration};
 
-/// A rule that the values of two settings break.
+/// A rule that two settings break together.
 pub(super) struct Broken {
-    /// The setting to change, first, and the other one.
+    /// First the setting to change, then the other one.
     pub(super) keys: [&'static str; 2],
-    /// The rule and how to keep it.
+    /// The rule, and how to keep it.
     pub(super) invalid: Invalid,
 }
 
 /// Finds the rules that a configuration breaks.
 pub(super) fn check(config: &Config) -> Vec<Broken> {
     let cache = &config.cache;
-    let deadlines = &config.server.deadlines;
     let mut broken = Vec::new();
     let mut at_most = |low: (&'static str, Duration), high: (&'static str, Duration), raise: bool, why: &str| {
         if low.1 > high.1 {
@@ -33,20 +32,20 @@ pub(super) fn check(config: &Config) -> Vec<Broken> {
         ("staleness-bound", cache.staleness_bound),
         ("max-stale", cache.max_stale),
         true,
-        "copies within the bound are served in any case",
+        "copies within the bound are always served",
     );
     let policies = &cache.policies;
     let each = [
-        ("ttl-item", "l2-ttl-item", &policies.item),
-        ("ttl-list", "l2-ttl-list", &policies.list),
-        ("ttl-search", "l2-ttl-search", &policies.search),
-        ("ttl-not-found", "l2-ttl-not-found", &policies.not_found),
+        ("policy.item.ttl", "policy.item.l2-ttl", &policies.item),
+        ("policy.list.ttl", "policy.list.l2-ttl", &policies.list),
+        ("policy.search.ttl", "policy.search.l2-ttl", &policies.search),
+        ("policy.not-found.ttl", "policy.not-found.l2-ttl", &policies.not_found),
     ];
     for (ttl, l2_ttl, policy) in each {
         let retention = ("change-retention", config.server.change_retention);
-        let why = "a copy may not outlive the changes that it is checked against";
+        let why = "a copy must not outlive the changes that it is checked against";
         at_most((ttl, policy.ttl), retention, false, why);
-        // Without Redis it says nothing.
+        // Without Redis the time to live in Redis has no effect.
         if config.redis_url.is_some() {
             at_most((l2_ttl, policy.l2_ttl), retention, false, why);
         }
@@ -55,20 +54,14 @@ pub(super) fn check(config: &Config) -> Vec<Broken> {
         ("staleness-bound", cache.staleness_bound),
         ("change-retention", config.server.change_retention),
         false,
-        "changes may not be forgotten before they are read",
-    );
-    at_most(
-        ("default-deadline", deadlines.request_default),
-        ("max-deadline", deadlines.request_max),
-        false,
-        "no request may have a later deadline",
+        "the log must keep changes until replicas have read them",
     );
     if config.events.queue.stream.is_some() && config.redis_url.is_none() {
         broken.push(Broken {
             keys: ["queue-stream", "redis-url"],
             invalid: Invalid::new(
                 "a queue without Redis",
-                "name the Redis that has the stream as redis-url, or write none",
+                "set redis-url to the Redis that has the stream, or write none",
             ),
         });
     }

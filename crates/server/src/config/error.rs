@@ -1,11 +1,11 @@
-//! What is wrong with a configuration.
+//! Errors in a configuration.
 
 use std::{fmt, path::PathBuf};
 
 /// Where the value of a setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody said otherwise.
+    /// No source gave one.
     Default,
     /// A line of the file.
     File {
@@ -14,7 +14,7 @@ pub enum Origin {
         /// The line, counted from 1.
         line: usize,
     },
-    /// A variable.
+    /// An environment variable.
     Environment(String),
     /// A flag, without its dashes.
     Flag(&'static str),
@@ -31,16 +31,16 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong with a configuration.
+/// One error in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The setting, or what was taken for one.
+    /// The name of the setting, as known or as given.
     pub name: String,
-    /// Where it came from.
+    /// Where the value came from.
     pub origin: Origin,
-    /// What it was, as far as that may be shown.
+    /// The value, as far as it may be shown.
     pub value: Option<String>,
-    /// What is wrong with it.
+    /// What is wrong.
     pub reason: String,
     /// What would be right.
     pub hint: String,
@@ -56,7 +56,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Everything that is wrong with a configuration.
+/// All errors in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 

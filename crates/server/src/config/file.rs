@@ -5,6 +5,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::{
+    dropped::Dropped,
     error::{ConfigError, Origin},
     suggest,
     table::setting,
@@ -21,7 +22,7 @@ pub(super) struct Entry {
     pub(super) line: usize,
 }
 
-/// Reads a file. Keys may be nested: `bytes` in the table `l1` is `l1-bytes`.
+/// Reads a file. A key may stand in a section or be run together with it: `bytes` in `[l1]` is `l1-bytes`.
 pub(super) fn read(path: &Path, origin: &Origin) -> (Vec<Entry>, Vec<ConfigError>) {
     match std::fs::read(path) {
         Ok(bytes) => match String::from_utf8(bytes) {
@@ -50,14 +51,14 @@ fn parse(path: &Path, text: &str) -> (Vec<Entry>, Vec<ConfigError>) {
         let reason = error.message().replace('\n', ", ");
         reader.error("config", at, None, reason, "the file must be TOML: name = \"value\", one a line");
     }
-    // One mistake can lead the parser from one error to the next: the first of a line tells enough.
+    // One mistake can lead the parser from error to error: the first one of a line is enough.
     let line = |error: &ConfigError| match error.origin {
         Origin::File { line, .. } => line,
         _ => 0,
     };
     reader.errors.sort_by_key(line);
     reader.errors.dedup_by_key(|error| line(error));
-    // What a broken file says otherwise cannot be trusted to be what was meant.
+    // The rest of a broken file may not mean what its author meant.
     if syntax.is_empty() {
         reader.table("", table.get_ref());
     }
@@ -77,7 +78,7 @@ impl Reader<'_> {
             let at = key.span().start;
             let name = match prefix {
                 "" => key.get_ref().to_string(),
-                _ => format!("{prefix}-{}", key.get_ref()),
+                _ => format!("{prefix}.{}", key.get_ref()),
             };
             let text = match value.get_ref() {
                 DeValue::Table(table) => {
@@ -93,7 +94,7 @@ impl Reader<'_> {
                 },
                 DeValue::Array(_) | DeValue::Datetime(_) => {
                     let kind = value.get_ref().type_str();
-                    let reason = format!("it is of the TOML type {kind}");
+                    let reason = format!("the value is of the TOML type {kind}");
                     self.error(&name, at, None, reason, "write a text, a number, true or false");
                     continue;
                 }
@@ -111,7 +112,7 @@ impl Reader<'_> {
             }
             Some(setting) => match self.entries.iter().find(|entry| entry.key == setting.key) {
                 Some(first) => {
-                    let reason = format!("it stands in line {} already", first.line);
+                    let reason = format!("line {} has it already", first.line);
                     self.error(name, at, None, reason, "keep one of the two");
                 }
                 None => self.entries.push(Entry { key: setting.key, text, line }),
@@ -130,7 +131,11 @@ impl Reader<'_> {
     }
 }
 
+/// What is wrong with a key that is no setting, and what to do.
 fn unknown(name: &str) -> (&'static str, String) {
+    if let Some(dropped) = Dropped::by_key(name) {
+        return (Dropped::REASON, dropped.instead.to_owned());
+    }
     let keys = super::settings().filter(|setting| setting.in_file());
     let hint = match suggest::nearest(name, keys.map(|setting| setting.key)) {
         Some(key) => format!("did you mean {key}?"),

@@ -1,10 +1,9 @@
-//! What of a secret may be shown.
+//! Hides secrets in URLs.
 
-/// Stands for what is not shown.
+/// Stands for a secret.
 const MASK: &str = "***";
 
-/// Hides the password in a URL, and every parameter of it that is named like one. Where it is not clear what is a password,
-/// it hides too much rather than too little.
+/// Hides the password of a URL, and every parameter with the name of a secret. When in doubt it hides too much.
 pub(super) fn url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once(':') else {
         return MASK.to_owned();

@@ -1,12 +1,16 @@
-//! The configuration: flags over the environment over a TOML file over defaults.
+//! The configuration: flags override environment variables, which override the file (`--config`), which overrides defaults.
 //!
-//! One [table](settings) says everything about each setting. [`resolve`] reads all of them and reports everything that is
-//! wrong at once, before anything is opened. The typed results stand with what they configure: the server's in
-//! [`ServerConfig`], the others in the crates of storage and cache.
+//! One [table](settings) describes every setting. [`resolve`] reads all of them and reports all errors together, before any
+//! port is bound. What nobody needs to turn is a constant, with its reason, in `constants.rs`. Names of earlier releases are in
+//! `dropped.rs`; they are errors that say what replaced them.
 
 mod check;
+mod constants;
+mod dropped;
 mod error;
+mod events;
 mod file;
+mod log;
 mod mask;
 mod reload;
 mod render;
@@ -16,6 +20,7 @@ mod setting;
 mod suggest;
 mod table;
 pub mod value;
+mod variables;
 
 #[cfg(test)]
 mod tests;
@@ -23,16 +28,18 @@ mod tests;
 use larder_cache::{CacheConfig, SharedConfig};
 use larder_storage::StorageConfig;
 
+pub use dropped::{DROPPED, Dropped};
 pub use error::{ConfigError, ConfigErrors, Origin};
+pub(crate) use events::BASE64;
+pub use events::{EventsConfig, QueueConfig, WebhookConfig, WebhookSecret};
+pub use log::{LogConfig, LogFormat};
 pub use reload::Changes;
 pub use render::{effective_json, effective_text, example, markdown};
 pub use resolve::{Effective, Purpose, Resolved, Sources, resolve};
-pub use server::{Compression, Connections, Deadlines, Limits, LogConfig, LogFormat, ServerConfig};
+pub use server::{Compression, Connections, Deadlines, Limits, ServerConfig, WatchConfig};
 pub use setting::{Default as DefaultValue, Machine, Scope, Secret, Setting};
 pub use table::{RedisParts, SECTIONS, Section, setting, settings};
 pub use value::Invalid;
-
-use crate::events::EventsConfig;
 
 /// Everything that an operator decides.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,9 +48,9 @@ pub struct Config {
     pub server: ServerConfig,
     /// About the database.
     pub storage: StorageConfig,
-    /// About the cache. Its shared tier is there when `redis_url` is.
+    /// About the cache. It has its shared tier when `redis_url` is given.
     pub cache: CacheConfig,
-    /// About the shared tier, whether there is one or not; without its URL.
+    /// About the shared tier, without its URL, whether there is one or not.
     pub shared: SharedConfig,
     /// Redis by the parts of its address.
     pub redis: RedisParts,
@@ -56,13 +63,31 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// The defaults that depend on nothing; the database is not named yet.
+    /// The constants, and the defaults that depend on nothing; the database is not named yet.
     fn default() -> Self {
         Self {
             server: ServerConfig::default(),
-            storage: StorageConfig::new(""),
-            cache: CacheConfig::default(),
-            shared: SharedConfig::default(),
+            storage: StorageConfig {
+                acquire_timeout: constants::ACQUIRE_TIMEOUT,
+                idle_timeout: constants::IDLE_TIMEOUT,
+                max_lifetime: constants::MAX_LIFETIME,
+                ..StorageConfig::new("")
+            },
+            cache: CacheConfig {
+                not_found_entries: constants::NOT_FOUND_ENTRIES,
+                max_waiting_loads: constants::MAX_WAITING_LOADS,
+                max_changes_per_pass: constants::MAX_CHANGES_PER_PASS,
+                ..CacheConfig::default()
+            },
+            shared: SharedConfig {
+                connections: constants::REDIS_CONNECTIONS,
+                connect_timeout: constants::REDIS_CONNECT_TIMEOUT,
+                lease: constants::LEASE,
+                max_payload: constants::REDIS_MAX_PAYLOAD,
+                bus_queue: constants::BUS_QUEUE,
+                remembered: constants::REMEMBERED,
+                ..SharedConfig::default()
+            },
             redis: RedisParts::default(),
             redis_url: None,
             events: EventsConfig::default(),

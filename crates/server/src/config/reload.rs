@@ -1,25 +1,25 @@
-//! What a running server takes up of a configuration that has changed: the policies. All else needs a restart.
+//! What a running server applies of a changed configuration: the policies. All other changes need a restart.
 
 use super::{Effective, Resolved, check::check, table::POLICIES};
 
-/// What has changed.
+/// The settings that have changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// Settings that hold from now on, as `key = value`, `was` what they were.
+    /// Settings that are in effect from now on, as `key = value (was value)`.
     pub applied: Vec<String>,
-    /// Settings that hold after a restart, likewise.
+    /// Settings that take effect after a restart, in the same form.
     pub waiting: Vec<String>,
 }
 
 impl Resolved {
-    /// Takes up the policies of a later reading of the same sources, and tells what differs besides. Nothing secret is shown. The
-    /// error says why the policies cannot hold together with what waits for a restart.
-    pub fn take_up(&mut self, later: &Self) -> Result<Changes, String> {
+    /// Applies the policies of a later reading of the same sources, and tells which other settings differ. It shows no secret.
+    /// The error says why the new policies break a rule together with a setting that waits for a restart.
+    pub fn apply_policies(&mut self, later: &Self) -> Result<Changes, String> {
         let mut config = self.config.clone();
         config.cache.policies = later.config.cache.policies.clone();
         if let Some(broken) = check(&config).first() {
             return Err(format!(
-                "{}: {}, as long as what has changed besides waits for a restart",
+                "{}: {} until a restart applies the other changes",
                 broken.keys[0], broken.invalid.reason
             ));
         }

@@ -1,27 +1,97 @@
-//! The settings as people read them: the example file, the table of docs/configuration.md, the effective values.
+//! The settings as people read them: the example file, `docs/configuration.md`, the effective values.
 
 use std::fmt::Write as _;
 
 use super::{
-    Effective, SECTIONS,
+    Effective, SECTIONS, Section,
+    dropped::CONSTANTS,
     setting::{Default, Setting},
 };
 
 /// Characters of a comment's line in the example file.
 const WIDTH: usize = 118;
 
-/// The example file: every setting with its default, commented out.
-pub fn example() -> String {
-    let mut text = "\
+/// What values look like.
+pub(super) const SHAPES: &[(&str, &str)] = &[
+    ("ADDRESS", "an IP address with a port, such as `127.0.0.1:50051` or `[::]:50051`"),
+    ("BOOLEAN", "`true` or `false`; the flag alone means `true`"),
+    ("DURATION", "numbers with units (`ms`, `s`, `m`, `h`, `d`), the largest first, such as `250ms` or `1h30m`"),
+    ("ENCODINGS", "`gzip`, `zstd`, both separated by a comma, or `none`"),
+    ("FILTER", "a level, and exceptions by module, such as `warn,larder_server=debug`"),
+    ("FORMAT", "`human` or `json`"),
+    ("HOST", "a name or an IP address"),
+    ("NAME", "a text without spaces"),
+    ("NUMBER", "a number, such as `20000` or `20_000`"),
+    ("PASSWORD", "any text; it is never shown"),
+    ("PATH", "the path of a file or directory"),
+    ("POLICY", "one of the words that the setting names"),
+    ("PORT", "a number from 1 to 65535"),
+    ("SECRETS", "secrets separated by commas; they are never shown"),
+    ("SHARE", "a percentage such as `10%`, or a fraction such as `0.1`"),
+    ("SIZE", "bytes, or a number with a unit (`KiB`, `MiB`, `GiB`, `KB`, `MB`, `GB`), such as `256MiB`"),
+    ("TIERS", "`l1`, `l2`, both separated by a comma, or `none`"),
+    ("URL", "a URL; its password is never shown"),
+];
+
+/// The head of the example file.
+const EXAMPLE: &str = "\
 # Settings of Larder. Name this file with --config or LARDER_CONFIG.
 #
-# Flags go over the environment, the environment goes over this file, and this file over the defaults, which stand
-# below. A name that is unknown or a value that is wrong is an error. `larder config` prints what is in effect.
+# Flags override environment variables, which override this file, which overrides the defaults shown here. An unknown
+# name and a wrong value are errors. `larder config` prints the settings in effect.
 #
-# This file is made by `larder config --example`.
-"
-    .to_owned();
-    for section in SECTIONS {
+# `larder config --example` prints this file.
+";
+
+/// What stands above the policies of the example file.
+const EXAMPLE_POLICIES: &str = "
+# --- Policies: how copies are kept, by what they are ---
+#
+# On SIGHUP a running server reads the policies again. They have no flags; a variable overrides each key: LARDER_POLICY__ITEM__TTL
+# overrides ttl in [policy.item].
+";
+
+/// The head of `docs/configuration.md`.
+const MARKDOWN: &str = "\
+# Configuration
+
+`larder config --markdown` prints this page from the table of settings; do not edit it by hand. `larder config` prints the
+settings in effect and where each value comes from; `larder config --example` prints
+[larder.example.toml](../larder.example.toml).
+
+Flags override environment variables, which override the file (`--config`), which overrides defaults. An empty variable
+counts as unset. All errors are reported together, before any port is bound, and end the program with exit code 78. On
+SIGHUP a running server reads its configuration again and applies the policies; every other change waits for a restart.
+
+## The file
+
+The file is TOML. `ttl` in `[policy.item]` may also be written as `policy.item.ttl`.
+
+A variable overrides any key of the file. Its name is `LARDER_`, the section and the key in upper case, `__` behind each
+section, and `_` for a dash: `LARDER_POLICY__NOT_FOUND__L2_TTL` overrides `l2-ttl` in `[policy.not-found]`. The policies have no
+other variable, and no flags.
+";
+
+/// What stands above the dropped names in `docs/configuration.md`.
+const MARKDOWN_DROPPED: &str = "
+## Names of earlier releases
+
+Some settings had names of their own once, which are errors now. The error says what replaced the name.
+
+The keys of policies ended in the kind: `ttl-item` in the file, `--ttl-item` and `LARDER_TTL_ITEM` are now `ttl` in
+`[policy.item]` and `LARDER_POLICY__ITEM__TTL`; likewise for each key of each policy.
+
+These settings are constants now. The flag and the key in the file had the same name.
+
+| name | variable | instead |
+| --- | --- | --- |
+";
+
+/// The example file: every setting with its default, commented out.
+pub fn example() -> String {
+    let mut text = EXAMPLE.to_owned();
+    let (policies, others): (Vec<&Section>, Vec<&Section>) = SECTIONS.iter().partition(|section| is_policy(section));
+    for section in others {
         let mut settings = section.settings.iter().filter(|setting| setting.in_file()).peekable();
         if settings.peek().is_none() {
             continue;
@@ -30,44 +100,85 @@ pub fn example() -> String {
         for setting in settings {
             text.push('\n');
             let mut names = format!("Flag --{}, environment {}.", setting.key, setting.env);
-            let value = match setting.default {
-                Default::Text(text) => text,
-                Default::Computed { words, example, .. } => {
-                    let _ = write!(names, " Default: {words}.");
-                    example
-                }
-            };
-            for line in wrap(setting.help, WIDTH).iter().chain(&wrap(&names, WIDTH)) {
-                let _ = writeln!(text, "# {line}");
+            if let Default::Computed { words, .. } = setting.default {
+                let _ = write!(names, " Default: {words}.");
             }
-            let _ = writeln!(text, "#{} = {}", setting.key, toml(value));
+            commented(&mut text, &[setting.help, &names]);
+            key(&mut text, setting);
+        }
+    }
+    text.push_str(EXAMPLE_POLICIES);
+    for (number, section) in policies.into_iter().enumerate() {
+        let _ = writeln!(text, "\n# {}.\n[{}]", section.title, section.settings[0].place().0);
+        for setting in section.settings {
+            // The keys of all kinds are the same: the first section explains them.
+            if number == 0 {
+                commented(&mut text, &[setting.help]);
+            }
+            key(&mut text, setting);
         }
     }
     text
 }
 
-/// The table of settings for docs/configuration.md.
-pub fn markdown() -> String {
-    let mut text = String::new();
-    for section in SECTIONS {
-        let _ = writeln!(text, "**{}**\n", section.title);
-        text.push_str("| variable | flag, key in the file | default | what it decides |\n");
-        text.push_str("| --- | --- | --- | --- |\n");
-        for setting in section.settings {
-            let default = match setting.default {
-                Default::Text(text) => format!("`{text}`"),
-                Default::Computed { words, .. } => words.to_owned(),
-            };
-            let key =
-                if setting.in_file() { format!("`--{0}`, `{0}`", setting.key) } else { format!("`--{}`", setting.key) };
-            let help = setting.help.replace('|', "\\|");
-            let _ = writeln!(text, "| `{}` | {key} | {default} | {help} |", setting.env);
-        }
-        text.push('\n');
+fn is_policy(section: &Section) -> bool {
+    section.settings.iter().all(|setting| !setting.flag)
+}
+
+fn commented(text: &mut String, sentences: &[&str]) {
+    for line in sentences.iter().flat_map(|sentence| wrap(sentence, WIDTH)) {
+        let _ = writeln!(text, "# {line}");
     }
-    text.truncate(text.trim_end().len());
-    text.push('\n');
+}
+
+fn key(text: &mut String, setting: &Setting) {
+    let value = match setting.default {
+        Default::Text(text) => text,
+        Default::Computed { example, .. } => example,
+    };
+    let _ = writeln!(text, "#{} = {}", setting.place().1, toml(value));
+}
+
+/// The page `docs/configuration.md`: every setting, what values look like, and the names of earlier releases.
+pub fn markdown() -> String {
+    let mut text = MARKDOWN.to_owned();
+    text.push_str("\n## Values\n\n| shape | what to write |\n| --- | --- |\n");
+    for (shape, words) in SHAPES {
+        let _ = writeln!(text, "| {shape} | {words} |");
+    }
+    text.push_str("\n`none` turns an optional setting off.\n");
+    for section in SECTIONS {
+        let _ = writeln!(text, "\n## {}\n", section.title);
+        text.push_str("| name | flag | variable | key in the file | default | shape | meaning |\n");
+        text.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
+        for setting in section.settings {
+            row(&mut text, setting);
+        }
+    }
+    text.push_str(MARKDOWN_DROPPED);
+    for dropped in CONSTANTS {
+        let _ = writeln!(text, "| `{}` | `{}` | {} |", dropped.key, dropped.env, dropped.instead);
+    }
     text
+}
+
+fn row(text: &mut String, setting: &Setting) {
+    let flag = if setting.flag { format!("`--{}`", setting.key) } else { "none".to_owned() };
+    let key = match setting.place() {
+        _ if !setting.in_file() => "none".to_owned(),
+        ("", key) => format!("`{key}`"),
+        (section, key) => format!("`{key}` in `[{section}]`"),
+    };
+    let default = match setting.default {
+        Default::Text(text) => format!("`{text}`"),
+        Default::Computed { words, .. } => words.to_owned(),
+    };
+    let help = setting.help.replace('|', "\\|");
+    let _ = writeln!(
+        text,
+        "| {} | {flag} | `{}` | {key} | {default} | {} | {help} |",
+        setting.key, setting.env, setting.shape
+    );
 }
 
 /// The values in effect, one a line: name, value and origin in columns.
@@ -122,11 +233,4 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-impl Setting {
-    /// Whether it may stand in the file.
-    pub fn in_file(&self) -> bool {
-        self.scope != super::Scope::File
-    }
 }

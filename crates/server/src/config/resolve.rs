@@ -1,27 +1,23 @@
-//! From the sources to the configuration.
+//! Makes the configuration from its sources.
 
-use std::{
-    collections::HashSet,
-    ffi::{OsStr, OsString},
-    io::IsTerminal as _,
-    path::PathBuf,
-};
+use std::{collections::HashSet, ffi::OsString, io::IsTerminal as _, path::PathBuf};
 
 use larder_cache::SharedConfig;
 
 use super::{
-    Config, ConfigError, ConfigErrors, Origin,
+    Config, ConfigError, ConfigErrors, Invalid, Origin,
     check::check,
     file,
     setting::{Default, Known, Machine, Scope, Setting},
-    settings, suggest,
+    settings,
     table::setting,
+    variables,
 };
 
-/// Where settings come from.
+/// The sources of settings.
 #[derive(Debug, Clone, std::default::Default)]
 pub struct Sources {
-    /// Flags that were given, by the keys of their settings.
+    /// The flags given, by the keys of their settings.
     pub flags: Vec<(&'static str, String)>,
     /// The environment. An empty variable counts as none.
     pub environment: Vec<(OsString, OsString)>,
@@ -48,14 +44,14 @@ impl Sources {
     }
 }
 
-/// What a setting is, and who said so.
+/// The value of a setting, and where it comes from.
 #[derive(Debug, Clone)]
 pub struct Effective {
     /// The setting.
     pub setting: &'static Setting,
-    /// Its text; `None` when it has no value.
+    /// The text; `None` when the setting has no value.
     pub text: Option<String>,
-    /// Who said so.
+    /// Where the text comes from.
     pub origin: Origin,
 }
 
@@ -66,11 +62,11 @@ pub struct Resolved {
     pub config: Config,
     /// Each setting with the origin of its value, in the order of the table.
     pub effective: Vec<Effective>,
-    /// What somebody may have got wrong although it breaks nothing.
+    /// Likely mistakes that break nothing.
     pub warnings: Vec<String>,
 }
 
-/// Who needs a configuration, and so which parts of it must be right.
+/// Who needs a configuration, which decides the parts of it that must be right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The server.
@@ -82,7 +78,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Whether a setting matters to it.
+    /// Whether settings of a scope matter for the purpose.
     pub fn needs(self, scope: Scope) -> bool {
         match (self, scope) {
             (Self::Serve, _) | (_, Scope::File) => true,
@@ -92,8 +88,8 @@ impl Purpose {
     }
 }
 
-/// Makes the configuration from its sources: flags over the environment over the file over defaults. Reports everything that
-/// is wrong with what the purpose needs.
+/// Makes the configuration from its sources: flags override environment variables, which override the file, which overrides
+/// defaults. Reports all errors in the settings that the purpose needs.
 pub fn resolve(sources: &Sources, purpose: Purpose) -> Result<Resolved, ConfigErrors> {
     let mut resolver = Resolver {
         sources,
@@ -109,7 +105,9 @@ pub fn resolve(sources: &Sources, purpose: Purpose) -> Result<Resolved, ConfigEr
     let mut warnings = Vec::new();
     if purpose == Purpose::Serve {
         resolver.check();
-        warnings = unknown_variables(sources);
+        let (errors, unknown) = variables::misnamed(sources);
+        resolver.errors.extend(errors);
+        warnings = unknown;
     }
     if let Some(url) = &resolver.config.redis_url {
         resolver.config.cache.shared = Some(SharedConfig { url: url.clone(), ..resolver.config.shared.clone() });
@@ -140,7 +138,7 @@ impl Resolver<'_> {
         let (text, origin) = self.given(setting, None)?;
         let path = PathBuf::from(&text);
         let (entries, errors) = file::read(&path, &origin);
-        // A command that calls a server does not judge the server's settings; but a file that cannot be read is an error.
+        // A command that calls a server does not judge the server's settings. A file that cannot be read is an error for all.
         self.errors.extend(errors.into_iter().filter(|error| purpose == Purpose::Serve || error.name == setting.key));
         Some(FileEntries { path, entries })
     }
@@ -167,22 +165,22 @@ impl Resolver<'_> {
         }
     }
 
-    /// What flags, environment or file say.
+    /// The value that a flag, the environment or the file gives.
     fn given(&mut self, setting: &'static Setting, file: Option<&FileEntries>) -> Option<(String, Origin)> {
         if let Some((key, text)) = self.sources.flags.iter().find(|(key, _)| *key == setting.key) {
             return Some((text.clone(), Origin::Flag(key)));
         }
-        if let Some(value) = variable(self.sources, setting.env) {
-            let origin = Origin::Environment(setting.env.to_owned());
+        let variables = variables::of(self.sources, setting);
+        if let [_, (second, _), ..] = variables[..] {
+            let origin = Origin::Environment(second.to_owned());
+            let reason = format!("{} sets it already", variables[0].0);
+            self.fail(setting, origin, Invalid::new(reason, "keep one of the two"));
+            return None;
+        }
+        if let Some((name, value)) = variables.first() {
+            let origin = Origin::Environment((*name).to_owned());
             let Some(text) = value.to_str() else {
-                self.failed.insert(setting.key);
-                self.errors.push(ConfigError {
-                    name: setting.key.to_owned(),
-                    origin,
-                    value: None,
-                    reason: "not UTF-8 text".to_owned(),
-                    hint: "write it in UTF-8".to_owned(),
-                });
+                self.fail(setting, origin, Invalid::new("not UTF-8 text", "write it in UTF-8"));
                 return None;
             };
             return Some((text.to_owned(), origin));
@@ -209,17 +207,12 @@ impl Resolver<'_> {
                 match compute(&known) {
                     Ok(text) => text?,
                     Err(invalid) => {
-                        // Without a data directory that was named but is wrong, there is one error, not two.
-                        if !self.failed.contains("data-dir") {
-                            self.errors.push(ConfigError {
-                                name: setting.key.to_owned(),
-                                origin: Origin::Default,
-                                value: None,
-                                reason: invalid.reason,
-                                hint: invalid.hint,
-                            });
+                        // A data directory that was named but is wrong is one error, not two.
+                        if self.failed.contains("data-dir") {
+                            self.failed.insert(setting.key);
+                        } else {
+                            self.fail(setting, Origin::Default, invalid);
                         }
-                        self.failed.insert(setting.key);
                         return None;
                     }
                 }
@@ -228,13 +221,25 @@ impl Resolver<'_> {
         Some((text, Origin::Default))
     }
 
+    /// Reports a setting without a value that could be shown.
+    fn fail(&mut self, setting: &Setting, origin: Origin, invalid: Invalid) {
+        self.failed.insert(setting.key);
+        self.errors.push(ConfigError {
+            name: setting.key.to_owned(),
+            origin,
+            value: None,
+            reason: invalid.reason,
+            hint: invalid.hint,
+        });
+    }
+
     fn check(&mut self) {
         for broken in check(&self.config) {
             if broken.keys.iter().any(|key| self.failed.contains(key)) {
                 continue;
             }
             let [key, other] = broken.keys;
-            // Who only changed one of two settings looks for it under that one's name.
+            // A user who changed one of the two settings looks for its name.
             let find = |key| self.effective.iter().find(|effective| effective.setting.key == key);
             let Some(effective) = find(key) else { continue };
             let changed = find(other).filter(|other| other.origin != Origin::Default);
@@ -251,33 +256,6 @@ impl Resolver<'_> {
             });
         }
     }
-}
-
-fn variable<'a>(sources: &'a Sources, name: &str) -> Option<&'a OsStr> {
-    let (_, value) = sources.environment.iter().find(|(key, _)| key == name)?;
-    (!value.is_empty()).then_some(value.as_os_str())
-}
-
-/// Warns of variables that look like settings and are none.
-fn unknown_variables(sources: &Sources) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for (name, value) in &sources.environment {
-        let Some(name) = name.to_str() else { continue };
-        // Kubernetes sets these by itself for a service of the name `larder`.
-        let of_kubernetes =
-            name == "LARDER_PORT" || name.starts_with("LARDER_PORT_") || name.starts_with("LARDER_SERVICE_");
-        let known = settings().any(|setting| setting.env == name);
-        if !name.starts_with("LARDER_") || value.is_empty() || of_kubernetes || known {
-            continue;
-        }
-        let hint = match suggest::nearest(name, settings().map(|setting| setting.env)) {
-            Some(near) => format!("did you mean {near}?"),
-            None => "`larder config --markdown` lists every setting".to_owned(),
-        };
-        warnings.push(format!("environment {name}: no setting has this name, it has no effect; {hint}"));
-    }
-    warnings.sort();
-    warnings
 }
 
 fn platform_data_dir(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {

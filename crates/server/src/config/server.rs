@@ -6,9 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
-
-use crate::catalog::WatchConfig;
+use super::{LogConfig, constants};
 
 /// Where the server listens, what it accepts and how it ends. [`Default`] gives the documented defaults, except for those
 /// that depend on the machine.
@@ -16,13 +14,13 @@ use crate::catalog::WatchConfig;
 pub struct ServerConfig {
     /// Where `ProductCatalog`, health and reflection listen. With port 0 the system chooses one.
     pub listen: SocketAddr,
-    /// Where `CacheAdmin`, health and reflection listen: a loopback address, since nobody is asked for credentials. `None` leaves
-    /// the service out.
+    /// Where `CacheAdmin`, health and reflection listen: a loopback address, because the service asks for no credentials. `None`
+    /// leaves the service out.
     pub admin_listen: Option<SocketAddr>,
-    /// A file that is written with the chosen addresses once the server is ready.
+    /// The server writes the chosen addresses into this file once it is ready.
     pub addresses_file: Option<PathBuf>,
-    /// Where Larder keeps what is its own. `None` when the user has no home directory and none was named; then the database
-    /// URL was named, and nothing is kept here.
+    /// Where Larder keeps its own files. `None` when the user has no home directory and named none; then the database URL was
+    /// named, and there are no files.
     pub data_dir: Option<PathBuf>,
     /// Whether to load the sample catalogue into an empty database.
     pub sample_catalogue: bool,
@@ -34,11 +32,11 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// How replies are compressed.
     pub compression: Compression,
-    /// Who may watch products.
+    /// Limits of `WatchProducts`.
     pub watch: WatchConfig,
-    /// How many of the products that all replicas read most are read before this one is ready.
+    /// How many of the hottest products of all replicas are loaded before this replica is ready.
     pub warm_on_start: usize,
-    /// How long that may take.
+    /// How long loading them may take.
     pub warm_timeout: Duration,
     /// How long things may take.
     pub deadlines: Deadlines,
@@ -48,7 +46,7 @@ pub struct ServerConfig {
     pub log: LogConfig,
 }
 
-/// What clients may ask for. Whatever is larger is refused with `RESOURCE_EXHAUSTED`, or not accepted at all.
+/// What clients may ask for. A larger request is refused with `RESOURCE_EXHAUSTED`, or not accepted at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one message from a client.
@@ -57,13 +55,14 @@ pub struct Limits {
     pub response_bytes: usize,
     /// Bytes of the headers of one request.
     pub header_bytes: u32,
-    /// Requests under way on one connection.
+    /// Requests in progress on one connection.
     pub concurrent_streams: u32,
     /// Connections at once; more wait in the system's queue.
     pub connections: usize,
 }
 
-/// Encodings in which replies are compressed for clients that accept them; of several, the one that a client names first.
+/// Encodings in which replies are compressed for clients that accept them. When a client accepts several, the first one that
+/// it names is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Compression {
     /// With gzip.
@@ -79,37 +78,36 @@ pub struct Deadlines {
     pub request_default: Duration,
     /// A request that names a later deadline gets this one.
     pub request_max: Duration,
-    /// After a signal to stop, requests under way get this long to finish.
+    /// After a signal to stop, requests in progress get this long to finish.
     pub drain: Duration,
 }
 
 /// How connections are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connections {
-    /// An idle connection is asked this often whether its other end is there; `None` never asks.
+    /// An idle connection is pinged this often; `None`: never.
     pub keepalive_interval: Option<Duration>,
-    /// A connection whose other end does not answer within this time is closed.
+    /// A connection whose other end does not answer a ping within this time is closed.
     pub keepalive_timeout: Duration,
-    /// A connection is asked to go after this time, so that clients spread over new replicas; `None` lets it stay.
+    /// The server asks a client to reconnect after this time, so that clients spread over new replicas; `None`: never.
     pub max_age: Option<Duration>,
 }
 
-/// What is logged, and how.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LogConfig {
-    /// Which events.
-    pub filter: Targets,
-    /// In which form.
-    pub format: LogFormat,
+/// Limits of `WatchProducts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchConfig {
+    /// Streams at once.
+    pub watchers: usize,
+    /// Changes that are kept for slow readers; a reader that is further behind is cut off.
+    pub backlog: usize,
+    /// A stream without news tells its position this often.
+    pub checkpoint: Duration,
 }
 
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Human,
-    /// One JSON object a line, for collectors.
-    Json,
+impl Default for WatchConfig {
+    fn default() -> Self {
+        Self { watchers: 64, backlog: constants::WATCH_BACKLOG, checkpoint: constants::WATCH_CHECKPOINT }
+    }
 }
 
 impl Default for ServerConfig {
@@ -124,26 +122,26 @@ impl Default for ServerConfig {
             workers: 1,
             limits: Limits {
                 request_bytes: 4 << 20,
-                response_bytes: 64 << 20,
-                header_bytes: 16 << 10,
-                concurrent_streams: 1_000,
+                response_bytes: constants::RESPONSE_BYTES,
+                header_bytes: constants::HEADER_BYTES,
+                concurrent_streams: constants::CONCURRENT_STREAMS,
                 connections: 8_192,
             },
             compression: Compression::default(),
             watch: WatchConfig::default(),
             warm_on_start: 20_000,
-            warm_timeout: Duration::from_secs(5),
+            warm_timeout: constants::WARM_TIMEOUT,
             deadlines: Deadlines {
-                request_default: Duration::from_secs(30),
+                request_default: constants::DEFAULT_DEADLINE,
                 request_max: Duration::from_mins(5),
                 drain: Duration::from_secs(10),
             },
             connections: Connections {
-                keepalive_interval: Some(Duration::from_mins(1)),
-                keepalive_timeout: Duration::from_secs(20),
+                keepalive_interval: Some(constants::KEEPALIVE_INTERVAL),
+                keepalive_timeout: constants::KEEPALIVE_TIMEOUT,
                 max_age: None,
             },
-            log: LogConfig { filter: Targets::new().with_default(LevelFilter::INFO), format: LogFormat::Json },
+            log: LogConfig::default(),
         }
     }
 }

@@ -4,23 +4,25 @@ use std::path::PathBuf;
 
 use super::{Config, Invalid, mask};
 
-/// One setting: its names, its default and how its text becomes part of the [`Config`].
+/// One setting: its names, its default, and how its text becomes part of the [`Config`].
 ///
-/// From these come the flags, the look-up of the environment, the keys of the file, the example file, the table of
-/// docs/configuration.md and what `larder config` prints.
+/// The flags, the look-up of the environment, the keys of the file, the example file, `docs/configuration.md` and the output
+/// of `larder config` are all made from these.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// Its name in the file and, after `--`, as a flag.
+    /// The name: the key in the file, with a dot behind each section, and after `--` the flag.
     pub key: &'static str,
-    /// Its variable in the environment.
+    /// The environment variable.
     pub env: &'static str,
-    /// What it is when nobody says otherwise.
+    /// Whether a flag sets it too.
+    pub flag: bool,
+    /// The value when none is given.
     pub default: Default,
-    /// What kind of value it takes, in capitals.
-    pub kind: &'static str,
-    /// What it decides; sentences.
+    /// What values look like, in capitals: one of [`SHAPES`](super::render::SHAPES).
+    pub shape: &'static str,
+    /// What the setting decides, in sentences.
     pub help: &'static str,
-    /// Whether its value is shown.
+    /// Whether the value is shown.
     pub secret: Secret,
     /// Who reads it.
     pub scope: Scope,
@@ -31,19 +33,22 @@ pub struct Setting {
 /// Reads the text of a setting into the configuration.
 pub(super) type Set = fn(&mut Config, &str) -> Result<(), Invalid>;
 
-/// What a setting is when nobody says otherwise.
+/// Computes a default.
+pub(super) type Compute = fn(&Known<'_>) -> Result<Option<String>, Invalid>;
+
+/// The value of a setting when none is given.
 #[derive(Debug, Clone, Copy)]
 pub enum Default {
-    /// Always this.
+    /// Always this text.
     Text(&'static str),
-    /// It depends on the machine, or on settings that stand before it in the table.
+    /// A text that depends on the machine, or on settings that stand earlier in the table.
     Computed {
-        /// In words.
+        /// The rule, in words.
         words: &'static str,
-        /// A text that it may be.
+        /// A possible text.
         example: &'static str,
-        /// The text; `None` leaves the setting as it is.
-        compute: fn(&Known<'_>) -> Result<Option<String>, Invalid>,
+        /// The rule; `None` leaves the setting without a value.
+        compute: Compute,
     },
 }
 
@@ -57,10 +62,10 @@ impl Default {
     }
 }
 
-/// What is known when a default is computed.
+/// The facts from which a default is computed.
 #[derive(Debug)]
 pub struct Known<'a> {
-    /// The settings before it.
+    /// The configuration as the earlier settings left it.
     pub config: &'a Config,
     /// Whether the database URL is the default one.
     pub own_database: bool,
@@ -71,7 +76,7 @@ pub struct Known<'a> {
 /// What a default may depend on outside the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
-    /// The directory for data of programs, as the platform has it for this user.
+    /// The platform's directory for this user's program data.
     pub data_dir: Option<PathBuf>,
     /// Whether logs go to a terminal.
     pub terminal: bool,
@@ -82,11 +87,11 @@ pub struct Machine {
 /// Whether the value of a setting is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secret {
-    /// It is.
+    /// The value is shown.
     No,
-    /// It is a URL, of which the password is hidden.
+    /// The value is a URL; its password is hidden.
     Url,
-    /// Nothing of it.
+    /// The whole value is hidden.
     Whole,
 }
 
@@ -110,45 +115,37 @@ pub enum Scope {
     Database,
     /// The commands that call a server.
     Client,
-    /// Both, to find the file with all others; it cannot stand in that file.
+    /// Server and commands, to find the file with all other settings; the file cannot name itself.
     File,
 }
 
 impl Setting {
-    /// A setting of the server with a fixed default.
-    pub(super) const fn new(
-        key: &'static str,
-        env: &'static str,
-        default: &'static str,
-        kind: &'static str,
-        help: &'static str,
-        set: Set,
-    ) -> Self {
-        Self { key, env, default: Default::Text(default), kind, help, secret: Secret::No, scope: Scope::Server, set }
+    /// A setting of the server with a flag and without a value; the tables fill in the rest.
+    pub(super) const BASE: Self = Self {
+        key: "",
+        env: "",
+        flag: true,
+        default: Default::Text("none"),
+        shape: "",
+        help: "",
+        secret: Secret::No,
+        scope: Scope::Server,
+        set: |_, _| Ok(()),
+    };
+
+    /// Whether the file may contain the setting.
+    pub fn in_file(&self) -> bool {
+        self.scope != Scope::File
     }
 
-    pub(super) const fn computed(
-        mut self,
-        example: &'static str,
-        compute: fn(&Known<'_>) -> Result<Option<String>, Invalid>,
-    ) -> Self {
-        self.default = Default::Computed { words: self.default_text(), example, compute };
-        self
+    /// The section of the file that contains the setting, and the key there. The top level is the section "".
+    pub fn place(&self) -> (&'static str, &'static str) {
+        self.key.rsplit_once('.').unwrap_or(("", self.key))
     }
 
-    pub(super) const fn scope(mut self, scope: Scope) -> Self {
-        self.scope = scope;
-        self
-    }
-
-    pub(super) const fn secret(mut self, secret: Secret) -> Self {
-        self.secret = secret;
-        self
-    }
-
-    const fn default_text(&self) -> &'static str {
-        match self.default {
-            Default::Text(text) | Default::Computed { words: text, .. } => text,
-        }
+    /// Whether a name means this setting. Sections may be written with dots or run together: `l1.bytes` is `l1-bytes`.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        let joined = |c: char| if c == '.' { '-' } else { c };
+        self.key.chars().map(joined).eq(name.chars().map(joined))
     }
 }

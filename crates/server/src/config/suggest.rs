@@ -1,6 +1,6 @@
 //! "Did you mean …?"
 
-/// Finds the name that somebody who wrote `given` most likely meant, if one is near enough.
+/// Finds the name that was most likely meant by `given`, if one is near enough.
 pub(super) fn nearest<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = normal(given);
     names

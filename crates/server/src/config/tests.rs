@@ -1,14 +1,11 @@
 //! The configuration as a whole.
 
-use std::{
-    ffi::OsString,
-    fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{ffi::OsString, io::Write as _, path::PathBuf, time::Duration};
 
 use super::*;
+
+/// More settings than these, beside the policies, are too many to choose from.
+const MOST: usize = 45;
 
 fn machine() -> Machine {
     Machine { data_dir: Some(PathBuf::from("/home/me/.local/share")), terminal: false, cores: 3 }
@@ -67,7 +64,7 @@ fn the_documented_defaults_are_those_of_the_crates() {
 fn names_follow_one_rule_and_are_unique() {
     let mut keys = Vec::new();
     for setting in settings() {
-        let variable = setting.key.replace('-', "_").to_ascii_uppercase();
+        let variable = setting.key.replace('.', "__").replace('-', "_").to_ascii_uppercase();
         if setting.key == "database-url" || setting.key.starts_with("redis-") {
             assert_eq!(setting.env, variable);
         } else {
@@ -123,7 +120,7 @@ fn every_error_is_reported_at_once() {
     for name in [
         "l1-byte",
         "workers",
-        "ttl-jitter",
+        "ttl.jitter",
         "number-of-cats",
         "staleness-bound",
         "database-url",
@@ -233,20 +230,19 @@ fn a_queue_needs_redis() {
     let environment = [("LARDER_QUEUE_STREAM", "events"), ("REDIS_URL", "redis://127.0.0.1/0")];
     let resolved = resolve(&sources(&environment, &[]), Purpose::Serve).unwrap();
     assert_eq!(resolved.config.events.queue.stream.as_deref(), Some("events"));
-    assert_eq!(errors(&sources(&[("LARDER_QUEUE_GROUP", "a b")], &[])).len(), 1);
+    assert_eq!(errors(&sources(&[("LARDER_QUEUE_STREAM", "a b")], &[])).len(), 1);
+    let prefixed = [environment[0], environment[1], ("LARDER_L2_PREFIX", "shop")];
+    let resolved = resolve(&sources(&prefixed, &[]), Purpose::Serve).unwrap();
+    assert_eq!(resolved.config.events.queue.group, "shop", "the group is named like the keys");
 }
 
 #[test]
 fn rules_between_settings_are_checked() {
-    let environment = [
-        ("LARDER_STALENESS_BOUND", "10s"),
-        ("LARDER_MAX_STALE", "1s"),
-        ("LARDER_CHANGE_RETENTION", "30s"),
-        ("LARDER_DEFAULT_DEADLINE", "1h"),
-    ];
+    let environment =
+        [("LARDER_STALENESS_BOUND", "10s"), ("LARDER_MAX_STALE", "1s"), ("LARDER_CHANGE_RETENTION", "30s")];
     let found = errors(&sources(&environment, &[]));
     let names: Vec<&str> = found.iter().map(|error| error.name.as_str()).collect();
-    assert_eq!(names, ["max-stale", "ttl-item", "ttl-list", "ttl-search", "default-deadline"]);
+    assert_eq!(names, ["max-stale", "policy.item.ttl", "policy.list.ttl", "policy.search.ttl"]);
     assert!(found[1].hint.contains("LARDER_CHANGE_RETENTION"), "{found:?}");
 
     // A setting that is wrong by itself breaks no rule besides.
@@ -318,36 +314,95 @@ fn the_example_file_is_in_sync_and_holds_when_uncommented() {
 }
 
 #[test]
-fn the_table_of_the_settings_is_in_sync_and_names_every_setting() {
+fn the_page_of_settings_is_in_sync_and_names_every_setting() {
     let markdown = markdown();
     for setting in settings() {
         assert!(markdown.contains(&format!("| `{}` |", setting.env)), "{}", setting.env);
+        assert!(render::SHAPES.iter().any(|(shape, _)| *shape == setting.shape), "{}", setting.key);
     }
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
-    let page = fs::read_to_string(page).expect("docs/configuration.md");
-    assert!(
-        page.contains(markdown.trim_end()),
-        "put the output of `larder config --markdown` into docs/configuration.md"
-    );
+    let committed = include_str!("../../../../docs/configuration.md");
+    assert!(committed == markdown, "make it again: cargo run -- config --markdown > docs/configuration.md");
+}
+
+#[test]
+fn there_are_few_settings() {
+    assert!(settings().filter(|setting| setting.flag).count() <= MOST);
+    let example = example();
+    let (settings, policies) = example.split_once("\n[policy.").expect("policies behind the settings");
+    let shown = settings.lines().filter(|line| line.starts_with('#') && !line.starts_with("# ") && line.len() > 1);
+    assert!(shown.count() <= MOST);
+    assert_eq!(policies.lines().filter(|line| line.starts_with("#ttl = ")).count(), 4);
+}
+
+#[test]
+fn dropped_names_say_what_replaced_them() {
+    let dropped: Vec<_> = DROPPED.iter().copied().flatten().collect();
+    assert_eq!(dropped.len(), 63);
+    let environment: Vec<_> = dropped.iter().map(|dropped| (dropped.env, "1")).collect();
+    let text: String = dropped.iter().map(|dropped| format!("{} = 1\n", dropped.key)).collect();
+    let file = file(&text);
+    let flags = [("config", path(&file))];
+    let (in_environment, in_file) = (errors(&sources(&environment, &[])), errors(&sources(&[], &flags)));
+    assert_eq!((in_environment.len(), in_file.len()), (dropped.len(), dropped.len()));
+    for Dropped { key, env, instead } in dropped {
+        assert!(setting(key).is_none() && !settings().any(|setting| setting.env == *env), "{key} is a setting");
+        assert_eq!(Dropped::by_key(key).map(|dropped| dropped.env), Some(*env), "{key} stands twice");
+        assert!(in_file.iter().any(|error| error.name == *key && error.hint == *instead), "{key}");
+        assert!(in_environment.iter().any(|error| error.name == *env && error.hint == *instead), "{env}");
+        // A hint names settings that there are.
+        let overrides = instead.split(' ').filter(|word| word.starts_with("LARDER_"));
+        for variable in overrides.map(|word| word.trim_end_matches(')')) {
+            assert!(settings().any(|setting| setting.env == variable), "{key}: {variable}");
+        }
+    }
+}
+
+#[test]
+fn a_variable_overrides_any_key_of_the_file() {
+    let file = file("l1-entries = 7\n[policy.not-found]\nl2-ttl = \"2s\"\n[policy.item]\nttl = \"3s\"\n");
+    let flags = [("config", path(&file))];
+    let resolved = resolve(&sources(&[], &flags), Purpose::Serve).unwrap();
+    assert_eq!(resolved.config.cache.policies.not_found.l2_ttl, Duration::from_secs(2));
+    assert!(matches!(origin(&resolved, "policy.item.ttl"), Origin::File { line: 5, .. }));
+    let environment = [
+        ("LARDER_POLICY__NOT_FOUND__L2_TTL", "4s"),
+        ("LARDER_L1__ENTRIES", "8"),
+        ("LARDER_REDIS_URL", "redis://127.0.0.1/0"),
+    ];
+    let resolved = resolve(&sources(&environment, &flags), Purpose::Serve).unwrap();
+    assert_eq!(resolved.config.cache.policies.not_found.l2_ttl, Duration::from_secs(4));
+    assert_eq!(resolved.config.cache.policies.item.ttl, Duration::from_secs(3));
+    assert_eq!(resolved.config.cache.l1_entries, 8);
+    assert!(resolved.config.redis_url.is_some());
+
+    let twice = errors(&sources(&[("LARDER_REDIS__URL", "redis://a/0"), ("REDIS_URL", "redis://b/0")], &[]));
+    assert!(twice.len() == 1 && twice[0].reason.contains("REDIS_URL sets it already"), "{twice:?}");
+    let unknown = errors(&sources(&[("LARDER_POLICY__ITEM__TTTL", "1s")], &[]));
+    assert!(unknown.len() == 1 && unknown[0].hint.contains("LARDER_POLICY__ITEM__TTL"), "{unknown:?}");
 }
 
 #[test]
 fn a_later_reading_is_taken_up_as_far_as_it_goes() {
     let read = |environment: &[(&str, &str)]| resolve(&sources(environment, &[]), Purpose::Serve).unwrap();
-    let mut running = read(&[("LARDER_TTL_ITEM", "10m"), ("LARDER_WORKERS", "2"), ("REDIS_URL", "redis://u:secret@h")]);
-    let later = read(&[("LARDER_TTL_ITEM", "5m"), ("LARDER_WORKERS", "4"), ("REDIS_URL", "redis://u:other@host")]);
-    let changes = running.take_up(&later).unwrap();
-    assert_eq!(changes.applied, ["ttl-item = 5m (was 10m)"]);
+    let mut running =
+        read(&[("LARDER_POLICY__ITEM__TTL", "10m"), ("LARDER_WORKERS", "2"), ("REDIS_URL", "redis://u:secret@h")]);
+    let later =
+        read(&[("LARDER_POLICY__ITEM__TTL", "5m"), ("LARDER_WORKERS", "4"), ("REDIS_URL", "redis://u:other@host")]);
+    let changes = running.apply_policies(&later).unwrap();
+    assert_eq!(changes.applied, ["policy.item.ttl = 5m (was 10m)"]);
     assert_eq!(running.config.cache.policies.item.ttl, Duration::from_mins(5));
     assert_eq!(running.config.server.workers, 2);
     let waiting = changes.waiting.join(", ");
     assert!(waiting.contains("workers = 4 (was 2)") && waiting.contains("redis-url"), "{waiting}");
     assert!(!waiting.contains("secret") && !waiting.contains("other"), "{waiting}");
-    let again = running.take_up(&later).unwrap();
+    let again = running.apply_policies(&later).unwrap();
     assert_eq!((again.applied.len(), again.waiting.len()), (0, 2), "what waits is told again");
 
-    let longer = read(&[("LARDER_TTL_ITEM", "2h"), ("LARDER_CHANGE_RETENTION", "3h")]);
-    let refused = running.take_up(&longer).unwrap_err();
-    assert!(refused.starts_with("ttl-item: "), "the change log is kept for an hour until the restart: {refused}");
+    let longer = read(&[("LARDER_POLICY__ITEM__TTL", "2h"), ("LARDER_CHANGE_RETENTION", "3h")]);
+    let refused = running.apply_policies(&longer).unwrap_err();
+    assert!(
+        refused.starts_with("policy.item.ttl: "),
+        "the change log is kept for an hour until the restart: {refused}"
+    );
     assert_eq!(running.config.cache.policies.item.ttl, Duration::from_mins(5));
 }

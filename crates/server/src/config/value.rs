@@ -1,13 +1,13 @@
-//! How the texts of settings are read.
+//! Reads the texts of settings.
 
 use std::{fmt::Write as _, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use larder_cache::Eviction;
 
-/// Why a text is not a value of its setting.
+/// Why a text is no value of its setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
-    /// What is wrong with it.
+    /// What is wrong.
     pub reason: String,
     /// What would be right.
     pub hint: String,

@@ -1,10 +1,9 @@
-//! The names of copies, as replies show them and as whoever runs the service types them.
+//! The names of copies, as replies show them and as operators type them.
 
 use larder_cache::{ANY, Key};
 use larder_storage::Filter;
 
 use super::{ProductId, Violations, page::term, parse_id};
-use crate::catalog::product_name;
 
 /// The key of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,17 +14,24 @@ pub enum CopyKey {
     Page(Key),
 }
 
+/// What the names of products begin with, which no id contains.
+pub(crate) const PRODUCT_PREFIX: &str = "product:";
 const LONGEST: usize = 8 << 10;
 const RULE: &str = "must be product:ID, list:... or search:... as x-cache-key tells it, or the id of a product";
 
 impl CopyKey {
-    /// What the cache knows it as.
+    /// The key by which the cache knows the copy.
     pub fn key(&self) -> Key {
         match self {
             Self::Product(id) => Key::item(product_name(id.as_str())),
             Self::Page(key) => key.clone(),
         }
     }
+}
+
+/// The name of a product's copy.
+pub(crate) fn product_name(id: &str) -> String {
+    format!("{PRODUCT_PREFIX}{id}")
 }
 
 /// Parses the name of a copy, or the id of a product.

@@ -14,6 +14,7 @@ mod violation;
 pub use encode::{duration, encode, to_message};
 pub use filter::{canonical_filter, parse_filter, parse_order};
 pub use key::{CopyKey, parse_key};
+pub(crate) use key::{PRODUCT_PREFIX, product_name};
 pub use page::{ListRequest, PageToken, SearchRequest, parse_list, parse_search};
 pub use position::{Position, Step};
 pub use product::{ProductId, parse_etag, parse_id, parse_import, parse_mask, parse_product, parse_term};

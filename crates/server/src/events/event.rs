@@ -5,8 +5,8 @@ use larder_storage::Term;
 use serde_json::{Map, Value};
 
 use crate::{
-    catalog::{Invalidation, product_name},
-    contract::{Violations, parse_id, parse_key, parse_term},
+    catalog::Invalidation,
+    contract::{Violations, parse_id, parse_key, parse_term, product_name},
 };
 
 /// An event, understood.

@@ -3,7 +3,6 @@
 //! There are two, a [webhook](webhook) and a [queue], and both end in [`Catalog::invalidate`](crate::catalog::Catalog): a row
 //! in the change log, committed before the sender is told. `docs/events.md` is their contract.
 
-mod config;
 mod event;
 mod http;
 mod queue;
@@ -17,20 +16,16 @@ use tokio::{
     task::JoinSet,
 };
 
-pub(crate) use self::webhook::BASE64;
-pub use self::{
-    config::{EventsConfig, QueueConfig, WebhookConfig, WebhookSecret},
-    event::{Event, parse_event},
-};
+pub use self::event::{Event, parse_event};
 use self::{http::Http, queue::Queue, webhook::Webhook};
-use crate::{app::ServeError, catalog::Catalog};
+use crate::{catalog::Catalog, config::EventsConfig, error::ServeError};
 
 /// The time of day. It decides one thing only: whether a message was signed recently.
 #[derive(Clone)]
 pub struct WallClock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 /// What the doors need of the server around them.
-pub(crate) struct Around {
+pub(crate) struct IngestContext {
     pub(crate) catalog: Catalog,
     /// What other replicas call this one.
     pub(crate) name: String,
@@ -71,11 +66,11 @@ impl Events {
     pub(crate) async fn open(
         config: EventsConfig,
         shared: Option<&SharedConfig>,
-        around: Around,
+        context: IngestContext,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, ServeError> {
         let EventsConfig { http_listen, webhook, queue } = config;
-        let Around { catalog, name, seed, clock, draining } = around;
+        let IngestContext { catalog, name, seed, clock, draining } = context;
         let (guard, running) = mpsc::channel(1);
         let mut http = None;
         if !webhook.secrets.is_empty() {

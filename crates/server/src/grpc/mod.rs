@@ -1,4 +1,4 @@
-//! gRPC: services, errors, and what every call goes through.
+//! gRPC: the services, what every call goes through, and the one map of errors.
 
 /// A generated service that takes compressed requests, and compresses its replies as it is told. Generated services have no
 /// trait in common.
@@ -18,17 +18,38 @@ macro_rules! compressed {
 pub(crate) use compressed;
 
 mod admin;
-mod body;
-mod brief;
-mod content_type;
+mod call;
+mod catalog;
 mod errors;
-mod front;
-mod import;
-mod names;
-mod repair;
-mod replies;
-mod service;
-mod watch;
+
+use larder_proto::serving::product_catalog_server::ProductCatalogServer;
 
 pub use admin::{AdminService, Identity};
-pub use front::{Front, FrontOptions};
+pub use call::{CallLimits, Inbound, Router};
+pub use catalog::CatalogService;
+
+use crate::config::Compression;
+
+/// Limits of messages, and how they are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageLimits {
+    /// Bytes of a message that is received.
+    pub max_request: usize,
+    /// Bytes of a message that is sent.
+    pub max_response: usize,
+    /// How replies are compressed.
+    pub compression: Compression,
+}
+
+/// The router of a listener: the catalogue is the service on its hot path.
+pub type CatalogRouter = Router<ProductCatalogServer<CatalogService>>;
+
+impl CatalogRouter {
+    /// A router with the catalogue's service.
+    pub fn for_catalog(catalog: crate::catalog::Catalog, calls: CallLimits, messages: MessageLimits) -> Self {
+        let service = ProductCatalogServer::new(CatalogService::new(catalog, messages));
+        let service = service.max_decoding_message_size(messages.max_request);
+        let service = compressed!(service, messages.compression);
+        Self::new(calls).with_hot(call::methods::CATALOG, service)
+    }
+}

@@ -10,7 +10,7 @@ use crate::{
     stage::{Setup, Stage, wait},
 };
 
-/// The server's default for `LARDER_L2_LEASE`: nobody waits longer for another replica's load.
+/// The length of the server's leases: no replica waits longer for another replica's load.
 const LEASE: Duration = Duration::from_secs(3);
 /// What looking, and then loading for itself, may take on a busy machine.
 const SLACK: Duration = Duration::from_secs(1);

@@ -24,7 +24,7 @@ const CONNECTIONS: usize = 4;
 const NAME: &str = "Cold";
 /// How long a slow query takes.
 const SLOW: Duration = Duration::from_secs(2);
-/// The server's default for `LARDER_L2_LEASE`: nobody waits longer for a replica that died while it loaded.
+/// The length of the server's leases: no replica waits longer for a replica that died while it loaded.
 const LEASE: Duration = Duration::from_secs(3);
 const READERS_LIMIT: Duration = Duration::from_mins(1);
 /// How soon something is asked, logged, or found again.

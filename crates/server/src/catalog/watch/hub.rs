@@ -6,29 +6,13 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use larder_cache::{Incarnation, Snapshot};
 use larder_storage::Change;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// Limits of those who watch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WatchConfig {
-    /// Streams at once.
-    pub watchers: usize,
-    /// Changes that are kept for those who read slowly; who is further behind is cut off.
-    pub backlog: usize,
-    /// A stream that has had nothing else to tell for this long tells how far it has come.
-    pub checkpoint: Duration,
-}
-
-impl Default for WatchConfig {
-    fn default() -> Self {
-        Self { watchers: 64, backlog: 50_000, checkpoint: Duration::from_secs(10) }
-    }
-}
+use crate::config::WatchConfig;
 
 /// One step along the change log.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ mod hub;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,11 +17,16 @@ use self::{
     event::{concerns, event},
     hub::{Behind, Cursor},
 };
-use super::{Catalog, Copy, follow};
-use crate::contract::{Position, Read, Step as Told};
+use super::{
+    Catalog, Copy,
+    convert::{to_cache, to_storage},
+};
+use crate::{
+    config::WatchConfig,
+    contract::{Position, Read, Step as Told},
+};
 
 pub use event::{Event, EventKind};
-pub use hub::WatchConfig;
 pub(super) use hub::{Hub, Step};
 
 /// Where to begin.
@@ -80,15 +85,6 @@ impl Catalog {
         Self { hub: Arc::new(Hub::new(config)), ..self }
     }
 
-    /// The change log, for the cache to follow and for those who watch.
-    pub fn log(&self) -> follow::Log {
-        follow::Log {
-            repository: Arc::clone(&self.repository),
-            hub: Arc::clone(&self.hub),
-            incomplete: AtomicBool::new(false),
-        }
-    }
-
     /// Ends every stream of changes.
     pub(crate) fn end_watching(&self) {
         self.hub.close();
@@ -137,7 +133,7 @@ impl Catalog {
         let limit = self.cache.config().max_changes_per_pass;
         let of = larder_storage::Incarnation(incarnation.0);
         // On the runtime where the connections live, like every other query.
-        let (repository, since) = (Arc::clone(&self.repository), follow::to_storage(told));
+        let (repository, since) = (Arc::clone(&self.repository), to_storage(told));
         // What has been told of a step counts as much as what came before it.
         let newest = step.as_ref().and_then(|step| step.to.witness());
         let replayed = self.runtime.spawn(async move {
@@ -153,7 +149,7 @@ impl Catalog {
             Replay::Pruned => return Err(WatchError::TooOld),
             Replay::OtherLife => return Ok(None),
         };
-        let to = follow::to_cache(pass.snapshot);
+        let to = to_cache(pass.snapshot);
         let whole = |since: &Snapshot, to: &Snapshot, changes| {
             Arc::new(Step { since: Some(since.clone()), to: to.clone(), incarnation: *incarnation, changes })
         };

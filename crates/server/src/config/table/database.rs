@@ -6,136 +6,111 @@ use larder_storage::{Repository, StorageError};
 
 use super::super::{
     Invalid,
-    setting::{Known, Scope, Secret, Setting},
+    setting::{Default, Known, Scope, Secret, Setting},
     value,
 };
 
+/// Bounds of the time that a statement may take.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
+
 pub(super) const DATABASE: &[Setting] = &[
-    DATA_DIR,
-    DATABASE_URL,
-    Setting::new(
-        "database-connections",
-        "LARDER_DATABASE_CONNECTIONS",
-        "10",
-        "NUMBER",
-        "Connections to the database at once. PostgreSQL: at least 2, of which writes can take two thirds, and two besides, for a moment three; all replicas together must stay below its max_connections. SQLite: at most 8 for reading, and two besides.",
-        |config, text| {
+    Setting {
+        key: "data-dir",
+        env: "LARDER_DATA_DIR",
+        default: Default::Computed {
+            words: "$XDG_DATA_HOME/larder or ~/.local/share/larder; macOS: ~/Library/Application Support/larder",
+            example: "/var/lib/larder",
+            compute: |known| {
+                let path = known.machine.data_dir.as_ref();
+                Ok(path.map(|path| path.join("larder").to_string_lossy().into_owned()))
+            },
+        },
+        shape: "PATH",
+        help: "The directory in which Larder keeps the file of the default database.",
+        scope: Scope::Database,
+        set: |config, text| {
+            config.server.data_dir = Some(value::path(text)?);
+            Ok(())
+        },
+        ..Setting::BASE
+    },
+    Setting {
+        key: "database-url",
+        env: "DATABASE_URL",
+        default: Default::Computed {
+            words: "larder.db, a SQLite file in data-dir",
+            example: "postgres://larder:secret@127.0.0.1:5432/larder",
+            compute: |known| own_database(known).map(Some),
+        },
+        shape: "URL",
+        help: "The database: postgres://user:password@host:5432/name, postgres://user@/name?host=/run/postgresql for a Unix \
+               socket, or sqlite:///path/of/larder.db.",
+        secret: Secret::Url,
+        scope: Scope::Database,
+        set: |config, text| {
+            config.storage.url = database_url(text)?;
+            Ok(())
+        },
+        ..Setting::BASE
+    },
+    Setting {
+        key: "database-connections",
+        env: "LARDER_DATABASE_CONNECTIONS",
+        default: Default::Text("10"),
+        shape: "NUMBER",
+        help: "Connections to the database for statements. PostgreSQL gets at least 2, of which writes may take two thirds, and 2 \
+               further ones, for a moment 3; the connections of all replicas together must stay below its max_connections. \
+               SQLite uses at most 8 for reading, and 2 further ones.",
+        scope: Scope::Database,
+        set: |config, text| {
             config.storage.max_connections = value::count(text, 1..=10_000)?;
             Ok(())
         },
-    )
-    .scope(Scope::Database),
-    Setting::new(
-        "database-acquire-timeout",
-        "LARDER_DATABASE_ACQUIRE_TIMEOUT",
-        "5s",
-        "DURATION",
-        "How long a statement waits for a free connection.",
-        |config, text| {
-            config.storage.acquire_timeout = value::duration_in(text, TIMEOUT)?;
-            Ok(())
-        },
-    )
-    .scope(Scope::Database),
-    Setting::new(
-        "database-statement-timeout",
-        "LARDER_DATABASE_STATEMENT_TIMEOUT",
-        "10s",
-        "DURATION",
-        "How long a statement may take.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "database-statement-timeout",
+        env: "LARDER_DATABASE_STATEMENT_TIMEOUT",
+        default: Default::Text("10s"),
+        shape: "DURATION",
+        help: "How long a statement may take.",
+        scope: Scope::Database,
+        set: |config, text| {
             config.storage.statement_timeout = value::duration_in(text, TIMEOUT)?;
             Ok(())
         },
-    )
-    .scope(Scope::Database),
-    Setting::new(
-        "database-idle-timeout",
-        "LARDER_DATABASE_IDLE_TIMEOUT",
-        "10m",
-        "DURATION",
-        "How long an idle connection to the database is kept.",
-        |config, text| {
-            config.storage.idle_timeout = value::duration_in(text, AGE)?;
+        ..Setting::BASE
+    },
+    Setting {
+        key: "sample-catalogue",
+        env: "LARDER_SAMPLE_CATALOGUE",
+        default: Default::Computed {
+            words: "true with the default database, else false",
+            example: "false",
+            compute: |known| Ok(Some(known.own_database.to_string())),
+        },
+        shape: "BOOLEAN",
+        help: "Loads the sample catalogue when the database holds no product.",
+        set: |config, text| {
+            config.server.sample_catalogue = value::boolean(text)?;
             Ok(())
         },
-    )
-    .scope(Scope::Database),
-    Setting::new(
-        "database-max-lifetime",
-        "LARDER_DATABASE_MAX_LIFETIME",
-        "30m",
-        "DURATION",
-        "The age at which a connection to the database is replaced, so that failover and load balancing reach all of them.",
-        |config, text| {
-            config.storage.max_lifetime = value::duration_in(text, AGE)?;
-            Ok(())
-        },
-    )
-    .scope(Scope::Database),
-    SAMPLE_CATALOGUE,
-    Setting::new(
-        "change-retention",
-        "LARDER_CHANGE_RETENTION",
-        "1h",
-        "DURATION",
-        "How long the change log is kept. No copy may live longer. (Request ids are remembered for a day.)",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "change-retention",
+        env: "LARDER_CHANGE_RETENTION",
+        default: Default::Text("1h"),
+        shape: "DURATION",
+        help: "How long the change log keeps a change. No copy may live longer. Request ids are always remembered for a day.",
+        set: |config, text| {
             config.server.change_retention =
                 value::duration_in(text, Duration::from_secs(1)..=Duration::from_hours(24 * 30))?;
             Ok(())
         },
-    ),
+        ..Setting::BASE
+    },
 ];
-
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
-const AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 7);
-
-const DATA_DIR: Setting = Setting::new(
-    "data-dir",
-    "LARDER_DATA_DIR",
-    "$XDG_DATA_HOME/larder or ~/.local/share/larder; macOS: ~/Library/Application Support/larder",
-    "PATH",
-    "Where Larder keeps the database file of the embedded default.",
-    |config, text| {
-        config.server.data_dir = Some(value::path(text)?);
-        Ok(())
-    },
-)
-.scope(Scope::Database)
-.computed("/var/lib/larder", |known| {
-    let path = known.machine.data_dir.as_ref();
-    Ok(path.map(|path| path.join("larder").to_string_lossy().into_owned()))
-});
-
-const SAMPLE_CATALOGUE: Setting = Setting::new(
-    "sample-catalogue",
-    "LARDER_SAMPLE_CATALOGUE",
-    "true with the default database, else false",
-    "BOOLEAN",
-    "Loads the sample catalogue when the database holds no product.",
-    |config, text| {
-        config.server.sample_catalogue = value::boolean(text)?;
-        Ok(())
-    },
-)
-.computed("false", |known| Ok(Some(known.own_database.to_string())));
-
-const DATABASE_URL: Setting = Setting::new(
-    "database-url",
-    "DATABASE_URL",
-    "larder.db, a SQLite file in data-dir",
-    "URL",
-    "The database: postgres://user:password@host:5432/name, postgres://user@/name?host=/run/postgresql for a Unix socket, or \
-     sqlite:///path/of/larder.db.",
-    |config, text| {
-        config.storage.url = database_url(text)?;
-        Ok(())
-    },
-)
-.scope(Scope::Database)
-.secret(Secret::Url)
-.computed("postgres://larder:secret@127.0.0.1:5432/larder", |known| own_database(known).map(Some));
 
 fn own_database(known: &Known<'_>) -> Result<String, Invalid> {
     match &known.config.server.data_dir {
@@ -147,7 +122,7 @@ fn own_database(known: &Known<'_>) -> Result<String, Invalid> {
     }
 }
 
-/// The URL of a SQLite file. What a URL gives a meaning of its own is written as %XX.
+/// The URL of a SQLite file. Characters with a meaning in URLs are written as %XX.
 fn sqlite_url(path: &Path) -> String {
     use std::fmt::Write as _;
 

@@ -17,35 +17,35 @@ pub use redis::RedisParts;
 pub struct Section {
     /// What they have in common.
     pub title: &'static str,
-    /// The settings, in the order in which they are read: a computed default may depend on those before it.
+    /// The settings, in the order in which they are read: a computed default may depend on earlier settings.
     pub settings: &'static [Setting],
 }
 
-/// How copies are kept, by what they are. A running server takes these up anew on SIGHUP.
+/// How copies are kept, by what they are. On SIGHUP a running server reads these again.
 pub(super) const POLICIES: [Section; 4] = [
-    Section { title: "Copies of products", settings: policy::ITEM },
-    Section { title: "Pages of lists", settings: policy::LIST },
-    Section { title: "Pages of searches", settings: policy::SEARCH },
-    Section { title: "That there is no product", settings: policy::NOT_FOUND },
+    Section { title: "Policy: copies of products", settings: policy::ITEM },
+    Section { title: "Policy: pages of lists", settings: policy::LIST },
+    Section { title: "Policy: pages of searches", settings: policy::SEARCH },
+    Section { title: "Policy: absent products", settings: policy::NOT_FOUND },
 ];
 
-/// Every setting of this release.
+/// Every setting of this release. The policies stand last, because in TOML sections follow the top level.
 pub const SECTIONS: &[Section] = &[
     Section { title: "The file with the settings", settings: client::FILE },
     Section { title: "Server", settings: server::SERVER },
     Section { title: "Database", settings: database::DATABASE },
     Section { title: "Freshness", settings: cache::FRESHNESS },
     Section { title: "Cache in memory", settings: cache::MEMORY },
-    POLICIES[0],
-    POLICIES[1],
-    POLICIES[2],
-    POLICIES[3],
     Section { title: "Redis, shared by replicas", settings: redis::REDIS },
     Section { title: "Events of other systems", settings: events::EVENTS },
     Section { title: "Limits", settings: server::LIMITS },
     Section { title: "Deadlines and connections", settings: server::TIMES },
     Section { title: "Logs", settings: server::LOGS },
     Section { title: "Commands that call a server", settings: client::CLIENT },
+    POLICIES[0],
+    POLICIES[1],
+    POLICIES[2],
+    POLICIES[3],
 ];
 
 /// Every setting of this release, in order.
@@ -53,7 +53,7 @@ pub fn settings() -> impl Iterator<Item = &'static Setting> {
     SECTIONS.iter().flat_map(|section| section.settings)
 }
 
-/// The setting of a key.
-pub fn setting(key: &str) -> Option<&'static Setting> {
-    settings().find(|setting| setting.key == key)
+/// The setting of a name, with its sections written with dots or run together.
+pub fn setting(name: &str) -> Option<&'static Setting> {
+    settings().find(|setting| setting.is_named(name))
 }

@@ -6,16 +6,14 @@ use larder_cache::{WritePolicy, check_shared_url};
 
 use super::super::{
     Invalid,
-    setting::{Known, Secret, Setting},
+    setting::{Default, Known, Secret, Setting},
     value,
 };
 
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(1);
-
-/// Redis by the parts of its address, as some platforms name it.
+/// The address of Redis in parts, as some platforms give it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RedisParts {
-    /// The host; without it the parts mean nothing.
+    /// The host; without it the other parts have no effect.
     pub host: Option<String>,
     /// The port.
     pub port: u16,
@@ -37,88 +35,114 @@ impl std::fmt::Debug for Password {
     }
 }
 
+/// Bounds of the time that Redis may take to answer.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(1);
+
 pub(super) const REDIS: &[Setting] = &[
-    Setting::new(
-        "redis-host",
-        "REDIS_HOST",
-        "none",
-        "HOST",
-        "The host of Redis or Valkey, for those who have no URL of it.",
-        |config, text| {
+    Setting {
+        key: "redis-host",
+        env: "REDIS_HOST",
+        default: Default::Computed { words: "none", example: "127.0.0.1", compute: |_| Ok(None) },
+        shape: "HOST",
+        help: "The host of Redis or Valkey, when there is no redis-url.",
+        set: |config, text| {
             config.redis.host = Some(host(text)?);
             Ok(())
         },
-    )
-    .computed("127.0.0.1", |_| Ok(None)),
-    Setting::new("redis-port", "REDIS_PORT", "6379", "PORT", "The port at redis-host.", |config, text| {
-        // Kubernetes sets such a variable by itself beside a service of the name `redis`.
-        if !text.trim().starts_with("tcp://") {
-            config.redis.port = value::count(text, 1..=65_535)?;
-        }
-        Ok(())
-    }),
-    Setting::new("redis-db", "REDIS_DB", "0", "NUMBER", "The database at redis-host.", |config, text| {
-        config.redis.db = value::count(text, 0..=16_383)?;
-        Ok(())
-    }),
-    Setting::new("redis-username", "REDIS_USERNAME", "none", "NAME", "The user at redis-host.", |config, text| {
-        config.redis.username = Some(text.to_owned());
-        Ok(())
-    })
-    .computed("larder", |_| Ok(None)),
-    Setting::new(
-        "redis-password",
-        "REDIS_PASSWORD",
-        "none",
-        "PASSWORD",
-        "The password at redis-host. Better in the environment than on a command line.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "redis-port",
+        env: "REDIS_PORT",
+        default: Default::Text("6379"),
+        shape: "PORT",
+        help: "The port at redis-host.",
+        set: |config, text| {
+            // Kubernetes sets such a variable by itself beside a service of the name `redis`.
+            if !text.trim().starts_with("tcp://") {
+                config.redis.port = value::count(text, 1..=65_535)?;
+            }
+            Ok(())
+        },
+        ..Setting::BASE
+    },
+    Setting {
+        key: "redis-db",
+        env: "REDIS_DB",
+        default: Default::Text("0"),
+        shape: "NUMBER",
+        help: "The database at redis-host.",
+        set: |config, text| {
+            config.redis.db = value::count(text, 0..=16_383)?;
+            Ok(())
+        },
+        ..Setting::BASE
+    },
+    Setting {
+        key: "redis-username",
+        env: "REDIS_USERNAME",
+        default: Default::Computed { words: "none", example: "larder", compute: |_| Ok(None) },
+        shape: "NAME",
+        help: "The user at redis-host.",
+        set: |config, text| {
+            config.redis.username = Some(text.to_owned());
+            Ok(())
+        },
+        ..Setting::BASE
+    },
+    Setting {
+        key: "redis-password",
+        env: "REDIS_PASSWORD",
+        default: Default::Computed { words: "none", example: "secret", compute: |_| Ok(None) },
+        shape: "PASSWORD",
+        help: "The password at redis-host. An environment variable is safer than a flag.",
+        secret: Secret::Whole,
+        set: |config, text| {
             config.redis.password = Some(Password(text.to_owned()));
             Ok(())
         },
-    )
-    .secret(Secret::Whole)
-    .computed("secret", |_| Ok(None)),
-    Setting::new(
-        "redis-url",
-        "REDIS_URL",
-        "made of redis-host and so on, else none",
-        "URL",
-        "The Redis or Valkey that replicas share: redis://user:password@host:6379/0, or rediss:// for TLS. Without it each \
-         replica loads for itself, and is coherent all the same.",
-        |config, text| {
-            let text = text.trim();
-            let hint = "write redis://user:password@host:6379/0, or rediss:// for TLS";
-            if !(text.starts_with("redis://") || text.starts_with("rediss://")) {
-                return Err(Invalid::new("not the URL of a Redis", hint));
-            }
-            check_shared_url(text).map_err(|_| Invalid::new("not the URL of a Redis", hint))?;
-            config.redis_url = Some(text.to_owned());
+        ..Setting::BASE
+    },
+    Setting {
+        key: "redis-url",
+        env: "REDIS_URL",
+        default: Default::Computed {
+            words: "made of redis-host and so on, else none",
+            example: "redis://127.0.0.1:6379/0",
+            compute: |known| Ok(url_of_parts(known)),
+        },
+        shape: "URL",
+        help: "The Redis or Valkey that the replicas share: redis://user:password@host:6379/0, or rediss:// for TLS. Without \
+               Redis each replica loads for itself, and is just as coherent.",
+        secret: Secret::Url,
+        set: |config, text| {
+            config.redis_url = Some(redis_url(text)?);
             Ok(())
         },
-    )
-    .secret(Secret::Url)
-    .computed("redis://127.0.0.1:6379/0", |known| Ok(url_of_parts(known))),
-    Setting::new(
-        "l2-prefix",
-        "LARDER_L2_PREFIX",
-        "larder",
-        "NAME",
-        "What the names of keys and of the channel in Redis begin with: the same for the replicas of one catalogue, another one for \
-         another catalogue.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "l2-prefix",
+        env: "LARDER_L2_PREFIX",
+        default: Default::Text("larder"),
+        shape: "NAME",
+        help: "The prefix of the keys and the channel in Redis, and the name of the consumer group of queue-stream. The replicas \
+               of one catalogue share it; another catalogue needs another one.",
+        set: |config, text| {
             config.shared.prefix = prefix(text)?;
+            config.events.queue.group.clone_from(&config.shared.prefix);
             Ok(())
         },
-    ),
-    Setting::new(
-        "l2-write",
-        "LARDER_L2_WRITE",
-        "through",
-        "POLICY",
-        "What a write does to the copy in Redis: through puts the new one in its place, invalidate only tells the other replicas, \
-         behind puts it in its place a little later.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "l2-write",
+        env: "LARDER_L2_WRITE",
+        default: Default::Text("through"),
+        shape: "POLICY",
+        help: "What a write does to the copy in Redis: through replaces it before the write is acknowledged, behind replaces it a \
+               little later, invalidate only tells the other replicas.",
+        set: |config, text| {
             config.shared.write = match text.trim() {
                 "through" => WritePolicy::Through,
                 "invalidate" => WritePolicy::Invalidate,
@@ -127,86 +151,32 @@ pub(super) const REDIS: &[Setting] = &[
             };
             Ok(())
         },
-    ),
-    Setting::new(
-        "l2-connections",
-        "LARDER_L2_CONNECTIONS",
-        "2",
-        "NUMBER",
-        "Connections to Redis for commands; each carries many at once. The bus has one of its own.",
-        |config, text| {
-            config.shared.connections = value::count(text, 1..=256)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "l2-connect-timeout",
-        "LARDER_L2_CONNECT_TIMEOUT",
-        "1s",
-        "DURATION",
-        "How long it may take to connect to Redis.",
-        |config, text| {
-            config.shared.connect_timeout = value::duration_in(text, TIMEOUT)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "l2-command-timeout",
-        "LARDER_L2_COMMAND_TIMEOUT",
-        "100ms",
-        "DURATION",
-        "How long Redis may take to answer. After three answers in a row that are late, it is left out until it answers again.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "l2-command-timeout",
+        env: "LARDER_L2_COMMAND_TIMEOUT",
+        default: Default::Text("100ms"),
+        shape: "DURATION",
+        help: "How long Redis may take to answer. After three late answers in a row the server goes without Redis until it answers \
+               again.",
+        set: |config, text| {
             config.shared.command_timeout = value::duration_in(text, TIMEOUT)?;
             Ok(())
         },
-    ),
-    Setting::new(
-        "l2-lease",
-        "LARDER_L2_LEASE",
-        "3s",
-        "DURATION",
-        "How long one replica has the right to load something for all; longer than most queries take.",
-        |config, text| {
-            config.shared.lease = value::duration_in(text, TIMEOUT)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "l2-max-payload",
-        "LARDER_L2_MAX_PAYLOAD",
-        "1MiB",
-        "SIZE",
-        "Copies larger than this are not stored in Redis.",
-        |config, text| {
-            config.shared.max_payload = usize::try_from(value::size_in(text, 1..=1 << 28)?).unwrap_or(usize::MAX);
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "bus-queue",
-        "LARDER_BUS_QUEUE",
-        "4096",
-        "NUMBER",
-        "Messages of other replicas that may wait to be learned; what comes on top is found in the change log.",
-        |config, text| {
-            config.shared.bus_queue = value::count(text, 1..=1_000_000)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "l2-remembered",
-        "LARDER_L2_REMEMBERED",
-        "200000",
-        "NUMBER",
-        "Products, categories and tags of which it is remembered when they last changed, to judge copies from Redis; some 100 bytes \
-         each.",
-        |config, text| {
-            config.shared.remembered = value::count(text, 1_000..=100_000_000)?;
-            Ok(())
-        },
-    ),
+        ..Setting::BASE
+    },
 ];
+
+fn redis_url(text: &str) -> Result<String, Invalid> {
+    const HINT: &str = "write redis://user:password@host:6379/0, or rediss:// for TLS";
+    let text = text.trim();
+    if !(text.starts_with("redis://") || text.starts_with("rediss://")) {
+        return Err(Invalid::new("not the URL of a Redis", HINT));
+    }
+    check_shared_url(text).map_err(|_| Invalid::new("not the URL of a Redis", HINT))?;
+    Ok(text.to_owned())
+}
 
 fn host(text: &str) -> Result<String, Invalid> {
     let text = text.trim();
@@ -248,7 +218,7 @@ fn url_of_parts(known: &Known<'_>) -> Option<String> {
     Some(url)
 }
 
-/// What a URL gives a meaning of its own is written as %XX.
+/// Writes characters with a meaning in URLs as %XX.
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -2,249 +2,187 @@
 
 use std::time::Duration;
 
-use super::super::{Compression, Invalid, LogFormat, setting::Setting, value};
-use crate::telemetry;
+use super::super::{
+    Compression, Invalid, LogFormat, log,
+    setting::{Default, Setting},
+    value,
+};
 
 const DAY: Duration = Duration::from_hours(24);
 
 pub(super) const SERVER: &[Setting] = &[
-    Setting::new(
-        "listen",
-        "LARDER_LISTEN",
-        "127.0.0.1:50051",
-        "ADDRESS",
-        "Where ProductCatalog, health and reflection listen. Port 0: any free one.",
-        |config, text| {
+    Setting {
+        key: "listen",
+        env: "LARDER_LISTEN",
+        default: Default::Text("127.0.0.1:50051"),
+        shape: "ADDRESS",
+        help: "Where ProductCatalog, health and reflection listen. Port 0 means any free port.",
+        set: |config, text| {
             config.server.listen = value::socket(text)?;
             Ok(())
         },
-    ),
-    Setting::new(
-        "admin-listen",
-        "LARDER_ADMIN_LISTEN",
-        "127.0.0.1:50052",
-        "ADDRESS",
-        "Where CacheAdmin, health and reflection listen. A loopback address, since nobody is asked for credentials; none \
-         leaves the service out.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "admin-listen",
+        env: "LARDER_ADMIN_LISTEN",
+        default: Default::Text("127.0.0.1:50052"),
+        shape: "ADDRESS",
+        help: "Where CacheAdmin, health and reflection listen: a loopback address, because the service asks for no credentials. \
+               none leaves the service out.",
+        set: |config, text| {
             config.server.admin_listen = value::optional(text, value::loopback)?;
             Ok(())
         },
-    ),
-    Setting::new(
-        "addresses-file",
-        "LARDER_ADDRESSES_FILE",
-        "none",
-        "PATH",
-        "A file that is written with the addresses in use once the server is ready.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "addresses-file",
+        env: "LARDER_ADDRESSES_FILE",
+        shape: "PATH",
+        help: "The server writes the addresses in use into this file once it is ready.",
+        set: |config, text| {
             config.server.addresses_file = value::optional(text, value::path)?;
             Ok(())
         },
-    ),
-    Setting::new(
-        "workers",
-        "LARDER_WORKERS",
-        "number of processors",
-        "NUMBER",
-        "Threads that serve requests.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "workers",
+        env: "LARDER_WORKERS",
+        default: Default::Computed {
+            words: "number of processors",
+            example: "4",
+            compute: |known| Ok(Some(known.machine.cores.clamp(1, 1_024).to_string())),
+        },
+        shape: "NUMBER",
+        help: "Threads that serve requests.",
+        set: |config, text| {
             config.server.workers = value::count(text, 1..=1_024)?;
             Ok(())
         },
-    )
-    .computed("4", |known| Ok(Some(known.machine.cores.clamp(1, 1_024).to_string()))),
+        ..Setting::BASE
+    },
 ];
 
 pub(super) const LIMITS: &[Setting] = &[
-    Setting::new(
-        "max-request-bytes",
-        "LARDER_MAX_REQUEST_BYTES",
-        "4MiB",
-        "SIZE",
-        "The largest message from a client. A larger one is refused with RESOURCE_EXHAUSTED.",
-        |config, text| {
+    Setting {
+        key: "max-request-bytes",
+        env: "LARDER_MAX_REQUEST_BYTES",
+        default: Default::Text("4MiB"),
+        shape: "SIZE",
+        help: "The largest message from a client. The server refuses a larger one with RESOURCE_EXHAUSTED.",
+        set: |config, text| {
             config.server.limits.request_bytes = bytes(text, 64 << 10, 1 << 30)?;
             Ok(())
         },
-    ),
-    Setting::new(
-        "max-response-bytes",
-        "LARDER_MAX_RESPONSE_BYTES",
-        "64MiB",
-        "SIZE",
-        "The largest message to a client. A page that would be larger is refused with RESOURCE_EXHAUSTED; ask for a smaller \
-         one.",
-        |config, text| {
-            config.server.limits.response_bytes = bytes(text, 64 << 10, 1 << 30)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "max-header-bytes",
-        "LARDER_MAX_HEADER_BYTES",
-        "16KiB",
-        "SIZE",
-        "The largest list of headers of one request, each counted with 32 bytes more. A larger one is refused with \
-         RESOURCE_EXHAUSTED; HTTP/2 takes no list beyond 256KiB, or twice this: such a request ends with HTTP 431, and a far larger \
-         one ends the connection.",
-        |config, text| {
-            let value = value::size_in(text, 1 << 10..=1 << 20)?;
-            config.server.limits.header_bytes = u32::try_from(value).unwrap_or(u32::MAX);
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "compress-replies",
-        "LARDER_COMPRESS_REPLIES",
-        "none",
-        "ENCODINGS",
-        "How replies are compressed for clients that accept it: gzip, zstd, both separated by a comma, or none. It saves bandwidth \
-         and costs CPU; single replies below 1KiB stay as they are. Requests may be compressed with either, whatever stands here.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "compress-replies",
+        env: "LARDER_COMPRESS_REPLIES",
+        shape: "ENCODINGS",
+        help: "How the server compresses replies for clients that accept it: gzip, zstd, both separated by a comma, or none. It \
+               saves bandwidth and costs CPU; single replies below 1KiB stay as they are. Requests may always be compressed with \
+               either.",
+        set: |config, text| {
             config.server.compression = compression(text)?;
             Ok(())
         },
-    ),
-    Setting::new(
-        "max-concurrent-streams",
-        "LARDER_MAX_CONCURRENT_STREAMS",
-        "1000",
-        "NUMBER",
-        "Requests under way at once on one connection; more wait at the client.",
-        |config, text| {
-            config.server.limits.concurrent_streams = value::count(text, 1..=1_000_000)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "max-connections",
-        "LARDER_MAX_CONNECTIONS",
-        "8192",
-        "NUMBER",
-        "Connections at once; more wait to be accepted. Each needs a file descriptor.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "max-connections",
+        env: "LARDER_MAX_CONNECTIONS",
+        default: Default::Text("8192"),
+        shape: "NUMBER",
+        help: "Connections at once; further ones wait to be accepted. Each needs a file descriptor.",
+        set: |config, text| {
             config.server.limits.connections = value::count(text, 1..=1_000_000)?;
             Ok(())
         },
-    ),
-    Setting::new(
-        "max-watchers",
-        "LARDER_MAX_WATCHERS",
-        "64",
-        "NUMBER",
-        "Streams of changes (WatchProducts) at once; one more is refused with RESOURCE_EXHAUSTED.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "max-watchers",
+        env: "LARDER_MAX_WATCHERS",
+        default: Default::Text("64"),
+        shape: "NUMBER",
+        help: "Streams of changes (WatchProducts) at once. The server refuses further ones with RESOURCE_EXHAUSTED.",
+        set: |config, text| {
             config.server.watch.watchers = value::count(text, 0..=10_000)?;
             Ok(())
         },
-    ),
-    Setting::new(
-        "watch-backlog",
-        "LARDER_WATCH_BACKLOG",
-        "50000",
-        "NUMBER",
-        "Changes kept in memory for streams of changes that are read slowly; one that is further behind is cut off.",
-        |config, text| {
-            config.server.watch.backlog = value::count(text, 1..=10_000_000)?;
-            Ok(())
-        },
-    ),
+        ..Setting::BASE
+    },
 ];
 
 pub(super) const TIMES: &[Setting] = &[
-    Setting::new(
-        "default-deadline",
-        "LARDER_DEFAULT_DEADLINE",
-        "30s",
-        "DURATION",
-        "The deadline of a request that names none.",
-        |config, text| {
-            config.server.deadlines.request_default = value::duration_in(text, Duration::from_millis(10)..=DAY)?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "max-deadline",
-        "LARDER_MAX_DEADLINE",
-        "5m",
-        "DURATION",
-        "The latest deadline that a request may name; a later one is brought down to it. Imports and streams of changes have none.",
-        |config, text| {
+    Setting {
+        key: "max-deadline",
+        env: "LARDER_MAX_DEADLINE",
+        default: Default::Text("5m"),
+        shape: "DURATION",
+        help: "The latest deadline that a request may name; the server shortens a later one. A request without a deadline gets 30s. \
+               Imports and streams of changes need none.",
+        set: |config, text| {
             config.server.deadlines.request_max = value::duration_in(text, Duration::from_millis(10)..=DAY)?;
             Ok(())
         },
-    ),
-    Setting::new(
-        "drain-deadline",
-        "LARDER_DRAIN_DEADLINE",
-        "10s",
-        "DURATION",
-        "How long requests under way may take to finish after SIGTERM or Ctrl-C; then they are cut off.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "drain-deadline",
+        env: "LARDER_DRAIN_DEADLINE",
+        default: Default::Text("10s"),
+        shape: "DURATION",
+        help: "How long requests in progress may take to finish after SIGTERM or Ctrl-C. Then the server cuts them off.",
+        set: |config, text| {
             config.server.deadlines.drain = value::duration_in(text, Duration::ZERO..=Duration::from_hours(1))?;
             Ok(())
         },
-    ),
-    Setting::new(
-        "keepalive-interval",
-        "LARDER_KEEPALIVE_INTERVAL",
-        "1m",
-        "DURATION",
-        "How often an idle connection is asked whether its other end is there; none: never.",
-        |config, text| {
-            config.server.connections.keepalive_interval =
-                value::optional(text, |text| value::duration_in(text, Duration::from_secs(1)..=DAY))?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "keepalive-timeout",
-        "LARDER_KEEPALIVE_TIMEOUT",
-        "20s",
-        "DURATION",
-        "A connection that does not answer for this long is closed.",
-        |config, text| {
-            config.server.connections.keepalive_timeout =
-                value::duration_in(text, Duration::from_millis(100)..=Duration::from_hours(1))?;
-            Ok(())
-        },
-    ),
-    Setting::new(
-        "max-connection-age",
-        "LARDER_MAX_CONNECTION_AGE",
-        "none",
-        "DURATION",
-        "A connection is asked to go after this long, so that clients spread over new replicas; none: it may stay.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "max-connection-age",
+        env: "LARDER_MAX_CONNECTION_AGE",
+        shape: "DURATION",
+        help: "The age at which the server asks a client to reconnect, so that clients spread over new replicas. none: never.",
+        set: |config, text| {
             config.server.connections.max_age =
                 value::optional(text, |text| value::duration_in(text, Duration::from_secs(1)..=DAY * 30))?;
             Ok(())
         },
-    ),
+        ..Setting::BASE
+    },
 ];
 
 pub(super) const LOGS: &[Setting] = &[
-    Setting::new(
-        "log",
-        "LARDER_LOG",
-        "info",
-        "FILTER",
-        "What is logged: off, error, warn, info, debug or trace, and exceptions by module, such as \
-         warn,larder_server=debug.",
-        |config, text| {
-            config.server.log.filter = telemetry::filter(text)
+    Setting {
+        key: "log",
+        env: "LARDER_LOG",
+        default: Default::Text("info"),
+        shape: "FILTER",
+        help: "What is logged: off, error, warn, info, debug or trace, and exceptions by module, such as \
+               warn,larder_server=debug.",
+        set: |config, text| {
+            config.server.log.filter = log::filter(text)
                 .map_err(|reason| Invalid::new(reason, "write a level such as info, or warn,larder_server=debug"))?;
             Ok(())
         },
-    ),
-    Setting::new(
-        "log-format",
-        "LARDER_LOG_FORMAT",
-        "human on a terminal, else json",
-        "FORMAT",
-        "How log lines look: human or json.",
-        |config, text| {
+        ..Setting::BASE
+    },
+    Setting {
+        key: "log-format",
+        env: "LARDER_LOG_FORMAT",
+        default: Default::Computed {
+            words: "human on a terminal, else json",
+            example: "json",
+            compute: |known| Ok(Some(if known.machine.terminal { "human" } else { "json" }.to_owned())),
+        },
+        shape: "FORMAT",
+        help: "The form of log lines: human or json.",
+        set: |config, text| {
             config.server.log.format = match text.trim().to_ascii_lowercase().as_str() {
                 "human" => LogFormat::Human,
                 "json" => LogFormat::Json,
@@ -252,8 +190,8 @@ pub(super) const LOGS: &[Setting] = &[
             };
             Ok(())
         },
-    )
-    .computed("json", |known| Ok(Some(if known.machine.terminal { "human" } else { "json" }.to_owned()))),
+        ..Setting::BASE
+    },
 ];
 
 fn bytes(text: &str, least: u64, most: u64) -> Result<usize, Invalid> {

@@ -22,8 +22,8 @@ use self::{
     group::{Failure, Group},
     pause::Pause,
 };
-use super::QueueConfig;
 use crate::catalog::{Catalog, Invalidation};
+use crate::config::QueueConfig;
 
 /// Reads a stream.
 pub(super) struct Queue {

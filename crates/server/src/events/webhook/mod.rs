@@ -15,10 +15,9 @@ use larder_storage::{Invalidating, StorageError};
 use tokio::time::timeout;
 
 pub(super) use self::refusal::Refusal;
-pub(crate) use self::signature::BASE64;
 use self::signature::{Genuine, Unverified, Verifier};
-use super::{Event, WallClock, WebhookConfig, parse_event};
-use crate::catalog::Catalog;
+use super::{Event, WallClock, parse_event};
+use crate::{catalog::Catalog, config::WebhookConfig};
 
 /// Takes webhooks.
 pub(super) struct Webhook {

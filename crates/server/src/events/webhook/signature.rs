@@ -5,15 +5,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
+use base64::Engine as _;
 use http::HeaderMap;
 use ring::hmac;
 use subtle::ConstantTimeEq as _;
 
-use crate::events::WebhookConfig;
+use crate::config::{BASE64, WebhookConfig};
 
 /// Checks signatures.
 pub(super) struct Verifier {
@@ -41,11 +38,6 @@ pub(super) enum Unverified {
     Signature,
 }
 
-/// Base64 as the specification has it; that its end may lack the padding harms nobody.
-pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 const ID: &str = "webhook-id";
 const TIMESTAMP: &str = "webhook-timestamp";
 const SIGNATURE: &str = "webhook-signature";
@@ -158,7 +150,7 @@ impl fmt::Display for Unverified {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::WebhookSecret;
+    use crate::config::WebhookSecret;
 
     const BODY: &[u8] = br#"{"type":"all.invalidated"}"#;
     const NOW: u64 = 1_700_000_000;

@@ -9,8 +9,11 @@ use larder_proto::{
 };
 use tonic::{Response, metadata::MetadataMap};
 
-use super::names::{CACHE_DEBUG, CACHE_KEY, CACHE_STATUS, CACHE_TIER, CACHE_TTL, HIT, MISS, STALE};
-use crate::{catalog::Copy, contract::duration};
+use crate::{
+    catalog::Copy,
+    contract::duration,
+    grpc::call::headers::{CACHE_DEBUG, CACHE_KEY, CACHE_STATUS, CACHE_TIER, CACHE_TTL, HIT, MISS, STALE},
+};
 
 /// Bytes of a header that repeats what the request said. Clients refuse replies with headers beyond some 8 KiB in all.
 const MAX_HEADER: usize = 2 << 10;

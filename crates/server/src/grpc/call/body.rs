@@ -11,21 +11,21 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tonic::codegen::StdError;
 
-use super::repair;
+use crate::grpc::errors::{self, tonic_status};
 
 thread_local! {
     static AWAITED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The body of a request. It notes when it has to be waited for, and ends with an error where a second message begins that
-/// the method does not take: tonic would read it and say nothing.
+/// The body of a request. It notes when the service has to wait for it, and ends with an error where a second message begins
+/// that the method does not take: tonic would ignore that message.
 pub struct Inbound {
     incoming: Incoming,
     /// `None` for a method that takes a stream.
     message: Option<OneMessage>,
 }
 
-/// How far the only message of a body has come.
+/// How much of the only message of a body has arrived.
 #[derive(Debug, Default)]
 struct OneMessage {
     prefix: [u8; PREFIX],
@@ -33,17 +33,17 @@ struct OneMessage {
     left: usize,
 }
 
-/// A flag and a length stand before every message.
+/// Bytes before every message: a flag and a length.
 const PREFIX: usize = 5;
 
 impl Inbound {
-    /// The body of a call of a method that takes a stream of messages, or else one.
+    /// The body of a call; the method takes a `stream` of messages, or one message.
     pub(super) fn new(incoming: Incoming, stream: bool) -> Self {
         Self { incoming, message: (!stream).then(OneMessage::default) }
     }
 }
 
-/// Polls, and tells whether that waits for a body. The two are on one thread.
+/// Polls, and tells whether the poll waits for a body. Poll and body run on one thread.
 pub(super) fn polled<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
     AWAITED.set(false);
     let polled = poll();
@@ -52,7 +52,7 @@ pub(super) fn polled<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
 }
 
 impl OneMessage {
-    /// Goes on in the body; false where it goes beyond the message.
+    /// Takes the next bytes of the body; returns false when they exceed the message.
     fn take(&mut self, mut data: &[u8]) -> bool {
         if self.prefix_read < PREFIX {
             let read = data.len().min(PREFIX - self.prefix_read);
@@ -81,7 +81,7 @@ impl Body for Inbound {
             && let Some(data) = frame.data_ref()
             && !message.take(data)
         {
-            return Poll::Ready(Some(Err(repair::second_message().into())));
+            return Poll::Ready(Some(Err(errors::second_message().into())));
         }
         if polled.is_pending() {
             AWAITED.set(true);
@@ -99,9 +99,9 @@ impl Body for Inbound {
 }
 
 /// The body of a reply, whose trailers may hold an error that tonic made.
-pub(super) struct Repaired(pub(super) tonic::body::Body);
+pub(super) struct Corrected(pub(super) tonic::body::Body);
 
-impl Body for Repaired {
+impl Body for Corrected {
     type Data = Bytes;
     type Error = tonic::Status;
 
@@ -111,7 +111,7 @@ impl Body for Repaired {
             frame.map(|frame| {
                 let mut frame = frame?;
                 if let Some(trailers) = frame.trailers_mut() {
-                    repair::repair(trailers);
+                    tonic_status::correct(trailers);
                 }
                 Ok(frame)
             })

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
-use super::names::DOMAIN;
+use super::DOMAIN;
 use crate::contract::{Violation, Violations, cut};
 
 /// Bytes of `grpc-message` and `grpc-status-details-bin` together, as they are sent.

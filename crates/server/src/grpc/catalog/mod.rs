@@ -1,5 +1,9 @@
 //! `larder.catalog.v1.ProductCatalog`.
 
+mod import;
+mod replies;
+mod watch;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -20,23 +24,20 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{
-    errors, import,
-    replies::{Facts, product, unreadable},
-    watch,
-};
+use self::replies::{Facts, product, unreadable};
+use super::{MessageLimits, errors};
 use crate::{
-    catalog::{Catalog, Copy, Page, product_name},
+    catalog::{Catalog, Copy, Page},
     config::Compression,
     contract::{
         MAX_BATCH, ProductId, Stamp, Violations, encode_stamp, parse_etag, parse_id, parse_list, parse_mask,
-        parse_product, parse_read, parse_search, to_message,
+        parse_product, parse_read, parse_search, product_name, to_message,
     },
 };
 
 /// The catalogue over gRPC.
 #[derive(Clone)]
-pub(super) struct CatalogService {
+pub struct CatalogService {
     catalog: Catalog,
     max_response: usize,
     /// Whether replies are compressed for some clients.
@@ -48,8 +49,9 @@ const LONGEST_REQUEST_ID: usize = 128;
 const COMPRESS_FROM: usize = 1 << 10;
 
 impl CatalogService {
-    /// Serves a catalogue, with replies of at most `max_response` bytes.
-    pub(super) fn new(catalog: Catalog, max_response: usize, compression: Compression) -> Self {
+    /// The service of a catalogue.
+    pub fn new(catalog: Catalog, messages: MessageLimits) -> Self {
+        let MessageLimits { max_response, compression, .. } = messages;
         Self { catalog, max_response, compresses: compression != Compression::default() }
     }
 

@@ -1,5 +1,8 @@
 //! The one place where errors become gRPC statuses.
 
+mod limit;
+pub(super) mod tonic_status;
+
 use std::time::Duration;
 
 use larder_cache::{LoadError, ReadError};
@@ -7,42 +10,43 @@ use larder_storage::StorageError;
 use tonic::{Code, Status};
 use tonic_types::ErrorDetails;
 
-use super::{brief, names::DOMAIN};
 use crate::{catalog::WatchError, contract::Violations};
 
+/// The domain of every `google.rpc.ErrorInfo`.
+const DOMAIN: &str = "larder.dev";
 /// The type of a product in `google.rpc.ResourceInfo`.
 const PRODUCT: &str = "larder.catalog.v1.Product";
-/// When to try again what failed because something is away or too busy.
+/// When to try again after the database was away or the server too busy.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A status with its reason.
-pub(super) fn status(code: Code, reason: &str, message: &str) -> Status {
-    brief::status(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
+pub(in crate::grpc) fn status(code: Code, reason: &str, message: &str) -> Status {
+    limit::status(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
 }
 
 /// A request that breaks rules.
-pub(super) fn invalid(violations: &Violations) -> Status {
-    brief::invalid("INVALID_REQUEST", violations)
+pub(in crate::grpc) fn invalid(violations: &Violations) -> Status {
+    limit::invalid("INVALID_REQUEST", violations)
 }
 
 /// A product that does not exist.
-pub(super) fn missing(id: &str) -> Status {
+pub(in crate::grpc) fn missing(id: &str) -> Status {
     about_product(Code::NotFound, "PRODUCT_NOT_FOUND", id, "there is no product of this id")
 }
 
 /// A product whose row cannot be read.
-pub(super) fn unreadable(id: &str) -> Status {
+pub(in crate::grpc) fn unreadable(id: &str) -> Status {
     let text = "the row of this product holds what cannot be read; set it right in the database, replace the product or delete it";
     about_product(Code::DataLoss, "PRODUCT_UNREADABLE", id, text)
 }
 
 /// A product that exists already.
-pub(super) fn exists(id: &str) -> Status {
+pub(in crate::grpc) fn exists(id: &str) -> Status {
     about_product(Code::AlreadyExists, "PRODUCT_EXISTS", id, "there is a product of this id already")
 }
 
 /// A product that has changed.
-pub(super) fn changed(id: &str) -> Status {
+pub(in crate::grpc) fn changed(id: &str) -> Status {
     let text = "the product has changed since this etag was read; read it again and decide anew";
     about_product(Code::Aborted, "ETAG_MISMATCH", id, text)
 }
@@ -50,11 +54,11 @@ pub(super) fn changed(id: &str) -> Status {
 fn about_product(code: Code, reason: &str, id: &str, text: &str) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, [("id".to_owned(), id.to_owned())]);
     details.set_resource_info(PRODUCT, id, "", text);
-    brief::status(code, &format!("{text}: {id}"), details)
+    limit::status(code, &format!("{text}: {id}"), details)
 }
 
-/// A read that found nothing to return.
-pub(super) fn read(error: &ReadError) -> Status {
+/// A read that failed.
+pub(in crate::grpc) fn read(error: &ReadError) -> Status {
     match error {
         ReadError::Load(error) => load(error),
         ReadError::NotCached => status(Code::NotFound, "NOT_CACHED", "no tier of the cache has it"),
@@ -74,7 +78,7 @@ pub(super) fn read(error: &ReadError) -> Status {
 }
 
 fn invalid_token(reason: &str, rule: &str) -> Status {
-    brief::invalid(reason, &Violations::one("read.at_least_as_fresh", rule))
+    limit::invalid(reason, &Violations::one("read.at_least_as_fresh", rule))
 }
 
 fn load(error: &LoadError) -> Status {
@@ -93,8 +97,8 @@ fn load(error: &LoadError) -> Status {
     }
 }
 
-/// A row that cannot be looked at.
-pub(super) fn storage(error: &StorageError) -> Status {
+/// A statement that failed.
+pub(in crate::grpc) fn storage(error: &StorageError) -> Status {
     match error {
         StorageError::Unavailable(_) | StorageError::Timeout(_) => {
             tracing::warn!(%error, "database away");
@@ -104,8 +108,9 @@ pub(super) fn storage(error: &StorageError) -> Status {
     }
 }
 
-/// Makes a status of what failed. A call has a span for its log lines from when it first has to wait: what fails at once has to.
-pub(super) async fn told<T, E>(outcome: Result<T, E>, status: impl FnOnce(&E) -> Status) -> Result<T, Status> {
+/// Makes a status of a failure. A call gets the span of its log lines when it first waits, so a failure waits once before it is
+/// logged.
+pub(in crate::grpc) async fn told<T, E>(outcome: Result<T, E>, status: impl FnOnce(&E) -> Status) -> Result<T, Status> {
     match outcome {
         Ok(value) => Ok(value),
         Err(error) => {
@@ -115,8 +120,8 @@ pub(super) async fn told<T, E>(outcome: Result<T, E>, status: impl FnOnce(&E) ->
     }
 }
 
-/// A write that did not happen, or of which that is not known.
-pub(super) fn write(error: &StorageError) -> Status {
+/// A write that failed, or whose outcome is unknown.
+pub(in crate::grpc) fn write(error: &StorageError) -> Status {
     match error {
         StorageError::Unavailable(_) => {
             tracing::warn!(%error, "write failed");
@@ -147,7 +152,7 @@ pub(super) fn write(error: &StorageError) -> Status {
 }
 
 /// A stream of changes that cannot begin or go on.
-pub(super) fn watch(error: &WatchError) -> Status {
+pub(in crate::grpc) fn watch(error: &WatchError) -> Status {
     match error {
         WatchError::TooMany => {
             let text = "this replica has no place for another stream of changes; try again later, or another replica";
@@ -174,21 +179,48 @@ pub(super) fn watch(error: &WatchError) -> Status {
     }
 }
 
-/// A stream that ends because the server does.
-pub(super) fn draining() -> Status {
+/// A stream that ends because the server ends.
+pub(in crate::grpc) fn draining() -> Status {
     let text = "this replica is about to end; resume on another one with the token of the last message";
     status(Code::Unavailable, "DRAINING", text)
 }
 
-/// A reply that is larger than what may be sent.
-pub(super) fn reply_too_large() -> Status {
+/// A reply that is larger than the server sends.
+pub(in crate::grpc) fn reply_too_large() -> Status {
     let text = "the reply would be larger than the server sends; ask for fewer products at once";
     status(Code::ResourceExhausted, "REPLY_TOO_LARGE", text)
 }
 
-/// Too much at once.
-pub(super) fn overloaded() -> Status {
+/// A read that found no place in the queue for the database.
+pub(in crate::grpc) fn overloaded() -> Status {
     retry(Code::ResourceExhausted, "OVERLOADED", "too many requests are waiting for the database")
+}
+
+/// A method that does not exist.
+pub(in crate::grpc) fn unknown_method() -> Status {
+    status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method; reflection lists those there are")
+}
+
+/// A call whose deadline has passed.
+pub(in crate::grpc) fn deadline() -> Status {
+    status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline of the call has passed")
+}
+
+/// A call with several messages of a method that takes one.
+pub(in crate::grpc) fn second_message() -> Status {
+    status(Code::InvalidArgument, "SECOND_MESSAGE", "this method takes one message, and the call has more")
+}
+
+/// A call with more headers than the server reads.
+pub(in crate::grpc) fn headers_too_large(size: usize, most: usize) -> Status {
+    let text = format!("the call's headers are {size} bytes, with 32 for each; the server accepts {most}");
+    status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", &text)
+}
+
+/// A call with messages in another encoding than Protocol Buffers.
+pub(in crate::grpc) fn content_subtype() -> Status {
+    let text = "messages must be Protocol Buffers: content-type application/grpc or application/grpc+proto";
+    status(Code::Unimplemented, "CONTENT_TYPE_UNSUPPORTED", text)
 }
 
 fn unavailable(text: &str) -> Status {
@@ -198,11 +230,11 @@ fn unavailable(text: &str) -> Status {
 fn retry(code: Code, reason: &str, text: &str) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
     details.set_retry_info(Some(RETRY_AFTER));
-    brief::status(code, text, details)
+    limit::status(code, text, details)
 }
 
-/// A defect. What it was stands in the log, under the id of the request.
-pub(super) fn internal(cause: impl std::fmt::Display) -> Status {
+/// A defect. The log describes it, under the id of the request.
+pub(in crate::grpc) fn internal(cause: impl std::fmt::Display) -> Status {
     tracing::error!(%cause, "internal error");
     status(Code::Internal, "INTERNAL", "internal error; the log says more under this request's id")
 }

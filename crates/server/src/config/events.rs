@@ -6,36 +6,50 @@ use std::{
     time::Duration,
 };
 
-/// Through which doors events come. [`Default`] gives the documented defaults: none is open.
+use base64::{
+    alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+
+use super::constants;
+
+/// Base64 as the specification of webhooks has it. The padding at the end may be missing, which harms nobody.
+pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// How events arrive. By [`Default`] none can.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventsConfig {
-    /// Where webhooks are received; with port 0 the system chooses one. Nobody listens while there is no secret.
+    /// The address for webhooks; with port 0 the system chooses a port. Without a secret nothing listens here.
     pub http_listen: SocketAddr,
     /// Who may send webhooks.
     pub webhook: WebhookConfig,
-    /// From where messages are read.
+    /// The queue from which messages are read.
     pub queue: QueueConfig,
 }
 
 /// Who may send webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookConfig {
-    /// The secrets with any of which a message may be signed: several while they are changed, none when there are no
-    /// webhooks.
+    /// The secrets; a message may be signed with any of them. There are several while a secret is replaced, and none when there
+    /// are no webhooks.
     pub secrets: Vec<WebhookSecret>,
-    /// How far the time at which a message was signed may be from now, on either side.
+    /// How far the time of signing may be from now, on either side.
     pub tolerance: Duration,
 }
 
-/// From where messages are read.
+/// The queue from which messages are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueConfig {
     /// The stream in Redis; `None` when there is no queue.
     pub stream: Option<String>,
-    /// The consumer group that all replicas of a catalogue form.
+    /// The consumer group that the replicas of a catalogue form; the prefix of the keys in Redis when it comes from
+    /// [`resolve`](super::resolve).
     pub group: String,
-    /// A message that has been with a consumer for so long without being acknowledged is taken over by another one. A consumer
-    /// that was not heard of for 120 times as long is removed.
+    /// Another consumer takes a message over that has been with one for so long without an acknowledgement. A consumer that was
+    /// silent for 120 times as long is removed.
     pub min_idle: Duration,
     /// A message that the database refuses is given up when it has been delivered more often than this.
     pub max_deliveries: u64,
@@ -51,7 +65,8 @@ impl WebhookSecret {
         Self(bytes.into())
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    /// The key with which messages are signed.
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 }
@@ -66,12 +81,12 @@ impl Default for EventsConfig {
     fn default() -> Self {
         Self {
             http_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
-            webhook: WebhookConfig { secrets: Vec::new(), tolerance: Duration::from_mins(5) },
+            webhook: WebhookConfig { secrets: Vec::new(), tolerance: constants::WEBHOOK_TOLERANCE },
             queue: QueueConfig {
                 stream: None,
                 group: "larder".to_owned(),
                 min_idle: Duration::from_secs(30),
-                max_deliveries: 10,
+                max_deliveries: constants::QUEUE_MAX_DELIVERIES,
             },
         }
     }

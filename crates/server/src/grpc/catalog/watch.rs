@@ -16,15 +16,13 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Status};
 use tracing::Instrument as _;
 
-use super::{
-    errors,
-    front::{Deadline, WATCH},
-    names::REQUEST_ID,
-    repair::deadline,
-};
 use crate::{
     catalog::{Catalog, Event, EventKind, Start, WatchError, Watcher},
     contract::{Position, Violations, parse_filter},
+    grpc::{
+        call::{Deadline, headers::REQUEST_ID, methods::WATCH},
+        errors::{self, deadline},
+    },
 };
 
 /// The stream of events.

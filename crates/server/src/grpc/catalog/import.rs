@@ -9,15 +9,13 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Status, Streaming};
 use tracing::Instrument as _;
 
-use super::{
-    errors,
-    front::{Deadline, IMPORT},
-    names::REQUEST_ID,
-    repair::{deadline, mended},
-};
 use crate::{
     catalog::Catalog,
     contract::{encode_stamp, parse_import},
+    grpc::{
+        call::{Deadline, headers::REQUEST_ID, methods::IMPORT},
+        errors::{self, deadline, tonic_status::corrected},
+    },
 };
 
 /// The stream of progress.
@@ -89,7 +87,7 @@ impl Import {
                 Err(status) => {
                     // What came before the break is committed and reported: nothing of it is lost.
                     self.commit().await?;
-                    return Err(Some(mended(status.code(), status.message())));
+                    return Err(Some(corrected(status.code(), status.message())));
                 }
             }
         }

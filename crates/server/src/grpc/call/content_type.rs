@@ -2,14 +2,14 @@
 
 use http::{HeaderMap, header::CONTENT_TYPE};
 
-/// What a request is, by its content type.
+/// The kind of a request, by its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ContentType {
     /// gRPC with messages in Protocol Buffers.
     Grpc,
     /// gRPC with messages in another encoding.
     GrpcOther,
-    /// No gRPC.
+    /// Not gRPC.
     Other,
 }
 
@@ -17,7 +17,7 @@ pub(super) enum ContentType {
 pub(super) fn content_type(headers: &HeaderMap) -> ContentType {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return ContentType::Other };
-    // What nearly every client sends.
+    // Nearly every client sends this.
     if value == "application/grpc" {
         return ContentType::Grpc;
     }

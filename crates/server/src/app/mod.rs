@@ -1,0 +1,273 @@
+//! The server as a whole: it is built here, each part after the parts that it needs, and ended in the opposite order.
+
+mod health;
+mod services;
+mod serving;
+mod signals;
+mod warm_up;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use larder_cache::{Cache, Clock, Policies};
+use larder_storage::{ProductRepository as _, Repository, StorageConfig};
+use tokio::{
+    runtime::{self, Handle},
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use self::{
+    health::Health,
+    serving::{Port, Serving, connections},
+    signals::Stop,
+    warm_up::warm_up,
+};
+use crate::{
+    catalog::{Catalog, Copy},
+    config::{Config, WatchConfig},
+    error::ServeError,
+    events::{Events, IngestContext, WallClock},
+    grpc::{AdminService, Identity},
+    sample,
+};
+
+/// The part of the time to drain that is kept for closing the database.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// Serves until a signal says to stop. Returns when everything has ended. On SIGHUP `reload` reads the configuration again and
+/// logs the outcome; the policies that it returns are in effect from then on.
+pub fn serve(config: Config, reload: impl Fn() -> Option<Policies>) -> Result<(), ServeError> {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(config.server.workers.clamp(1, 4))
+        .thread_name("larder-base")
+        .enable_all()
+        .build()?;
+    let ended = runtime.block_on(async {
+        let mut stop = Stop::new()?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let drain = config.server.deadlines.drain;
+        let running = tokio::select! {
+            started = Running::start(config, Clock::system()) => started?,
+            name = stop.asked() => {
+                tracing::info!(signal = name, "stopped before it was ready");
+                return Ok(());
+            }
+        };
+        let name = loop {
+            tokio::select! {
+                name = stop.asked() => break name,
+                Some(()) = hangup.recv() => {
+                    if let Some(policies) = reload() {
+                        running.catalog().cache().set_policies(policies);
+                    }
+                }
+            }
+        };
+        tracing::info!(signal = name, drain_ms = drain.as_millis(), "draining");
+        tokio::select! {
+            () = running.stop() => tracing::info!("stopped"),
+            name = stop.asked() => tracing::warn!(signal = name, "stopped at once, asked twice"),
+        }
+        Ok(())
+    });
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    ended
+}
+
+/// A running server.
+pub struct Running {
+    catalog: Catalog,
+    health: Health,
+    serving: Serving,
+    /// The listener of `CacheAdmin`, which stays reachable under any load of the other one.
+    admin: Option<Serving>,
+    events: Events,
+    draining: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    drain: Duration,
+}
+
+impl Running {
+    /// Opens the database, reads the change log once, binds the ports and logs the addresses. Must be called on a runtime that
+    /// outlives the server; the database is used on it.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, ServeError> {
+        // The state of starting is too large for the caller's stack.
+        Box::pin(Self::build(config, clock)).await
+    }
+
+    async fn build(config: Config, clock: Clock) -> Result<Self, ServeError> {
+        let Config { server, storage, cache, events, .. } = config;
+        let repository = open(&storage, server.sample_catalogue.then_some(sample::SAMPLE)).await?;
+
+        let mut tasks = JoinSet::new();
+        let started = clock.now();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the seed of all randomness in the cache, and the name of this replica"
+        )]
+        let instance = rand::random();
+        let shared = cache.shared.clone();
+        let cache = Cache::sharing(cache, clock, Handle::current(), instance).map_err(ServeError::Redis)?;
+        let catalog = start_catalog(&repository, cache, server.watch.clone(), &mut tasks).await;
+        warm_up(&catalog, server.warm_on_start, server.warm_timeout).await;
+        tasks.spawn(catalog.clone().prefetch());
+        tasks.spawn(prune(repository, server.change_retention));
+
+        let (health, health_service) = Health::new().await;
+        let (draining, drained) = watch::channel(false);
+        let router = services::catalog(&server, catalog.clone(), health_service.clone())?;
+        let port = Port { listen: server.listen, threads: server.workers, router };
+        let serving = Serving::start(port, connections(&server, &drained), &mut tasks).await?;
+        let identity = Identity { id: instance, name: name_of(serving.address), started };
+        catalog.cache().introduce(&identity.name, env!("CARGO_PKG_VERSION"));
+        let ingest = IngestContext {
+            catalog: catalog.clone(),
+            name: identity.name.clone(),
+            seed: instance,
+            clock: WallClock::system(),
+            draining: drained.clone(),
+        };
+        let admin = match server.admin_listen {
+            None => None,
+            Some(listen) => {
+                let service = AdminService::new(catalog.clone(), identity);
+                let router = services::admin(&server, service, health_service)?;
+                let port = Port { listen, threads: 1, router };
+                Some(Serving::start(port, connections(&server, &drained), &mut tasks).await?)
+            }
+        };
+        let events = Events::open(events, shared.as_ref(), ingest, &mut tasks).await?;
+
+        health.serving(admin.as_ref().map(|admin| admin.address)).await;
+        tasks.spawn(health.clone().follow(catalog.clone()));
+        let drain = server.deadlines.drain;
+        let running = Self { catalog, health, serving, admin, events, draining, tasks, drain };
+        running.announce(server.addresses_file)?;
+        Ok(running)
+    }
+
+    /// Logs the addresses, and writes them into the file if there is one.
+    fn announce(&self, file: Option<PathBuf>) -> Result<(), ServeError> {
+        tracing::info!(
+            catalog = %self.address(),
+            admin = self.admin_address().map(tracing::field::display),
+            http = self.http_address().map(tracing::field::display),
+            "listening"
+        );
+        let Some(path) = file else { return Ok(()) };
+        let mut addresses = serde_json::json!({ "catalog": self.address().to_string() });
+        if let Some(admin) = self.admin_address() {
+            addresses["admin"] = admin.to_string().into();
+        }
+        if let Some(http) = self.http_address() {
+            addresses["http"] = http.to_string().into();
+        }
+        write_whole(&path, &format!("{addresses}\n")).map_err(|source| ServeError::AddressesFile { path, source })
+    }
+
+    /// Where the catalogue, health and reflection listen.
+    pub fn address(&self) -> SocketAddr {
+        self.serving.address
+    }
+
+    /// Where `CacheAdmin` listens, if it does.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// Where webhooks are received, if they are.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.events.http_address()
+    }
+
+    /// The catalogue.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Tells clients to go elsewhere, lets requests in progress end, and ends everything within the time to drain.
+    pub async fn stop(mut self) {
+        self.health.draining().await;
+        let _ = self.draining.send(true);
+        self.catalog.end_watching();
+        self.health.end().await;
+        let closed = async {
+            self.serving.closed().await;
+            if let Some(admin) = &self.admin {
+                admin.closed().await;
+            }
+            self.events.ended().await;
+        };
+        if timeout(self.drain.saturating_sub(CLOSE), closed).await.is_err() {
+            tracing::warn!("connections cut at the end of the time to drain");
+        }
+        let _ = timeout(CLOSE / 2, self.catalog.cache().leave()).await;
+        self.tasks.shutdown().await;
+        for serving in [Some(self.serving), self.admin].into_iter().flatten() {
+            serving.stop().await;
+        }
+        let _ = timeout(CLOSE, self.catalog.repository().close()).await;
+    }
+}
+
+/// Opens the database, and loads the sample into an empty one.
+async fn open(config: &StorageConfig, sample: Option<&str>) -> Result<Arc<Repository>, ServeError> {
+    let repository = Repository::connect(config).await.map_err(ServeError::Database)?;
+    let backend = repository.backend();
+    tracing::info!(database = backend.name, version = backend.version, "database open");
+    if let Some(sample) = sample {
+        sample::load(&repository, sample).await.map_err(ServeError::Sample)?;
+    }
+    Ok(Arc::new(repository))
+}
+
+/// The name of the replica that listens on an address, for other replicas.
+fn name_of(address: SocketAddr) -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}:{}", address.port())
+}
+
+/// Starts the cache's sharing and its follower of the change log, and waits a while for the first pass. The server starts without
+/// it, because a database that is away now may return later.
+async fn start_catalog(
+    repository: &Arc<Repository>,
+    cache: Cache<Copy>,
+    watch: WatchConfig,
+    tasks: &mut JoinSet<()>,
+) -> Catalog {
+    tasks.spawn(cache.clone().share());
+    let catalog = Catalog::new(cache.clone(), Arc::clone(repository), Handle::current()).with_watch(watch);
+    tasks.spawn(cache.clone().follow(Arc::new(catalog.log())));
+    if let Err(error) = cache.first_pass().await {
+        tracing::warn!(%error, "starting without having read the change log");
+    }
+    catalog
+}
+
+/// Removes changes from the log that are older than its retention.
+async fn prune(repository: Arc<Repository>, retention: Duration) {
+    let interval = (retention / 12).clamp(Duration::from_secs(1), Duration::from_mins(5));
+    loop {
+        sleep(interval).await;
+        match repository.prune(retention).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "change log pruned"),
+            Err(error) => tracing::warn!(%error, "change log not pruned"),
+        }
+    }
+}
+
+/// Writes a file whole or not at all: a reader never sees half of it.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, text)?;
+    std::fs::rename(partial, path)
+}

@@ -1,0 +1,90 @@
+//! Ports, and the threads that serve them.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    config::ServerConfig,
+    error::ServeError,
+    grpc::CatalogRouter,
+    net::{Connections, Limits, Listener, Workers},
+};
+
+/// The least limit of HTTP/2 on the headers of a connection. It is far above the server's own limit, so that the server refuses a
+/// call in gRPC's own way: HTTP/2 refuses more headers with a bare 431, and ends the connection at four times as many.
+const HEADER_ROOM: u32 = 256 << 10;
+
+/// A port to serve.
+pub(super) struct Port {
+    pub(super) listen: SocketAddr,
+    pub(super) threads: usize,
+    pub(super) router: CatalogRouter,
+}
+
+/// A port that is served.
+pub(super) struct Serving {
+    pub(super) address: SocketAddr,
+    connections: Connections,
+    workers: Arc<Workers>,
+}
+
+impl Serving {
+    /// Binds a port, and serves it on threads of its own until its connections are told to end.
+    pub(super) async fn start(
+        port: Port,
+        connections: Connections,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Self, ServeError> {
+        let Port { listen, threads, router } = port;
+        let listener = Listener::bind(listen).await.map_err(|source| ServeError::Listen { address: listen, source })?;
+        let address = listener.address();
+        let served = connections.clone();
+        let workers = Workers::start(threads, move |stream| served.clone().serve(stream, router.clone()))?;
+        let workers = Arc::new(workers);
+        tasks.spawn(accept(listener, connections.clone(), Arc::clone(&workers)));
+        Ok(Self { address, connections, workers })
+    }
+
+    /// Waits until every connection has ended.
+    pub(super) async fn closed(&self) {
+        self.connections.closed().await;
+    }
+
+    /// Ends the threads, once nothing accepts connections any more.
+    pub(super) async fn stop(self) {
+        if let Ok(workers) = Arc::try_unwrap(self.workers) {
+            let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
+        }
+    }
+}
+
+/// The connections of a port, which end when `draining` turns true.
+pub(super) fn connections(config: &ServerConfig, draining: &watch::Receiver<bool>) -> Connections {
+    Connections::new(limits(config), draining.clone())
+}
+
+fn limits(config: &ServerConfig) -> Limits {
+    Limits {
+        connections: config.limits.connections,
+        streams: config.limits.concurrent_streams,
+        header_list: config.limits.header_bytes.saturating_mul(2).max(HEADER_ROOM),
+        preface: Duration::from_secs(10),
+        keepalive_interval: config.connections.keepalive_interval,
+        keepalive_timeout: config.connections.keepalive_timeout,
+        max_age: config.connections.max_age,
+    }
+}
+
+/// Accepts connections until the server drains.
+async fn accept(listener: Listener, connections: Connections, workers: Arc<Workers>) {
+    while let Some(place) = connections.place().await {
+        let stream = tokio::select! {
+            stream = listener.accept() => stream,
+            () = connections.draining() => break,
+        };
+        if let Err(error) = workers.deal(stream, place).await {
+            tracing::warn!(%error, "connection not served");
+        }
+    }
+}

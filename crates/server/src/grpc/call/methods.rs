@@ -1,0 +1,30 @@
+//! The methods that are treated in a way of their own.
+
+pub(in crate::grpc) const CATALOG: &str = "/larder.catalog.v1.ProductCatalog/";
+pub(in crate::grpc) const IMPORT: &str = "/larder.catalog.v1.ProductCatalog/ImportProducts";
+pub(in crate::grpc) const WATCH: &str = "/larder.catalog.v1.ProductCatalog/WatchProducts";
+const ADMIN: &str = "/larder.admin.v1.CacheAdmin/";
+const WATCH_STATS: &str = "/larder.admin.v1.CacheAdmin/WatchStats";
+const WARM: &str = "/larder.admin.v1.CacheAdmin/WarmCache";
+/// The name of the only method besides [`IMPORT`] that takes more than one message.
+const REFLECT: &str = "/ServerReflectionInfo";
+
+/// Whether a method streams, and so may take any time.
+pub(super) fn streams(path: &str) -> bool {
+    [IMPORT, WATCH, WATCH_STATS, WARM].contains(&path)
+}
+
+/// Whether a method takes more than one message.
+pub(super) fn takes_stream(path: &str) -> bool {
+    path == IMPORT || path.ends_with(REFLECT)
+}
+
+/// Whether the server limits how long a method may take. Health and reflection have only the deadlines of their callers.
+pub(super) fn is_limited(path: &str) -> bool {
+    !streams(path) && (path.starts_with(CATALOG) || path.starts_with(ADMIN))
+}
+
+/// Whether the trailers of a reply may hold an error that tonic made. The catalogue's other methods have errors in the headers.
+pub(super) fn has_trailers(path: &str) -> bool {
+    streams(path) || !path.starts_with(CATALOG)
+}

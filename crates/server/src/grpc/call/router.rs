@@ -1,0 +1,204 @@
+//! The way of a call to its service.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep_until};
+use tonic::{Status, body::Body};
+use tower_service::Service;
+use tracing::Span;
+
+use super::{
+    body::{Corrected, Inbound, polled},
+    content_type::{ContentType, content_type},
+    context::{CallContext, CallLimits, TimeLimit},
+    headers::REQUEST_ID,
+    methods,
+};
+use crate::{
+    grpc::errors::{self, tonic_status},
+    net::Respond,
+};
+
+/// Routes calls to services by their paths. Cloned for every connection.
+#[derive(Clone)]
+pub struct Router<S> {
+    /// The service on the hot path and its path, called without `dyn`.
+    hot: Option<(&'static str, S)>,
+    others: Arc<[(&'static str, Other)]>,
+    limits: CallLimits,
+}
+
+/// A service that is not on the hot path.
+type Other = Arc<dyn Fn(Request<Inbound>) -> Answer + Send + Sync>;
+/// The reply to come, as generated services return it.
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl<S> Router<S> {
+    /// A router without services.
+    pub fn new(limits: CallLimits) -> Self {
+        Self { hot: None, others: Arc::new([]), limits }
+    }
+
+    /// Adds the service on the hot path, named by the path before its methods: `/package.Service/`.
+    #[must_use]
+    pub fn with_hot(self, path: &'static str, service: S) -> Self {
+        Self { hot: Some((path, service)), ..self }
+    }
+
+    /// Adds another service, named likewise.
+    #[must_use]
+    pub fn with<O>(mut self, path: &'static str, service: O) -> Self
+    where
+        O: Service<Request<Inbound>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+        O::Future: Send + 'static,
+    {
+        let other: Other = Arc::new(move |request| Box::pin(service.clone().call(request)));
+        self.others = self.others.iter().cloned().chain([(path, other)]).collect();
+        self
+    }
+
+    /// Admits a call: returns its time limit, or the answer that refuses it.
+    fn admit(&self, request: &Request<Incoming>) -> Result<TimeLimit, Answer> {
+        let refused = |status| Err(answer(status));
+        if *request.method() != Method::POST {
+            return Err(not_grpc(StatusCode::METHOD_NOT_ALLOWED));
+        }
+        match content_type(request.headers()) {
+            ContentType::Grpc => {}
+            ContentType::GrpcOther => return refused(errors::content_subtype()),
+            ContentType::Other => return Err(not_grpc(StatusCode::UNSUPPORTED_MEDIA_TYPE)),
+        }
+        let (size, most) = (size_of_headers(request), self.limits.header_bytes);
+        if size > most {
+            return refused(errors::headers_too_large(size, most));
+        }
+        let limit = TimeLimit::of(request, &self.limits).or_else(|violations| refused(errors::invalid(&violations)))?;
+        if limit.asked == Some(Duration::ZERO) { refused(errors::deadline()) } else { Ok(limit) }
+    }
+}
+
+impl<S> Router<S>
+where
+    S: Service<Request<Inbound>, Response = Response<Body>, Error = Infallible, Future = Answer> + Clone,
+{
+    fn route(&self, request: Request<Incoming>) -> Answer {
+        let takes_stream = methods::takes_stream(request.uri().path());
+        let request = request.map(|body| Inbound::new(body, takes_stream));
+        let path = request.uri().path();
+        if let Some((prefix, service)) = &self.hot
+            && path.starts_with(prefix)
+        {
+            return service.clone().call(request);
+        }
+        match self.others.iter().find(|(prefix, _)| path.starts_with(prefix)) {
+            Some((_, service)) => service(request),
+            None => answer(errors::unknown_method()),
+        }
+    }
+}
+
+impl<S> Respond for Router<S>
+where
+    S: Service<Request<Inbound>, Response = Response<Body>, Error = Infallible, Future = Answer>
+        + Clone
+        + Send
+        + 'static,
+{
+    type Body = Body;
+    type Future = Call;
+
+    fn respond(&self, mut request: Request<Incoming>) -> Call {
+        let mut context = CallContext::new(&request);
+        let answer = match self.admit(&request) {
+            Err(answer) => answer,
+            Ok(time) => {
+                context.time = time;
+                context.pass_on(&mut request);
+                self.route(request)
+            }
+        };
+        Call { answer, context, timer: None, span: None }
+    }
+}
+
+/// A call in progress.
+///
+/// A call gets a timer when it first has to wait, and a span for its log lines when it first waits for something other than
+/// its body. A hit whose body arrives with its headers pays for neither; a hit whose body arrives later pays for the timer.
+pub struct Call {
+    answer: Answer,
+    context: CallContext,
+    timer: Option<Pin<Box<Sleep>>>,
+    span: Option<Span>,
+}
+
+impl Future for Call {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let (polled, awaits_body) = polled(|| match &this.span {
+            None => this.answer.as_mut().poll(cx),
+            Some(span) => span.in_scope(|| this.answer.as_mut().poll(cx)),
+        });
+        let mut response = match polled {
+            Poll::Ready(Ok(_)) if this.context.time.has_passed() => errors::deadline().into_http(),
+            Poll::Ready(Ok(response)) => response,
+            Poll::Ready(Err(never)) => match never {},
+            Poll::Pending => {
+                // Clients such as tonic's send the body after the headers; nothing is logged before it arrives.
+                if !awaits_body && this.span.is_none() {
+                    let CallContext { id, method, .. } = &this.context;
+                    let id = id.to_str().unwrap_or_default();
+                    this.span = Some(tracing::info_span!("call", request_id = id, method));
+                }
+                let Some(until) = this.context.time.until else { return Poll::Pending };
+                let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+                ready!(timer.as_mut().poll(cx));
+                errors::deadline().into_http()
+            }
+        };
+        tonic_status::correct(response.headers_mut());
+        if this.context.has_trailers {
+            response = response.map(|body| Body::new(Corrected(body)));
+        }
+        response.headers_mut().insert(REQUEST_ID, this.context.id.clone());
+        Poll::Ready(Ok(response))
+    }
+}
+
+fn answer(status: Status) -> Answer {
+    Box::pin(std::future::ready(Ok(status.into_http())))
+}
+
+/// Answers a caller that does not speak gRPC, such as a browser.
+fn not_grpc(code: StatusCode) -> Answer {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = code;
+    response.headers_mut().insert("x-larder", HeaderValue::from_static("this port speaks gRPC"));
+    Box::pin(std::future::ready(Ok(response)))
+}
+
+/// The size of a list of headers as HTTP/2 counts it (RFC 9113, section 6.5.2).
+fn size_of_headers(request: &Request<Incoming>) -> usize {
+    const EACH: usize = 32;
+    let uri = request.uri();
+    let parts = [
+        (":method", request.method().as_str()),
+        (":scheme", uri.scheme_str().unwrap_or_default()),
+        (":authority", uri.authority().map_or("", http::uri::Authority::as_str)),
+        (":path", uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str)),
+    ];
+    let parts = parts.iter().map(|(name, value)| name.len() + value.len() + EACH);
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + EACH);
+    parts.chain(headers).sum()
+}
