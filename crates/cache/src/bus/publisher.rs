@@ -8,7 +8,6 @@ use crate::{
     config::WritePolicy,
     l1::{L1, Value},
     l2::L2,
-    policy::Policy,
     read::ReadPath,
     stats::{Counters, Source},
     validity::{Applier, Origin, Validity},
@@ -52,7 +51,7 @@ impl<V: Value> Publisher<V> {
             return;
         }
         let origin = Origin { incarnation, horizon, version: 0, witness };
-        let fills = items.into_iter().map(|(name, value)| self.reads.fill(Policy::Item, name, Some(&value), origin));
+        let fills = items.into_iter().map(|(name, value)| self.reads.fill_item(name, &value, origin));
         let messages = codec::encode(incarnation, l2.replica, now_micros(), &changes);
         let now = match policy {
             // While the log is incomplete, no stored copy could be vouched for.

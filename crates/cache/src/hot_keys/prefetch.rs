@@ -18,7 +18,6 @@ use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 
 use crate::{
-    config::CacheConfig,
     l1::{MOST_READS, ReadCount},
     stats::Counters,
 };
@@ -72,10 +71,11 @@ enum Place {
 }
 
 impl Prefetch {
-    pub(crate) fn new(config: &CacheConfig, counters: Arc<Counters>) -> Self {
-        let room = usize::try_from((config.l1_entries / 2).clamp(1, MOST_NAMES)).unwrap_or(1);
+    /// `share` is the credit for each copy that readers had loaded, and `entries` the capacity of L1.
+    pub(crate) fn new(share: f64, entries: u64, counters: Arc<Counters>) -> Self {
+        let room = usize::try_from((entries / 2).clamp(1, MOST_NAMES)).unwrap_or(1);
         let gone = Mutex::new(Gone::new(room));
-        Self { share: config.prefetch.clamp(0.0, 1.0), gone, wake: Notify::new(), counters }
+        Self { share: share.clamp(0.0, 1.0), gone, wake: Notify::new(), counters }
     }
 
     /// Records a copy that has left L1.
@@ -249,9 +249,8 @@ mod tests {
     use super::*;
 
     fn prefetch(share: f64, entries: u64) -> (Prefetch, Arc<Counters>) {
-        let config = CacheConfig { prefetch: share, l1_entries: entries, ..CacheConfig::default() };
         let counters = Arc::new(Counters::default());
-        (Prefetch::new(&config, Arc::clone(&counters)), counters)
+        (Prefetch::new(share, entries, Arc::clone(&counters)), counters)
     }
 
     fn name(number: usize) -> Arc<str> {

@@ -196,8 +196,13 @@ impl<V: Value> ReadPath<V> {
         valid.map(|(name, entry)| self.fill(policy, name, entry.value.as_ref(), origin)).collect()
     }
 
+    /// The copy of an item, to store in L2. The version of the item replaces the version of `origin`.
+    pub(crate) fn fill_item(&self, name: Box<str>, item: &V, origin: Origin) -> Fill {
+        self.fill(Policy::Item, name, Some(item), origin)
+    }
+
     /// A copy to store in L2. The version of the value replaces the version of `origin`.
-    pub(crate) fn fill(&self, policy: Policy, name: Box<str>, value: Option<&V>, origin: Origin) -> Fill {
+    fn fill(&self, policy: Policy, name: Box<str>, value: Option<&V>, origin: Origin) -> Fill {
         let facts = value.map(Value::facts).unwrap_or_default();
         let policies = self.policies.get();
         let kept = policies.of(policy, value.is_some());

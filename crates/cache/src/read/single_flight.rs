@@ -225,59 +225,59 @@ mod tests {
     }
 
     #[test]
-    fn a_later_flight_of_the_same_key_outlives_an_earlier_one() {
-        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
-        let (_, old) = flights.join(targets(["a"]), now(1), |_| true);
-        let (_, new) = flights.join(targets(["a"]), now(9), |began| began == now(9));
+    fn a_later_load_of_the_same_key_outlives_an_earlier_one() {
+        let single_flight: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
+        let (_, old) = single_flight.join(targets(["a"]), now(1), |_| true);
+        let (_, new) = single_flight.join(targets(["a"]), now(9), |began| began == now(9));
         assert_eq!((old.len(), new.len()), (1, 1));
         drop(old);
-        let (_, joined) = flights.join(targets(["a"]), now(9), |_| true);
+        let (_, joined) = single_flight.join(targets(["a"]), now(9), |_| true);
         assert!(joined.is_empty(), "the later one is under way");
         drop(new);
-        assert!(flights.lock().is_empty());
+        assert!(single_flight.lock().is_empty());
     }
 
     #[tokio::test]
-    async fn a_duty_that_is_dropped_is_lost() {
-        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
-        let (waits, guard) = flights.join(targets(["a", "b"]), now(1), |_| true);
+    async fn a_guard_that_is_dropped_is_lost() {
+        let single_flight: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
+        let (waits, guard) = single_flight.join(targets(["a", "b"]), now(1), |_| true);
         drop(guard);
         for wait in waits {
             assert_eq!(wait.await.err(), Some(LoadError::Lost));
         }
-        assert!(flights.lock().is_empty());
+        assert!(single_flight.lock().is_empty());
     }
 
     #[tokio::test]
     async fn what_is_settled_is_no_longer_due() {
-        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
-        let (mut waits, mut guard) = flights.join(targets(["a", "b", "c"]), now(1), |_| true);
+        let single_flight: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
+        let (mut waits, mut guard) = single_flight.join(targets(["a", "b", "c"]), now(1), |_| true);
         guard.settle(|target| (target.index == 1).then_some(Err(LoadError::Timeout)));
         assert_eq!(guard.indices().collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(flights.lock().len(), 2);
+        assert_eq!(single_flight.lock().len(), 2);
         assert_eq!(waits.remove(1).await.err(), Some(LoadError::Timeout));
         guard.fail(&LoadError::Lost);
-        assert!(flights.lock().is_empty());
+        assert!(single_flight.lock().is_empty());
     }
 
     #[tokio::test]
-    async fn a_split_duty_is_done_in_parts() {
-        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
-        let (mut waits, mut guard) = flights.join(targets(["a", "b", "c"]), now(1), |_| true);
+    async fn a_split_guard_is_done_in_parts() {
+        let single_flight: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
+        let (mut waits, mut guard) = single_flight.join(targets(["a", "b", "c"]), now(1), |_| true);
         let other = guard.split(|place| place == 1);
         assert_eq!(guard.indices().collect::<Vec<_>>(), [0, 2]);
         assert_eq!(other.indices().collect::<Vec<_>>(), [1]);
         other.fail(&LoadError::Timeout);
-        assert_eq!(flights.lock().len(), 2);
+        assert_eq!(single_flight.lock().len(), 2);
         assert_eq!(waits.remove(1).await.err(), Some(LoadError::Timeout));
         drop(guard);
-        assert!(flights.lock().is_empty());
+        assert!(single_flight.lock().is_empty());
     }
 
     #[test]
-    fn one_key_twice_is_one_flight() {
-        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
-        let (waits, guard) = flights.join(targets(["a", "a"]), now(1), |_| true);
+    fn one_key_twice_is_one_load() {
+        let single_flight: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
+        let (waits, guard) = single_flight.join(targets(["a", "a"]), now(1), |_| true);
         assert_eq!((waits.len(), guard.len()), (2, 1));
     }
 }

@@ -29,12 +29,12 @@ use crate::{
     clock::Moment,
 };
 
+pub use self::pattern::{Glob, GlobError};
 pub(crate) use self::{
     apply::{Applier, Copies},
     history::{Depends, Origin},
     rules::Rule,
 };
-pub use self::pattern::{Glob, GlobError};
 
 /// What a replica knows about the validity of copies.
 #[derive(Debug)]
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_ages_its_key_its_terms_and_any() {
+    fn a_change_bumps_its_key_its_terms_and_any() {
         let validity = Validity::new(1_000, 1, 10);
         let names = ["product:a", "category:x", "tag:y", ANY, "product:b", "category:z"];
         let before: Vec<_> = names.iter().map(|name| validity.stamp(name, None)).collect();
