@@ -1,68 +1,64 @@
-//! The cache and its parts.
+//! The cache: a facade that delegates to the rooms.
+
+mod build;
 
 use std::{
-    sync::{Arc, PoisonError, RwLock, Weak},
+    future::Future,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
-use tokio::runtime::Handle;
+use bytes::Bytes;
 
 use crate::{
-    CacheConfig, Clock, Counters, Freshness, LatencySummary, Moment, Policies, ReadError, Stats,
-    bus::subscriber::Bus,
-    changelog::commits::Commits,
-    changelog::follower::Progress,
-    hot_keys::prefetch::Prefetch,
-    hot_keys::sketch::{HotKey, Sketch},
-    jitter::Jitter,
-    l1::{L1, Value},
+    admin::{self, DryRun, Inspected, Inspector, Unreachable},
+    bus::{Commit, Publisher, Subscriber},
+    change::{Change, Incarnation, Snapshot, Subject, Token},
+    changelog::{ChangeLog, Commits, Follower, Progress},
+    clock::{Clock, Moment},
+    config::CacheConfig,
+    error::{LoadError, ReadError},
+    hot_keys::{HotKey, SharedHotKeys},
+    l1::{Entry, L1, Value},
     l2::L2,
-    l2::write_behind::WriteBehind,
-    peers::Peers,
-    read::loader::Admission,
-    read::single_flight::SingleFlight,
-    validity::Validity,
-    validity::dedup::Dedup,
+    peers::{Answers, Confirmed, Peers, Replica},
+    policy::{Policies, Policy},
+    read::{Found, Freshness, Key, Loaded, ReadOptions, ReadPath, Reader},
+    stats::{Counters, LatencySummary, Source, Stats},
+    validity::{Applier, Copies as _, Validity},
 };
 
-/// Keys and terms whose last changes are remembered where no copies are shared: what a standby returns is judged by them.
-const REMEMBERED_ALONE: usize = 50_000;
-
-/// Copies of values, kept right. Cloning it gives another handle to the same cache.
+/// Copies of values, kept coherent. A clone is another handle to the same cache.
 pub struct Cache<V> {
-    shared: Arc<Shared<V>>,
+    rooms: Arc<Rooms<V>>,
 }
 
-pub(crate) struct Shared<V> {
-    pub(crate) config: CacheConfig,
-    /// Those in force; the configuration's are those of the start.
-    policies: RwLock<Arc<Policies>>,
-    pub(crate) clock: Clock,
-    pub(crate) runtime: Handle,
-    pub(crate) jitter: Jitter,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) validity: Validity,
-    pub(crate) l1: L1<V>,
-    pub(crate) prefetch: Arc<Prefetch>,
-    pub(crate) flights: Arc<SingleFlight<V>>,
-    pub(crate) admission: Admission,
-    pub(crate) passes: Progress,
-    pub(crate) dedup: Dedup,
-    pub(crate) l2: Option<Arc<L2>>,
-    pub(crate) bus: Bus,
-    pub(crate) behind: WriteBehind,
-    pub(crate) hot: Sketch,
-    pub(crate) peers: Peers,
-    pub(crate) tokens: Commits,
+struct Rooms<V> {
+    reads: Arc<ReadPath<V>>,
+    applier: Arc<Applier<L1<V>>>,
+    progress: Arc<Progress>,
+    commits: Arc<Commits>,
+    follower: Follower<L1<V>>,
+    publisher: Publisher<V>,
+    peers: Arc<Peers>,
+    /// `None` where there is no Redis.
+    shared: Option<SharedRooms<V>>,
 }
 
-/// A cache, as long as somebody else keeps it.
-pub struct WeakCache<V>(Weak<Shared<V>>);
+/// The rooms that only a shared tier needs.
+struct SharedRooms<V> {
+    l2: Arc<L2>,
+    subscriber: Subscriber<L1<V>>,
+    hot_keys: SharedHotKeys,
+}
+
+/// A handle that does not keep the cache alive.
+pub struct WeakCache<V>(Weak<Rooms<V>>);
 
 impl<V> WeakCache<V> {
-    /// The cache, if it is still there.
+    /// The cache, if it is still alive.
     pub fn upgrade(&self) -> Option<Cache<V>> {
-        self.0.upgrade().map(|shared| Cache { shared })
+        self.0.upgrade().map(|rooms| Cache { rooms })
     }
 }
 
@@ -74,168 +70,351 @@ impl<V> Clone for WeakCache<V> {
 
 impl<V> Clone for Cache<V> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { rooms: Arc::clone(&self.rooms) }
     }
 }
 
 impl<V: Value> Cache<V> {
-    /// An empty cache of this process alone. Loads run on `runtime`, so that none is lost with the reader who began it. `seed`
-    /// feeds the jitter and decides which keys share a counter of changes; a service takes a random one.
-    pub fn new(config: CacheConfig, clock: Clock, runtime: Handle, seed: u64) -> Self {
-        Self::build(CacheConfig { shared: None, ..config }, clock, runtime, seed, None)
+    /// A handle that does not keep the cache alive, for closures that the cache itself keeps.
+    pub fn downgrade(&self) -> WeakCache<V> {
+        WeakCache(Arc::downgrade(&self.rooms))
+    }
+}
+
+/// Reads.
+impl<V: Value> Cache<V> {
+    /// The copy of a key, if L1 has one that may be served: no wait, no lock, no network.
+    pub fn get(&self, name: &str) -> Option<Arc<Entry<V>>> {
+        self.reader().get(name)
     }
 
-    /// An empty cache that shares copies and news with others, if the configuration says with whom. `seed` also names this
-    /// replica among the others. [`share`](Self::share) has to run for it to take part. The error names what is wrong with
-    /// the URL.
-    pub fn sharing(config: CacheConfig, clock: Clock, runtime: Handle, seed: u64) -> Result<Self, String> {
-        let l2 = config.shared.as_ref().map(|shared| L2::new(shared, seed)).transpose()?;
-        Ok(Self::build(config, clock, runtime, seed, l2.map(Arc::new)))
+    /// Reads several copies from L1 by one reading of the clock.
+    pub fn reader(&self) -> Reader<'_, V> {
+        self.rooms.reads.reader()
     }
 
-    fn build(config: CacheConfig, clock: Clock, runtime: Handle, seed: u64, l2: Option<Arc<L2>>) -> Self {
-        let counters = Arc::new(Counters::default());
-        let prefetch = Arc::new(Prefetch::new(&config));
-        let remembered = config.shared.as_ref().map_or(REMEMBERED_ALONE, |shared| shared.remembered);
-        Self {
-            shared: Arc::new(Shared {
-                hot: Sketch::new(clock.now(), seed),
-                peers: Peers::new(clock.now()),
-                tokens: Commits::default(),
-                clock,
-                runtime,
-                jitter: Jitter::new(seed),
-                validity: Validity::new(config.l1_entries, seed, remembered),
-                l1: L1::new(&config, &prefetch, &counters),
-                prefetch,
-                flights: Arc::new(SingleFlight::new()),
-                admission: Admission::new(config.max_loads, config.max_waiting_loads),
-                passes: Progress::new(),
-                dedup: Dedup::default(),
-                l2,
-                bus: Bus::default(),
-                behind: WriteBehind::default(),
-                counters,
-                policies: RwLock::new(Arc::new(config.policies.clone())),
-                config,
-            }),
-        }
-    }
-
-    /// Makes sure that whatever is read from here on shows at least the state asked for.
+    /// Makes sure that reads from here on show at least the demanded state.
     pub async fn reach(&self, freshness: Freshness) -> Result<(), ReadError> {
         match freshness {
             Freshness::MinimizeLatency => Ok(()),
-            Freshness::FullyConsistent => self.pass_needed().await,
-            Freshness::AtLeast(token) => self.reach_commit(token).await,
+            Freshness::FullyConsistent => self.rooms.commits.reach_now().await,
+            Freshness::AtLeast(token) => self.rooms.commits.reach(token).await,
         }
     }
 
-    /// Counts and sizes.
-    pub fn stats(&self) -> Stats {
-        let (entries, bytes) = self.shared.l1.size();
-        Stats { entries, bytes, ..self.counters().read() }
+    /// Returns the copy of a key, or loads it.
+    pub async fn get_or_load<F, Fut>(
+        &self,
+        key: Key,
+        policy: Policy,
+        options: ReadOptions,
+        load: F,
+    ) -> Result<Found<V>, ReadError>
+    where
+        F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        self.rooms.reads.get_or_load(key, policy, options, load).await
     }
 
-    /// The keys that are read most at present, by estimate, the most read first; at most 1,000.
-    pub fn hot_keys(&self, most: usize) -> Vec<HotKey> {
-        self.shared.hot.top(most, self.clock().now())
+    /// Returns the copies of distinct keys, in their order, and loads the missing ones together. `load` receives the indices of the
+    /// keys to load. An element is `None` only if `options` accepts only copies and there is none.
+    pub async fn get_or_load_many<F, Fut>(
+        &self,
+        keys: Vec<Key>,
+        policy: Policy,
+        options: ReadOptions,
+        load: F,
+    ) -> Result<Vec<Option<Found<V>>>, ReadError>
+    where
+        F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        self.rooms.reads.get_or_load_many(keys, policy, options, load).await
     }
 
-    /// How long loads from the database take, and commands to Redis.
-    pub fn latencies(&self) -> (LatencySummary, LatencySummary) {
-        (self.counters().load_latency.summary(), self.counters().l2_latency.summary())
+    /// Loads past every tier: the result of one query is returned and not stored. The load counts towards the limits of all loads.
+    pub async fn load_apart<F, Fut>(
+        &self,
+        policy: Policy,
+        options: ReadOptions,
+        load: F,
+    ) -> Result<Vec<Found<V>>, ReadError>
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        self.rooms.reads.load_apart(policy, options, load).await
     }
 
-    /// How long ago the last look at the change log began that succeeded; `None` before the first.
+    /// Whether a copy is valid and belongs to the followed database. When another database is followed, every copy is touched.
+    pub fn still_stands(&self, entry: &Entry<V>) -> bool {
+        self.rooms.reads.still_stands(entry)
+    }
+
+    /// Waits for items that are worth prefetching, and returns the names of their keys. The caller has to
+    /// [load](Self::prefetch) them, or they are forgotten.
+    pub async fn worth_prefetching(&self) -> Vec<Arc<str>> {
+        self.rooms.reads.prefetch.next().await
+    }
+
+    /// Loads items that are [worth prefetching](Self::worth_prefetching) into L1, except those that L1 can serve. `load` receives
+    /// the indices of the names to load. Nothing is loaded while the database is unavailable or other loads wait.
+    pub async fn prefetch<F, Fut>(&self, names: &[Arc<str>], load: F)
+    where
+        F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        self.rooms.reads.load_ahead(names, load).await;
+    }
+}
+
+/// Changes.
+impl<V: Value> Cache<V> {
+    /// Follows the change log until the future is dropped; a cache has one follower.
+    ///
+    /// A pass begins four times within the staleness bound, when the log reports new changes, and when a reader requests one. A
+    /// failed pass proves nothing, and the next one follows after a jittered back-off. However the following ends, the change log
+    /// then counts as unreadable.
+    pub async fn follow(self, log: Arc<impl ChangeLog>) {
+        self.rooms.follower.follow(&*log).await;
+    }
+
+    /// Applies a change of this replica. Applying a change twice, late or out of order is harmless. Returns whether the change was
+    /// new.
+    pub fn apply(&self, change: &Change, incarnation: Incarnation) -> bool {
+        self.rooms.applier.apply(Source::Own, change, incarnation)
+    }
+
+    /// Applies a commit of this replica and publishes it to the other replicas, before the write is acknowledged. Waits for Redis no
+    /// longer than a command may take; the other replicas find in the change log what Redis misses.
+    pub async fn wrote(&self, commit: Commit<V>) {
+        self.rooms.publisher.publish(commit).await;
+    }
+
+    /// Removes the copy of a key from L1. Returns whether there was one.
+    pub fn delete(&self, name: &str) -> bool {
+        self.rooms.applier.delete(name)
+    }
+
+    /// Removes every copy from L1.
+    pub fn clear(&self) {
+        self.rooms.reads.l1.clear();
+    }
+
+    /// Removes the expired copies from L1. Returns how many.
+    pub fn purge_expired(&self) -> u64 {
+        self.rooms.reads.l1.purge(self.clock().now())
+    }
+
+    /// The snapshot and the incarnation up to which every change has been applied; `None` before the first pass.
+    pub fn view(&self) -> Option<(Snapshot, Incarnation)> {
+        self.validity().view().map(|view| (view.snapshot.clone(), view.incarnation))
+    }
+
+    /// Waits until everything that a snapshot saw has been applied, so that reads from here on show it.
+    pub async fn wait_until_applied(
+        &self,
+        snapshot: &Snapshot,
+        incarnation: Incarnation,
+        at_most: Duration,
+    ) -> Result<(), ReadError> {
+        self.rooms.commits.reach_snapshot(snapshot, incarnation, at_most).await
+    }
+
+    /// How long ago the last successful pass over the change log began; `None` before the first.
     pub fn age_of_last_pass(&self) -> Option<Duration> {
-        let looked = self.shared.validity.looked();
+        let looked = self.validity().looked();
         (looked != Moment::NEVER).then(|| self.clock().now().since(looked))
     }
 
-    /// Why the change log does not tell of every change, if the last look at it found that. Until that has been put right every
-    /// read is answered from the database.
+    /// Why the change log misses changes, if the last pass found so. Until the cause is fixed, every read is answered from the
+    /// database.
     pub fn incomplete(&self) -> Option<Arc<str>> {
-        self.shared.validity.incomplete()
+        self.validity().incomplete()
     }
 
     /// Waits until the change log has been read once.
     pub async fn first_pass(&self) -> Result<(), ReadError> {
-        if self.age_of_last_pass().is_some() { Ok(()) } else { self.pass_now(self.config().load_timeout).await }
+        if self.age_of_last_pass().is_some() {
+            return Ok(());
+        }
+        self.rooms.progress.pass(self.config().load_timeout).await
+    }
+}
+
+/// The other replicas.
+impl<V: Value> Cache<V> {
+    /// Takes part in the shared tier until the future is dropped: maintains the connections, applies what the bus brings and writes
+    /// queued copies. Returns at once where there is no shared tier.
+    pub async fn share(self) {
+        let Rooms { reads, peers, shared, .. } = &*self.rooms;
+        let Some(SharedRooms { l2, subscriber, hot_keys }) = shared else { return };
+        tokio::join!(l2.run(&reads.jitter), subscriber.run(), hot_keys.contribute(&reads.hot_keys), peers.announce(),);
     }
 
-    /// Whether messages of the bus come in; `None` where there is no bus.
+    /// Sets what the other replicas may call this one, such as its host and port, and the version of its program; each is cut off at
+    /// 128 bytes. Only the first call counts; call it before [`share`](Self::share).
+    pub fn introduce(&self, name: &str, version: &str) {
+        self.rooms.peers.introduce(name, version);
+    }
+
+    /// Sets the handler of questions of other replicas, once. Returns whether it was the first. An answer of more than 256 KiB is
+    /// dropped, and so is an answer after the deadline of the question.
+    pub fn on_question<F, Fut>(&self, answer: F) -> bool
+    where
+        F: Fn(Bytes) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Bytes> + Send + 'static,
+    {
+        self.rooms.peers.on_question(answer)
+    }
+
+    /// The other replicas over the same Redis that were heard of within a minute, by name. A new replica hears of the others at
+    /// once, or within two seconds.
+    pub fn replicas(&self) -> Vec<Replica> {
+        self.rooms.peers.replicas()
+    }
+
+    /// This replica, as the others know it; `None` where there is no Redis.
+    pub fn this_replica(&self) -> Option<Replica> {
+        self.rooms.peers.this_replica()
+    }
+
+    /// Tells the other replicas that this one leaves, so that none waits for it. Also happens when [`share`](Self::share) ends, if
+    /// its runtime lives long enough.
+    pub async fn leave(&self) {
+        self.rooms.peers.leave().await;
+    }
+
+    /// Asks every other replica that is known to be there, and waits for all answers, at most `at_most` (and a minute). A question
+    /// has at most 256 KiB. 16 questions are asked concurrently; further ones wait. Without Redis there is nobody to ask.
+    pub async fn ask(&self, question: Bytes, at_most: Duration) -> Answers {
+        self.rooms.peers.ask(question, at_most).await
+    }
+
+    /// Asks every other replica that is known to be there whether it has applied a commit, and waits until all of them have, at most
+    /// `at_most`. A replica that needs one makes a pass over the change log for the answer.
+    pub async fn confirm(&self, token: Token, at_most: Duration) -> Confirmed {
+        self.rooms.peers.confirm(token, at_most).await
+    }
+
+    /// Whether messages of the bus arrive; `None` where there is no bus.
     pub fn bus_connected(&self) -> Option<bool> {
-        self.shared.l2.as_ref().map(|_| self.shared.bus.connected())
+        self.rooms.shared.as_ref().map(|shared| shared.subscriber.connected())
     }
 
-    /// The time from sending to learning of the last message of the bus, by the clocks of both replicas.
+    /// The time from sending to applying the last message of the bus, by the clocks of both replicas.
     pub fn bus_lag(&self) -> Duration {
-        self.shared.bus.lag()
+        self.rooms.shared.as_ref().map_or(Duration::ZERO, |shared| shared.subscriber.lag())
     }
 
-    /// Whether Redis is asked now: it is connected, and the breaker is closed. `None` where there is none.
+    /// Whether another catalogue was found to use the same Redis under the same prefix. Both stay correct, and each receives the
+    /// other's changes for nothing.
+    pub fn shares_prefix(&self) -> bool {
+        self.rooms.shared.as_ref().is_some_and(|shared| shared.subscriber.shares_prefix())
+    }
+
+    /// Whether Redis is asked now: it is connected, and the breaker is closed. `None` where there is no Redis.
     pub fn shared_tier_up(&self) -> Option<bool> {
-        self.shared.l2.as_ref().map(|l2| l2.link.is_up())
+        self.rooms.shared.as_ref().map(|shared| shared.l2.is_up())
     }
 
+    /// The names of the keys that all replicas together read most lately, most read first; at most 20,000. Empty where there is no
+    /// Redis, and while Redis is away. A name may occur twice, since other replicas add to the set between two pages.
+    pub async fn remembered_hot_keys(&self, most: usize) -> Vec<String> {
+        match &self.rooms.shared {
+            Some(shared) => shared.hot_keys.top(most).await,
+            None => Vec::new(),
+        }
+    }
+}
+
+/// Settings, counts and questions of operators.
+impl<V: Value> Cache<V> {
     /// The configuration.
     pub fn config(&self) -> &CacheConfig {
-        &self.shared.config
+        &self.rooms.reads.config
     }
 
-    /// How copies are kept from here on; those that are there keep the times that they were given.
+    /// Replaces the policies. Present copies keep their expiry.
     pub fn set_policies(&self, policies: Policies) {
-        *self.shared.policies.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policies);
+        self.rooms.reads.policies.set(policies);
     }
 
-    /// How copies are kept.
+    /// The policies in force.
     pub fn policies(&self) -> Arc<Policies> {
-        Arc::clone(&self.shared.policies.read().unwrap_or_else(PoisonError::into_inner))
+        self.rooms.reads.policies.get()
     }
 
     /// The clock that decides what is fresh.
     pub fn clock(&self) -> &Clock {
-        &self.shared.clock
+        &self.rooms.reads.clock
     }
 
-    /// A handle that does not keep the cache: for what the cache itself keeps.
-    pub fn downgrade(&self) -> WeakCache<V> {
-        WeakCache(Arc::downgrade(&self.shared))
+    /// Counts and sizes.
+    pub fn stats(&self) -> Stats {
+        let (entries, bytes) = self.rooms.reads.l1.size();
+        Stats { entries, bytes, ..self.counters().read() }
     }
 
-    pub(crate) fn shared(&self) -> &Shared<V> {
-        &self.shared
+    /// The latencies of loads from the database, and of commands to Redis.
+    pub fn latencies(&self) -> (LatencySummary, LatencySummary) {
+        (self.counters().load_latency.summary(), self.counters().l2_latency.summary())
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.shared.counters
+    /// The keys that are read most at present, by estimate, most read first; at most 1,000.
+    pub fn hot_keys(&self, most: usize) -> Vec<HotKey> {
+        self.rooms.reads.hot_keys.top(most, self.clock().now())
     }
 
-    pub(crate) fn validity(&self) -> &Validity {
-        &self.shared.validity
+    /// Finds what a change would drop from L1 now, with the names of at most `most` copies. Copies that are invalid already do not
+    /// count, nor do copies that merely share a stripe with a key.
+    ///
+    /// Unless the change names one key, every copy is examined, at some 0.8 µs each and without a lock: call this on a thread that
+    /// may block.
+    pub fn dry_run(&self, subject: &Subject, most: usize) -> DryRun {
+        admin::dry_run(&self.rooms.reads.l1, self.validity(), subject, most)
     }
 
-    pub(crate) fn progress(&self) -> &Progress {
-        &self.shared.passes
+    /// What L1 holds of a key.
+    pub fn inspect_l1(&self, name: &str) -> Option<Inspected> {
+        self.inspector().l1(name)
     }
 
-    pub(crate) fn jitter(&self) -> &Jitter {
-        &self.shared.jitter
+    /// What L2 holds of a key.
+    pub async fn inspect_l2(&self, key: &Key) -> Result<Option<Inspected>, Unreachable> {
+        self.inspector().l2(key).await
     }
 
-    pub(crate) fn commits(&self) -> &Commits {
-        &self.shared.tokens
+    /// Writes a copy into L1 and reads it back. Returns how long that took.
+    pub fn probe_l1(&self) -> Result<Duration, Unreachable> {
+        self.inspector().probe_l1()
     }
 
-    /// Waits for a look for whoever cannot be answered without. One that fails is followed by another: what it failed by, as a
-    /// connection that the network forgot, is often mended by that.
-    pub(crate) async fn pass_needed(&self) -> Result<(), ReadError> {
-        let at_most = self.config().load_timeout;
-        if self.pass_now(at_most).await.is_ok() { Ok(()) } else { self.pass_now(at_most).await }
+    /// Writes a value into Redis and reads it back. Returns how long that took; `None` where there is no Redis.
+    pub async fn probe_l2(&self) -> Option<Result<Duration, Unreachable>> {
+        self.inspector().probe_l2().await
     }
 
-    pub(crate) async fn pass_now(&self, at_most: Duration) -> Result<(), ReadError> {
-        if self.progress().one(at_most).await { Ok(()) } else { Err(ReadError::NoPass) }
+    /// The output of INFO of Redis: lines of `name:value`. `None` where there is no Redis or Redis is away.
+    pub async fn shared_tier_info(&self) -> Option<String> {
+        self.inspector().redis_info().await
+    }
+
+    fn inspector(&self) -> Inspector<'_, V> {
+        Inspector(&self.rooms.reads)
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.rooms.reads.counters
+    }
+
+    fn validity(&self) -> &Validity {
+        &self.rooms.reads.validity
+    }
+
+    #[cfg(test)]
+    pub(crate) fn reads(&self) -> &ReadPath<V> {
+        &self.rooms.reads
     }
 }

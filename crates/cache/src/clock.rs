@@ -1,4 +1,4 @@
-//! Time as the cache sees it.
+//! Monotonic time, from the machine or moved by a test.
 
 use std::{
     sync::{
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// A moment on one process's monotonic clock, in nanoseconds since some fixed moment.
+/// A moment on the monotonic clock of this process, in nanoseconds since a fixed moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 
@@ -16,12 +16,12 @@ impl Moment {
     /// Before every moment that a clock returns.
     pub const NEVER: Self = Self(0);
 
-    /// The time from `earlier` to this moment; zero when `earlier` is not earlier.
+    /// The time from `earlier` to this moment; zero if `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// This moment, and `duration` later.
+    /// The moment `duration` after this one.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
@@ -36,10 +36,10 @@ impl Moment {
     }
 }
 
-/// A clock that only goes forward and counts the time in which the machine sleeps, or one that a test moves by hand.
+/// A monotonic clock that also runs while the machine sleeps, or a manual clock that a test advances.
 ///
-/// A copy that was fresh when a laptop was closed must not be fresh when it is opened: that is why it is `CLOCK_BOOTTIME`
-/// where there is one.
+/// The system clock is `CLOCK_BOOTTIME` where the platform has it: a copy that was fresh when a laptop was closed must not
+/// count as fresh when the laptop is opened again.
 #[derive(Debug, Clone, Default)]
 pub struct Clock(Source);
 
@@ -56,12 +56,12 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands until it is [advanced](Self::advance).
+    /// A clock that moves only when it is [advanced](Self::advance).
     pub fn manual() -> Self {
         Self(Source::Manual(Arc::new(AtomicU64::new(1))))
     }
 
-    /// Moves a manual clock; does nothing to the machine's.
+    /// Moves a manual clock forward. Does nothing to the machine's clock.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(now) = &self.0 {
             now.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
@@ -85,6 +85,6 @@ fn system_now() -> Moment {
     let time = rustix::time::clock_gettime(id);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
-    // One is added so that no moment is `Moment::NEVER`.
+    // Plus one, so that no reading equals `Moment::NEVER`.
     Moment(seconds * 1_000_000_000 + nanos + 1)
 }

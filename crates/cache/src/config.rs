@@ -1,75 +1,75 @@
-//! What an operator decides about the cache.
+//! The settings of the cache.
 
 use std::{fmt, time::Duration};
 
 use crate::Policies;
 
-/// Sizes, times and limits of the cache. [`Default`] gives the documented defaults.
+/// Sizes, times and limits of the cache. [`Default`] returns the documented defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CacheConfig {
-    /// Entries that fit into L1 when each is small. An entry weighs the larger of its bytes and `l1_bytes / l1_entries`.
+    /// Small entries that fit into L1. An entry weighs its bytes, or `l1_bytes / l1_entries` if that is more.
     pub l1_entries: u64,
-    /// Bytes of keys and values that fit into L1; the bookkeeping of each entry comes on top.
+    /// Bytes of keys and values that fit into L1, without the bookkeeping of each entry.
     pub l1_bytes: u64,
-    /// Which entry goes when L1 is full.
+    /// Which entry is evicted when L1 is full.
     pub eviction: Eviction,
-    /// How much is loaded before somebody asks for it: copies that nobody then reads, as a share of those that readers had
-    /// loaded, from 0 to 1; 0 turns it off.
+    /// The budget for prefetching: unread prefetched copies, as a share of the copies that readers had loaded, from 0 to 1;
+    /// 0 turns prefetching off.
     pub prefetch: f64,
-    /// How many absent keys are remembered as absent.
+    /// Absent keys that L1 remembers as absent.
     pub not_found_entries: u64,
-    /// How copies are kept, by what they are.
+    /// How copies are kept, by kind.
     pub policies: Policies,
-    /// A read that begins more than this long after a write was acknowledged returns that write or something newer.
+    /// A read that begins more than this long after the acknowledgement of a write returns that write or a newer one.
     pub staleness_bound: Duration,
-    /// How long after the last proof of freshness a copy may still be served, marked stale, while the database is away.
+    /// How long after the last proof of freshness a copy may be served, marked stale, while the database is unavailable.
     pub max_stale: Duration,
-    /// Loads under way at once.
+    /// Concurrent loads.
     pub max_loads: usize,
-    /// Loads that may wait for one of those; more are refused.
+    /// Loads that may wait for a free slot; further loads are refused.
     pub max_waiting_loads: usize,
-    /// How long a load may take, the wait for its turn included.
+    /// How long a load may take, including the wait for a slot.
     pub load_timeout: Duration,
-    /// Changes that a follower takes one by one from a pass; after more of them everything is dropped instead.
+    /// Changes that one pass may apply one by one; a longer pass drops every copy instead.
     pub max_changes_per_pass: u32,
-    /// The tier that replicas share; without it each loads for itself.
+    /// The tier that replicas share; without it every replica loads for itself.
     pub shared: Option<SharedConfig>,
 }
 
 /// The shared tier, L2, and the bus: one Redis or Valkey.
 #[derive(Clone, PartialEq)]
 pub struct SharedConfig {
-    /// Where: `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
+    /// The address: `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
     pub url: String,
-    /// What every key and channel begins with, so that several catalogues can share one Redis.
+    /// The prefix of every key and channel, so that several catalogues can share one Redis.
     pub prefix: String,
-    /// Connections for commands; each carries many at once. The bus has one of its own.
+    /// Connections for commands; each multiplexes many commands. The bus has its own connection.
     pub connections: usize,
-    /// How long it may take to connect.
+    /// How long connecting may take.
     pub connect_timeout: Duration,
     /// How long a command may take.
     pub command_timeout: Duration,
-    /// How long one replica has the right to load a key for all.
+    /// How long a lease, the right to load a key for all replicas, lasts.
     pub lease: Duration,
-    /// What a write does to the shared copy.
+    /// What a write does to the copy in L2.
     pub write: WritePolicy,
     /// The largest payload that is stored, in bytes.
     pub max_payload: usize,
-    /// Messages of the bus that wait to be learned; the follower finds what comes on top.
+    /// Bus messages that may wait to be applied; the follower finds what the queue drops.
     pub bus_queue: usize,
-    /// Keys and terms of which it is remembered one by one when they last changed.
+    /// Keys and terms whose last change is remembered individually.
     pub remembered: usize,
 }
 
-/// What a write does to the shared copy.
+/// What a write does to the copy in L2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WritePolicy {
-    /// Puts the new copy in its place before the write is acknowledged.
+    /// Stores the new copy before the write is acknowledged.
     #[default]
     Through,
-    /// Only tells the other replicas; the next reader loads.
+    /// Notifies the other replicas without storing a copy; the next reader loads.
     Invalidate,
-    /// Puts the new copy in its place a little later, in the background. Copies only: the write itself is never behind.
+    /// Stores the new copy in the background, soon after the acknowledgement. The write to the database is never deferred.
     Behind,
 }
 
@@ -90,7 +90,7 @@ impl Default for SharedConfig {
     }
 }
 
-/// Without the URL, which may hold a password.
+/// Omits the URL, which may hold a password.
 impl fmt::Debug for SharedConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedConfig")
@@ -122,12 +122,12 @@ impl Default for CacheConfig {
     }
 }
 
-/// Which entry goes when L1 is full.
+/// Which entry is evicted when L1 is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Eviction {
-    /// The one unused for longest. The default: on traces of web shops it keeps more hits than `TinyLFU`.
+    /// The least recently used entry. The default: on traces of web shops it yields more hits than `TinyLFU`.
     #[default]
     Lru,
-    /// The one used least, by a sketch of frequencies (`TinyLFU`: Einziger, Friedman, Manes, 2017).
+    /// The least frequently used entry, by a frequency sketch (`TinyLFU`: Einziger, Friedman, Manes, 2017).
     TinyLfu,
 }

@@ -1,4 +1,4 @@
-//! Chance, for times that must not fall together.
+//! Randomness, for times that must not coincide.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,7 +7,7 @@ use std::{
 
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
-/// A source of chance, seeded by whoever makes it.
+/// A seeded source of randomness.
 #[derive(Debug)]
 pub(crate) struct Jitter(Mutex<SmallRng>);
 
@@ -19,11 +19,11 @@ impl Jitter {
     /// `time`, shortened by up to `share` of it.
     pub(crate) fn shorten(&self, time: Duration, share: f64) -> Duration {
         let seconds = time.as_secs_f64() * (1.0 - share.clamp(0.0, 1.0) * self.unit());
-        // The longest times are beyond what a float can be turned back into.
+        // A float cannot be converted back into the longest durations.
         Duration::try_from_secs_f64(seconds).map_or(time, |shortened| shortened.min(time))
     }
 
-    /// From half of `time` to the whole.
+    /// Between half of `time` and all of it.
     pub(crate) fn part_of(&self, time: Duration) -> Duration {
         self.shorten(time, 0.5)
     }
@@ -36,6 +36,32 @@ impl Jitter {
     /// A number from 0 to 1.
     pub(crate) fn unit(&self) -> f64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+}
+
+/// Waits that double up to a limit, each shortened at random.
+#[derive(Debug)]
+pub(crate) struct BackOff {
+    first: Duration,
+    most: Duration,
+    next: Duration,
+}
+
+impl BackOff {
+    pub(crate) fn new(first: Duration, most: Duration) -> Self {
+        Self { first, most, next: first }
+    }
+
+    /// The next wait.
+    pub(crate) fn next(&mut self, jitter: &Jitter) -> Duration {
+        let wait = self.next;
+        self.next = (wait * 2).min(self.most);
+        jitter.part_of(wait)
+    }
+
+    /// Starts again from the first wait.
+    pub(crate) fn reset(&mut self) {
+        self.next = self.first;
     }
 }
 

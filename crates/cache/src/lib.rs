@@ -1,13 +1,13 @@
-//! Copies of what a database holds, and the knowledge that keeps them right.
+//! Copies of what a database holds, kept coherent with it.
 //!
-//! The crate knows no product and no database. Whoever uses it
-//! 1. makes a [`Cache`] over a [`Value`],
-//! 2. lets it [follow](Cache::follow) a [`ChangeLog`],
-//! 3. reads through [`Cache::get`] and [`Cache::get_or_load`],
-//! 4. tells it of its own writes by [`Cache::learn`] before it acknowledges them.
+//! The crate knows no product and no database. To use it,
+//! 1. create a [`Cache`] over a [`Value`],
+//! 2. let it [follow](Cache::follow) a [`ChangeLog`],
+//! 3. read through [`Cache::get`] and [`Cache::get_or_load`],
+//! 4. [apply](Cache::apply) your own writes before you acknowledge them.
 //!
-//! A copy is served if nothing that touches it was learned since before it was read, and everything up to a moment within
-//! the staleness bound has been learned. The idea is that of `TxCache` (Ports et al., "Transactional Consistency and
+//! A copy is served if no change that touches the copy was applied since the copy was read, and if every change up to a moment
+//! within the staleness bound has been applied. The idea is that of `TxCache` (Ports et al., "Transactional Consistency and
 //! Automatic Management in an Application Data Cache", OSDI 2010).
 
 mod admin;
@@ -29,19 +29,18 @@ mod stats;
 mod validity;
 
 pub use admin::{CopyState, DryRun, Inspected, Unreachable};
+pub use bus::Commit;
 pub use cache::{Cache, WeakCache};
-pub use change::{ANY, Change, Changes, Incarnation, LogBatch, Recall, Recalled, Snapshot, Subject, Term, Witness};
-pub use changelog::ChangeLog;
+pub use change::{ANY, Change, Incarnation, Snapshot, Subject, Term, Token, Witness};
+pub use changelog::{ChangeLog, Changes, LogBatch, Recall, Recalled};
 pub use clock::{Clock, Moment};
 pub use config::{CacheConfig, Eviction, SharedConfig, WritePolicy};
 pub use error::{LoadError, ReadError};
 pub use hot_keys::HotKey;
-pub use l1::{Entry, Facts, Value};
+pub use l1::{Entry, Facts, Tier, Value};
 pub use l2::check_shared_url;
 pub use peers::{Answers, Confirmed, Replica};
 pub use policy::{Policies, Policy, PolicyConfig};
-pub use read::{Commit, Found, Freshness, Key, Loaded, ReadOptions, Reader, Tier, Token};
-pub use stats::{
-    Counter, Counters, InvalidationCounters, InvalidationCounts, Latencies, LatencySummary, Stats, SubjectCounts,
-};
-pub use validity::{Glob, GlobError, Rule};
+pub use read::{Found, Freshness, Key, Loaded, ReadOptions, Reader};
+pub use stats::{InvalidationCounts, LatencySummary, Stats, SubjectCounts};
+pub use validity::{Glob, GlobError};

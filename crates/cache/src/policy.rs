@@ -1,11 +1,14 @@
-//! Named policies: how copies are kept, by what they are.
+//! Policies: how long and where copies are kept, by kind.
 //!
-//! None of it decides whether a copy is right; that is the business of the change log. A time to live bounds memory and the life
-//! of mistakes.
+//! A policy does not decide whether a copy is right; the change log does. A time to live bounds memory and the lifetime of
+//! mistakes.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
-/// What a copy is, and so how it is kept.
+/// The kind of a copy, which selects its policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     /// One item.
@@ -16,7 +19,7 @@ pub enum Policy {
     Search,
 }
 
-/// How copies are kept, by what they are.
+/// The policy of each kind of copy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policies {
     /// Items.
@@ -25,53 +28,57 @@ pub struct Policies {
     pub list: PolicyConfig,
     /// Pages of searches.
     pub search: PolicyConfig,
-    /// The knowledge that something does not exist.
+    /// Records that a key does not exist.
     pub not_found: PolicyConfig,
 }
 
 /// How copies of one kind are kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicyConfig {
-    /// Whether they are kept in L1.
+    /// Whether copies are kept in L1.
     pub l1: bool,
-    /// Whether they are kept in L2, where there is one.
+    /// Whether copies are kept in L2, if there is one.
     pub l2: bool,
-    /// How long one lives in L1.
+    /// Time to live in L1.
     pub ttl: Duration,
-    /// How long one lives in L2.
+    /// Time to live in L2.
     pub l2_ttl: Duration,
-    /// The share of its time by which a copy may expire early, chosen at random, so that copies made together do not expire
-    /// together: from 0 to 1.
+    /// The largest share of the time to live, from 0 to 1, by which a copy expires early. The share is drawn at random, so that
+    /// copies made together do not expire together.
     pub jitter: f64,
-    /// Sliding expiration: one that is not read for so long expires, however much of its time is left. `None`: never.
+    /// Sliding expiration: a copy expires when it has not been read for this long. `None`: never.
     pub idle: Option<Duration>,
     /// Probabilistic early refresh (`XFetch`: Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic Cache Stampede
-    /// Prevention", VLDB 2015): the factor beta, larger for earlier; 0: never.
+    /// Prevention", VLDB 2015): the factor beta. A larger factor refreshes earlier; 0: never.
     pub early_refresh: f64,
-    /// Eager refresh: the share of its time after which a copy that is read is loaded anew in the background; 1: never.
+    /// Eager refresh: the share of the time to live after which a read reloads the copy in the background; 1: never.
     pub refresh_after: f64,
-    /// How long after the last proof of freshness one may still be served, marked stale, while the database is away. `None`: as
-    /// long as any.
+    /// How long after the last proof of freshness a copy may be served, marked stale, while the database is unavailable.
+    /// `None`: as long as [`CacheConfig::max_stale`](crate::CacheConfig::max_stale) allows.
     pub max_stale: Option<Duration>,
-    /// The largest one that is kept, in bytes.
+    /// The largest copy that is kept, in bytes.
     pub max_bytes: usize,
-    /// The least size from which it is compressed in L2, in bytes. At 1 KiB a product shrinks by a third, for some 9 µs to write
-    /// and 3 µs to read; below that little is gained.
+    /// The smallest copy that is compressed in L2, in bytes. At 1 KiB a product shrinks by a third, for some 9 µs per write and
+    /// 3 µs per read; smaller copies gain little.
     pub compress_from: usize,
 }
 
 impl Policies {
-    /// How a copy is kept, by what it is and whether it says that there is nothing.
+    /// The policy of a copy, by its kind and by whether its value exists.
     pub fn of(&self, policy: Policy, exists: bool) -> &PolicyConfig {
+        if exists { self.of_value(policy) } else { &self.not_found }
+    }
+
+    /// The policy of copies whose values exist.
+    pub(crate) fn of_value(&self, policy: Policy) -> &PolicyConfig {
         match policy {
-            _ if !exists => &self.not_found,
             Policy::Item => &self.item,
             Policy::List => &self.list,
             Policy::Search => &self.search,
         }
     }
 
-    /// All of them.
+    /// All four policies.
     pub fn each_mut(&mut self) -> [&mut PolicyConfig; 4] {
         [&mut self.item, &mut self.list, &mut self.search, &mut self.not_found]
     }
@@ -105,5 +112,23 @@ impl Default for PolicyConfig {
             max_bytes: 1 << 20,
             compress_from: 1_024,
         }
+    }
+}
+
+/// The policies in force, which a reload of the configuration replaces.
+#[derive(Debug)]
+pub(crate) struct ActivePolicies(RwLock<Arc<Policies>>);
+
+impl ActivePolicies {
+    pub(crate) fn new(policies: Policies) -> Self {
+        Self(RwLock::new(Arc::new(policies)))
+    }
+
+    pub(crate) fn get(&self) -> Arc<Policies> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set(&self, policies: Policies) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policies);
     }
 }

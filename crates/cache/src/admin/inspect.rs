@@ -1,73 +1,76 @@
-//! What the tiers of the cache have of a key, and why it would be served or not; and whether the tiers work.
+//! What the tiers hold of a key, whether a read would be served from there and why, and whether the tiers work.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Cache, Facts, Key, Policy, Tier,
-    l1::expiry::Life,
-    l1::{Entry, Value},
-    l2::codec::Frame,
-    read::get::Verdict,
-    validity::history::Depends,
+    l1::{Entry, Expiry, Facts, NewEntry, Provenance, Reload, Tier, Value},
+    l2::Frame,
+    policy::Policy,
+    read::{Key, ReadPath, Storage, Verdict},
+    validity::Depends,
 };
 
-/// What a tier of the cache has of a key.
+/// What a tier of the cache holds of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
-    /// Whether a read would be answered with it now.
+    /// Whether a read would be answered with the copy now.
     pub state: CopyState,
-    /// Whether it holds a value; otherwise it says that there is none.
+    /// Whether the copy holds a value; otherwise the copy records that there is none.
     pub exists: bool,
-    /// What it is judged by.
+    /// The facts by which the copy is judged.
     pub facts: Facts,
-    /// How long ago it was read from the tier below; known of L1 alone.
+    /// How long ago the copy was read from the tier below; known for L1 alone.
     pub age: Option<Duration>,
-    /// How long until it expires.
+    /// How long until the copy expires.
     pub ttl: Duration,
-    /// Bytes of its content.
+    /// The size of the value in bytes.
     pub bytes: usize,
-    /// Every change below this id was seen by whoever read it; known of L2 alone.
+    /// The reader who made the copy saw every change below this id; known for L2 alone.
     pub horizon: Option<u64>,
 }
 
 /// Whether a copy would be served, and if not, why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyState {
-    /// It would.
+    /// The copy would be served.
     Valid,
-    /// Its time has passed.
+    /// The copy has expired.
     Expired,
-    /// Something that touches it was learned since it was read.
+    /// A change that touches the copy was applied since the copy was read.
     Invalidated,
     /// The change log has not been read within the staleness bound.
     Unproven,
-    /// It was read before what this replica remembers of changes begins.
+    /// The copy was read before the history of this replica begins.
     TooOld,
-    /// It does not check out, or another release wrote it.
+    /// The copy is damaged, or another release wrote it.
     Damaged,
 }
 
-/// Why a tier cannot be looked into.
+/// Why a tier cannot be inspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
     /// Redis is away.
     #[error("Redis is away or does not answer in time")]
     Redis,
-    /// What was written was not what was read back.
+    /// The tier did not return what was written.
     #[error("what was written could not be read back")]
     Forgetful,
 }
 
-/// The copy that a probe writes lives no longer than this.
-const PROBE_LIFE: Duration = Duration::from_secs(5);
+/// The time to live of the copy that a probe writes.
+const PROBE_TTL: Duration = Duration::from_secs(5);
 
-impl<V: Value> Cache<V> {
-    /// What L1 has of a key.
-    pub fn inspect_l1(&self, name: &str) -> Option<Inspected> {
-        let entry = self.shared().l1.get(name)?;
-        let now = self.clock().now();
+/// Looks into the tiers of a read path.
+pub(crate) struct Inspector<'a, V>(pub(crate) &'a ReadPath<V>);
+
+impl<V: Value> Inspector<'_, V> {
+    /// What L1 holds of a key.
+    pub(crate) fn l1(&self, name: &str) -> Option<Inspected> {
+        let reads = self.0;
+        let entry = reads.l1.get(name)?;
+        let now = reads.clock.now();
         Some(Inspected {
-            state: match self.judge(&entry, self.read_clock(), false) {
+            state: match reads.judge(&entry, reads.read_clock(), Reload::Impossible) {
                 Verdict::Valid | Verdict::Due => CopyState::Valid,
                 Verdict::Expired => CopyState::Expired,
                 Verdict::Invalid => CopyState::Invalidated,
@@ -82,11 +85,11 @@ impl<V: Value> Cache<V> {
         })
     }
 
-    /// What L2 has of a key.
-    pub async fn inspect_l2(&self, key: &Key) -> Result<Option<Inspected>, Unreachable> {
-        let Some(l2) = &self.shared().l2 else { return Ok(None) };
-        let Some(view) = self.validity().view() else { return Err(Unreachable::Redis) };
-        let peeked = l2.peek(view.incarnation, &key.name, self.counters()).await.map_err(|_| Unreachable::Redis)?;
+    /// What L2 holds of a key.
+    pub(crate) async fn l2(&self, key: &Key) -> Result<Option<Inspected>, Unreachable> {
+        let Some(l2) = &self.0.l2 else { return Ok(None) };
+        let Some(followed) = self.0.validity.followed() else { return Err(Unreachable::Redis) };
+        let peeked = l2.peek(followed, &key.name).await.map_err(|_| Unreachable::Redis)?;
         let Some((frame, ttl)) = peeked else { return Ok(None) };
         let inspected = match frame {
             None => Inspected {
@@ -115,14 +118,15 @@ impl<V: Value> Cache<V> {
         if frame.list != key.term.is_some() {
             return CopyState::Damaged;
         }
-        if !self.proven() {
+        if !self.0.proven() {
             return CopyState::Unproven;
         }
+        let validity = &self.0.validity;
         let depends = Depends::of(&key.name, key.term.as_deref(), frame.payload.is_some());
         let terms = (frame.payload.is_some() && !frame.list).then_some(&frame.terms[..]);
-        if self.validity().frame_stands(&key.name, depends, &frame.origin, terms) {
+        if validity.frame_stands(&key.name, depends, &frame.origin, terms) {
             CopyState::Valid
-        } else if self.validity().remembers(&frame.origin) {
+        } else if validity.remembers(&frame.origin) {
             CopyState::Invalidated
         } else {
             CopyState::TooOld
@@ -130,34 +134,44 @@ impl<V: Value> Cache<V> {
     }
 
     /// Writes a copy into L1 and reads it back. Returns how long that took.
-    pub fn probe_l1(&self) -> Result<Duration, Unreachable> {
+    pub(crate) fn probe_l1(&self) -> Result<Duration, Unreachable> {
         const NAME: &str = "probe:l1";
-        let began = self.clock().now();
-        let validity = self.validity();
-        let stamp = validity.capture(validity.stripes(NAME, None));
-        let entry = Entry::new(NAME, None, stamp, began, Life::plain(PROBE_LIFE), Tier::Database, false);
-        let entry = self.take_in_l1(entry, Policy::Item, true);
-        let found = self.shared().l1.get(NAME).is_some_and(|found| std::sync::Arc::ptr_eq(&found, &entry));
-        self.shared().l1.discard(&entry);
-        // A change learned in between keeps it out, as it should.
-        if found || !entry.stands(validity) { Ok(self.clock().now().since(began)) } else { Err(Unreachable::Forgetful) }
+        let reads = self.0;
+        let began = reads.clock.now();
+        let entry: Entry<V> = Entry::new(NewEntry {
+            name: NAME,
+            value: None,
+            stamp: reads.validity.stamp(NAME, None),
+            began,
+            expiry: Expiry::plain(PROBE_TTL),
+            tier: Tier::Database,
+            provenance: Provenance::Followed,
+        });
+        let entry = reads.take_in_l1(entry, Policy::Item, Storage::Allowed);
+        let found = reads.l1.get(NAME).is_some_and(|found| Arc::ptr_eq(&found, &entry));
+        reads.l1.discard(&entry);
+        // A change that was applied meanwhile rightly keeps the copy out.
+        if found || !entry.stands(&reads.validity) {
+            Ok(reads.clock.now().since(began))
+        } else {
+            Err(Unreachable::Forgetful)
+        }
     }
 
     /// Writes a value into Redis and reads it back. Returns how long that took; `None` where there is no Redis.
-    pub async fn probe_l2(&self) -> Option<Result<Duration, Unreachable>> {
-        let l2 = self.shared().l2.as_ref()?;
-        let began = self.clock().now();
-        let value = format!("{:016x}", self.jitter().number());
-        let Ok(read) = l2.probe(&value, PROBE_LIFE, self.counters()).await else {
+    pub(crate) async fn probe_l2(&self) -> Option<Result<Duration, Unreachable>> {
+        let l2 = self.0.l2.as_ref()?;
+        let began = self.0.clock.now();
+        let value = format!("{:016x}", self.0.jitter.number());
+        let Ok(read) = l2.probe(&value, PROBE_TTL).await else {
             return Some(Err(Unreachable::Redis));
         };
-        let took = self.clock().now().since(began);
+        let took = self.0.clock.now().since(began);
         Some(if read.as_deref() == Some(value.as_bytes()) { Ok(took) } else { Err(Unreachable::Forgetful) })
     }
 
-    /// What Redis says about itself, in its own form: lines of `name:value`. `None` where there is no Redis or it is away.
-    pub async fn shared_tier_info(&self) -> Option<String> {
-        let l2 = self.shared().l2.as_ref()?;
-        l2.info(self.counters()).await.ok()
+    /// The output of INFO of Redis: lines of `name:value`. `None` where there is no Redis or Redis is away.
+    pub(crate) async fn redis_info(&self) -> Option<String> {
+        self.0.l2.as_ref()?.info().await.ok()
     }
 }

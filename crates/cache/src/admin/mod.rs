@@ -1,7 +1,9 @@
-//! Questions of operators: what the tiers hold of a key, and what an invalidation would drop.
+//! Questions of operators: what the tiers hold of a key, whether they work, and what an invalidation would drop.
 
-pub(crate) mod dry_run;
-pub(crate) mod inspect;
+mod dry_run;
+mod inspect;
 
 pub use dry_run::DryRun;
+pub(crate) use dry_run::dry_run;
+pub(crate) use inspect::Inspector;
 pub use inspect::{CopyState, Inspected, Unreachable};

@@ -1,12 +1,12 @@
-//! What replicas tell each other over the bus: changes, never values.
+//! The encoding of messages on the bus: changes, never values.
 //!
-//! Little-endian: 1 byte version of the format, 8 incarnation, 8 the sender, 8 when it was sent (microseconds since 1970 by the
-//! sender's clock, for measuring alone), 4 the number of changes; then each change: 8 id, 8 salt, 1 kind, 4 length of a text and the
-//! text; for a change of an entry also 8 version, 2 the number of terms, and each term as 4 length and text.
+//! Little-endian: 1 byte format version, 8 incarnation, 8 sender, 8 time of sending (microseconds since 1970 by the sender's clock,
+//! for measuring alone), 4 number of changes. Each change follows as 8 id, 8 salt, 1 kind, 4 length of a text and the text; a change
+//! of an entry continues with 8 version, 2 number of terms, and each term as 4 length and text.
 
 use bytes::{Buf, BufMut};
 
-use crate::{Change, Incarnation, Subject};
+use crate::change::{Change, Incarnation, Subject};
 
 const FORMAT: u8 = 2;
 const ENTRY: u8 = 1;
@@ -14,10 +14,10 @@ const KEY: u8 = 2;
 const TERM: u8 = 3;
 const ALL: u8 = 4;
 const PATTERN: u8 = 5;
-/// Bytes of changes after which another message is begun.
+/// The bytes of changes after which the next message begins.
 const LARGE: usize = 256 << 10;
 
-/// A message.
+/// A message on the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) incarnation: Incarnation,
@@ -26,11 +26,11 @@ pub(crate) struct Message {
     pub(crate) changes: Vec<Change>,
 }
 
-/// The message cannot be read: a later release sent it, or it is none of ours. Whatever it said stands in the change log.
+/// The message cannot be decoded: a later release or another program sent it. The change log holds its changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unknown;
 
-/// Puts changes into messages of bearable size.
+/// Encodes changes as messages of bounded size.
 pub(crate) fn encode(incarnation: Incarnation, sender: u64, sent_micros: u64, changes: &[Change]) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     let mut body = Vec::new();
@@ -59,7 +59,7 @@ pub(crate) fn encode(incarnation: Incarnation, sender: u64, sent_micros: u64, ch
     messages
 }
 
-/// Reads a message.
+/// Decodes a message.
 pub(crate) fn decode(mut bytes: &[u8]) -> Result<Message, Unknown> {
     let bytes = &mut bytes;
     if bytes.try_get_u8().map_err(|_| Unknown)? != FORMAT {
@@ -76,8 +76,8 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Result<Message, Unknown> {
     if bytes.is_empty() { Ok(Message { incarnation, sender, sent_micros, changes }) } else { Err(Unknown) }
 }
 
-/// Whether a message has room for a change as a whole: whoever learns one takes it for all of it. A product has fewer
-/// categories and tags by far; what is left out the follower finds.
+/// Whether a message has room for a whole change. A change must not be truncated, since its receiver takes it for complete. A
+/// product has far fewer categories and tags; the follower finds a change that is omitted.
 fn fits(change: &Change) -> bool {
     !matches!(&change.subject, Subject::Entry { terms, .. } if terms.len() > usize::from(u16::MAX))
 }

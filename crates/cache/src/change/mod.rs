@@ -1,137 +1,101 @@
-//! Changes, as the cache learns them.
+//! The vocabulary of changes: what was committed, in which order, and to which incarnation of the database.
 
-pub(crate) mod term;
+mod term;
 
 pub use term::{ANY, Term};
-
-use std::sync::Arc;
 
 /// A committed change or a requested invalidation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Orders changes against snapshots.
     pub id: u64,
-    /// Chance. It tells this change from one of the same id in another life of the database.
+    /// A random number that distinguishes this change from one with the same id in another life of the database.
     pub salt: u64,
-    /// What it touches.
+    /// What the change touches.
     pub subject: Subject,
 }
 
 /// What a change touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// The entry of a key, and every list that depends on one of the terms or on any change at all.
+    /// The entry of a key, and every list that depends on one of the terms or on [`ANY`].
     Entry {
-        /// The entry's key.
+        /// The key of the entry.
         key: String,
-        /// The version that the change gave to the key: above every earlier one of it, also when the entry is gone now.
+        /// The version that the change gave the key: above every earlier version of the key, even if the change deleted the
+        /// entry.
         version: i64,
-        /// What lists may depend on.
+        /// The old and new terms of the entry, on which lists may depend.
         terms: Vec<String>,
     },
     /// The entry of a key alone.
     Key(String),
-    /// Every entry that has a [`Term`](crate::Term), and every list.
+    /// Every entry that has a [`Term`], and every list.
     Term(String),
-    /// Every entry whose key matches a [`Glob`](crate::Glob); one that cannot be read counts as [`All`](Self::All).
+    /// Every entry whose key matches a [`Glob`](crate::Glob). A pattern that cannot be parsed counts as [`All`](Self::All).
     Pattern(String),
     /// Every entry.
     All,
 }
 
-/// Which changes a statement could see: change `id` if it is below `xmax` and not one of `in_progress`.
+/// The changes that a statement could see: change `id` is visible if it is below `xmax` and not in `in_progress`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
-    /// Every change below it was seen.
+    /// Every change below this id was visible.
     pub xmin: u64,
-    /// No change at or above it was seen.
+    /// No change at or above this id was visible.
     pub xmax: u64,
-    /// Changes in between that were not seen, in rising order.
+    /// The invisible changes in between, in ascending order.
     pub in_progress: Vec<u64>,
-    /// The salt of the newest change seen, in a database that a restored copy gives its incarnation back, and whose changes
-    /// have one order. There copies and tokens are of this life only if their [`Witness`] is. `None` elsewhere.
+    /// The salt of the newest visible change, in a database whose changes are totally ordered and whose backups restore the
+    /// incarnation. There, a copy or a token belongs to this life only if its [`Witness`] does. `None` in other databases.
     pub salt: Option<u64>,
 }
 
-/// A change by its id and salt. In a database whose changes have one order, whoever has that very change has every one before.
+/// A change, named by its id and salt. Where changes are totally ordered, a database that has this change also has every
+/// earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Witness {
-    /// Its id.
+    /// The id of the change.
     pub id: u64,
-    /// Its salt.
+    /// The salt of the change.
     pub salt: u64,
 }
 
-/// What the change log says of a change that somebody names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recalled {
-    /// It is there.
-    Here,
-    /// The log tells what is that old, and that change is not there.
-    Unknown,
-    /// Changes that old may have been pruned.
-    Pruned,
+/// A token names a commit, so that a later read can demand the state of that commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token {
+    /// The incarnation of the database that was written to.
+    pub incarnation: Incarnation,
+    /// The id of a change of the commit: a reader that sees the change sees the commit.
+    pub id: u64,
+    /// The salt of that change: another life of the database has the commit only if it has a change with this id and salt.
+    pub salt: u64,
 }
 
-/// What the change log told of some changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recall {
-    /// Of which database.
-    pub incarnation: Incarnation,
-    /// Of each, in the order in which they were named.
-    pub changes: Vec<Recalled>,
-}
+/// The incarnation of the database. Change ids of one incarnation mean nothing in another. Two lives share an incarnation only
+/// in databases whose snapshots have a salt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Incarnation(pub u64);
 
 impl Snapshot {
-    /// The newest change seen, where that one stands for all before it.
+    /// The newest visible change, where it implies every earlier one.
     pub fn witness(&self) -> Option<Witness> {
         self.salt.map(|salt| Witness { id: self.xmax.saturating_sub(1), salt })
     }
 
-    /// Whether a change was seen.
+    /// Whether a change was visible.
     pub fn sees(&self, id: u64) -> bool {
         id < self.xmin || (id < self.xmax && self.in_progress.binary_search(&id).is_err())
     }
 
-    /// Whether it saw everything that another one saw.
+    /// Whether every change visible to `other` was visible to this snapshot.
     pub fn covers(&self, other: &Self) -> bool {
         let unseen = |id: u64| other.in_progress.binary_search(&id).is_ok();
         let above = other.in_progress.iter().filter(|&&id| id >= self.xmax).count() as u64;
         above >= other.xmax.saturating_sub(self.xmax)
             && self.in_progress.iter().take_while(|&&id| id < other.xmax).all(|&id| unseen(id))
     }
-}
-
-/// Which life of the database this is: change ids of one mean nothing in another. It may be that of a lost life only in a database
-/// whose snapshots have a salt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Incarnation(pub u64);
-
-/// What one look at the change log found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogBatch {
-    /// What it could see.
-    pub snapshot: Snapshot,
-    /// Of which database.
-    pub incarnation: Incarnation,
-    /// What is new since the pass before.
-    pub changes: Changes,
-}
-
-/// What is new in the change log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Changes {
-    /// Every change that this pass sees and the one before did not.
-    Complete(Vec<Change>),
-    /// Anything may have changed.
-    Window {
-        /// Every change from this id on that the pass sees is told.
-        from: u64,
-        /// Those changes.
-        changes: Vec<Change>,
-    },
-    /// The log does not tell of every change, for this reason. Nothing can be known of copies until that has been put right.
-    Incomplete(Arc<str>),
 }
 
 #[cfg(test)]

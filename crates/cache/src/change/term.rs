@@ -1,21 +1,21 @@
-//! Terms: the names of what changes and invalidations touch beyond one key.
+//! Terms: the names of categories and tags, which changes and invalidations touch beyond one key.
 
 use std::fmt;
 
 /// The term of every list that depends on more than one category or tag.
 pub const ANY: &str = "any";
 
-/// What entries may have in common, and lists depend on. Its text is its name among the terms.
+/// A category or a tag: items have terms, and lists depend on them. [`Display`](fmt::Display) writes the name of the term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Term<'a> {
-    /// `category:` and the category.
+    /// Named `category:` followed by the category.
     Category(&'a str),
-    /// `tag:` and the tag.
+    /// Named `tag:` followed by the tag.
     Tag(&'a str),
 }
 
 impl<'a> Term<'a> {
-    /// Reads a name; `None` for what is neither of the two.
+    /// Parses the name of a term; `None` if the name is neither a category nor a tag.
     pub fn parse(name: &'a str) -> Option<Self> {
         let category = name.strip_prefix("category:").map(Self::Category);
         category.or_else(|| name.strip_prefix("tag:").map(Self::Tag))

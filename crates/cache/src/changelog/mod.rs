@@ -1,7 +1,11 @@
-//! The change log: the loop that reads it, and how far it has been read.
+//! The change log: the loop that reads it, how far it has been read, and waiting for a commit to be read.
 
-pub(crate) mod commits;
-pub(crate) mod follower;
-pub(crate) mod progress;
+mod commits;
+mod follower;
+mod log;
+mod progress;
 
-pub use follower::ChangeLog;
+pub(crate) use commits::Commits;
+pub(crate) use follower::{Follower, FollowerLimits};
+pub use log::{ChangeLog, Changes, LogBatch, Recall, Recalled};
+pub(crate) use progress::Progress;

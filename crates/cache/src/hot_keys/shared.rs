@@ -1,59 +1,67 @@
-//! What is read most by all replicas together, remembered in Redis, so that a new replica can begin with it.
+//! The keys that all replicas together read most, kept in Redis so that a new replica can warm up with them.
 //!
-//! One sorted set holds the names of keys with how often they were read lately. Every replica adds what its readers read: a sample
-//! of what memory answered, and all that it did not, so that the set names what is in the memory of the replicas, the most read
-//! first. One of them halves all of it once a minute. It is bounded, and runs out when nobody adds to it any more.
+//! One sorted set holds the names of keys and how often they were read lately. Every replica adds its reads: a sample of the hits
+//! in L1 and every miss, so that the set names what the replicas hold in memory, most read first. Once a minute one replica halves
+//! all counts. The set is bounded, and expires when no replica adds to it any more.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use redis::Pipeline;
 use tokio::time::sleep;
 
+use super::HotKeySketch;
 use crate::{
-    Cache, Value,
+    jitter::Jitter,
     l2::{Away, L2},
 };
 
-/// How often a replica adds what it knows, less up to half of it.
+/// How often a replica adds its reads, less up to half of it.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Keys that are remembered: some 2.5 MB, and to halve all of them keeps Redis busy for some 20 ms.
+/// Keys in the set: some 2.5 MB. Halving all of them occupies Redis for some 20 ms.
 const MOST: isize = 20_000;
-/// How often all of it is halved.
+/// How often all counts are halved.
 const HALF_LIFE: Duration = Duration::from_mins(1);
-/// What has come down to this is forgotten: a key that was read once, after ten minutes, when its copies have expired.
+/// The count at which a key is removed: ten minutes after a single read, when its copies have expired.
 const FORGOTTEN: &str = "0.001";
-/// Names that are read at once; how often it is tried again when Redis does not answer, and how long after.
+/// Names per read; how often a read is retried when Redis does not answer, and how long after.
 const PAGE: usize = 1_000;
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long it is remembered when nobody adds to it.
-const LIFE: Duration = Duration::from_hours(1);
+/// The time to live of the set after the last addition.
+const TTL: Duration = Duration::from_hours(1);
 
-impl<V: Value> Cache<V> {
-    /// Adds what is read most here, again and again.
-    pub(crate) async fn share_hot(&self, l2: &L2) {
+/// The sorted set in Redis.
+pub(crate) struct SharedHotKeys {
+    l2: Arc<L2>,
+    jitter: Arc<Jitter>,
+}
+
+impl SharedHotKeys {
+    pub(crate) fn new(l2: Arc<L2>, jitter: Arc<Jitter>) -> Self {
+        Self { l2, jitter }
+    }
+
+    /// Adds the reads of this replica periodically, until the future is dropped.
+    pub(crate) async fn contribute(&self, sketch: &HotKeySketch) {
         loop {
-            sleep(self.jitter().part_of(INTERVAL)).await;
-            let reads = self.shared().hot.take_lately();
-            if reads.is_empty() || !l2.link.is_up() {
+            sleep(self.jitter.part_of(INTERVAL)).await;
+            let reads = sketch.take_lately();
+            if reads.is_empty() || !self.l2.is_up() {
                 continue;
             }
-            // What is lost here is a few seconds of an estimate.
-            let _ = l2.add_hot(&reads, self.counters()).await;
+            // A failure loses a few seconds of an estimate.
+            let _ = self.add(&reads).await;
         }
     }
 
-    /// The names of the keys that all replicas together read most lately, the most read first; at most 20,000. Empty where there
-    /// is no Redis or it is away.
-    ///
-    /// A name may occur twice: they are read page by page, while others add to them.
-    pub async fn remembered_hot_keys(&self, most: usize) -> Vec<String> {
-        let Some(l2) = &self.shared().l2 else { return Vec::new() };
+    /// The names of the keys that are read most, most read first; at most 20,000. Empty while Redis is away. A name may occur
+    /// twice, since other replicas add to the set between two pages.
+    pub(crate) async fn top(&self, most: usize) -> Vec<String> {
         let most = most.min(MOST.unsigned_abs());
         let (mut names, mut failed) = (Vec::new(), 0);
         while names.len() < most {
             let page = PAGE.min(most - names.len());
-            match l2.hot(names.len(), page, self.counters()).await {
+            match self.page(names.len(), page).await {
                 Ok(read) => {
                     let last = read.len() < page;
                     names.extend(read);
@@ -61,50 +69,48 @@ impl<V: Value> Cache<V> {
                         break;
                     }
                 }
-                // A Redis that is slow for a moment is not to leave a new replica cold.
+                // A Redis that is slow for a moment must not leave a new replica cold.
                 Err(Away) if failed < TRIES => {
                     failed += 1;
-                    sleep(self.jitter().part_of(PAUSE)).await;
+                    sleep(self.jitter.part_of(PAUSE)).await;
                 }
                 Err(Away) => break,
             }
         }
         names
     }
-}
 
-impl L2 {
-    async fn add_hot(&self, reads: &HashMap<String, u64>, counters: &crate::Counters) -> Result<(), Away> {
-        let key = self.hot_key();
+    async fn add(&self, reads: &HashMap<String, u64>) -> Result<(), Away> {
+        let (connections, key) = (&self.l2.connections, self.key());
         let mut pipeline = Pipeline::new();
         for (name, reads) in reads {
             pipeline.cmd("ZINCRBY").arg(&key).arg(reads).arg(name).ignore();
         }
         pipeline.cmd("ZREMRANGEBYRANK").arg(&key).arg(0).arg(-MOST - 1).ignore();
-        pipeline.cmd("EXPIRE").arg(&key).arg(LIFE.as_secs()).ignore();
-        self.link.pipeline::<()>(&pipeline, counters).await?;
-        // Whoever comes first after a while halves it for all.
+        pipeline.cmd("EXPIRE").arg(&key).arg(TTL.as_secs()).ignore();
+        connections.pipeline::<()>(&pipeline).await?;
+        // The first replica after each half-life halves the counts for all.
         let mut turn = redis::cmd("SET");
         turn.arg(format!("{key}:halved")).arg(1).arg("NX").arg("EX").arg(HALF_LIFE.as_secs());
-        let first: Option<String> = self.link.query(&turn, counters).await?;
+        let first: Option<String> = connections.query(&turn).await?;
         if first.is_some() {
             let mut halve = Pipeline::with_capacity(2);
             halve.cmd("ZUNIONSTORE").arg(&key).arg(1).arg(&key).arg("WEIGHTS").arg(0.5).ignore();
             halve.cmd("ZREMRANGEBYSCORE").arg(&key).arg("-inf").arg(FORGOTTEN).ignore();
-            halve.cmd("EXPIRE").arg(&key).arg(LIFE.as_secs()).ignore();
-            self.link.pipeline::<()>(&halve, counters).await?;
+            halve.cmd("EXPIRE").arg(&key).arg(TTL.as_secs()).ignore();
+            connections.pipeline::<()>(&halve).await?;
         }
         Ok(())
     }
 
-    /// The names from a rank on, so many.
-    async fn hot(&self, from: usize, count: usize, counters: &crate::Counters) -> Result<Vec<String>, Away> {
+    /// `count` names from a rank on.
+    async fn page(&self, from: usize, count: usize) -> Result<Vec<String>, Away> {
         let mut command = redis::cmd("ZREVRANGE");
-        command.arg(self.hot_key()).arg(from).arg(from + count - 1);
-        self.link.query(&command, counters).await
+        command.arg(self.key()).arg(from).arg(from + count - 1);
+        self.l2.connections.query(&command).await
     }
 
-    fn hot_key(&self) -> String {
-        format!("{}:hot", self.prefix())
+    fn key(&self) -> String {
+        format!("{}:hot", self.l2.prefix())
     }
 }

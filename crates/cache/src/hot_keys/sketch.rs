@@ -1,8 +1,8 @@
-//! The keys that are read most, from a sample of the reads.
+//! The keys that are read most, estimated from a sample of the reads.
 //!
 //! Two sketches of bounded memory (`HeavyKeeper`: Yang et al., "An Accurate Algorithm for Finding Top-k Elephant
-//! Flows", IEEE/ACM Transactions on Networking, 2019) take turns: one fills for a period while the other remembers the period
-//! before, which counts less and less. Only one read in so many is looked at, so that a hit stays as cheap as it was.
+//! Flows", IEEE/ACM Transactions on Networking, 2019) take turns: one fills for a period while the other holds the previous
+//! period, whose weight decreases. Only a sample of the reads is counted, so that a hit stays cheap.
 
 use std::{
     cell::Cell,
@@ -13,17 +13,17 @@ use std::{
 
 use heavykeeper::TopK;
 
-use crate::Moment;
+use crate::clock::Moment;
 
 /// The keys that are read most.
-pub(crate) struct Sketch(Mutex<Periods>);
+pub(crate) struct HotKeySketch(Mutex<Periods>);
 
 /// A key and how often it is read, by estimate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HotKey {
-    /// Its name.
+    /// The name of the key.
     pub name: String,
-    /// Reads in the last period, the older ones counting less.
+    /// Reads in the last period; older reads have less weight.
     pub reads: u64,
     /// Reads per second.
     pub rate: f64,
@@ -34,32 +34,32 @@ struct Periods {
     before: TopK<String>,
     began: Moment,
     seed: u64,
-    /// Reads by key since they were last taken, for the memory of all replicas.
+    /// Reads by key since they were last taken for the shared hot keys.
     lately: HashMap<String, u64>,
 }
 
 /// How long a sketch fills.
 const PERIOD: Duration = Duration::from_mins(1);
-/// Keys that are told at most, and that each sketch keeps.
+/// The most keys that are reported, and that each sketch keeps.
 const KEYS: usize = 1_000;
-/// The sketch's size: at 16 bytes a cell some 130 KB.
+/// The size of the sketch: some 130 KB at 16 bytes per cell.
 const WIDTH: usize = 4_096;
 const DEPTH: usize = 2;
-/// How reluctantly a cell gives up its key for another one: the paper's choice is 0.92.
+/// How reluctantly a cell replaces its key; the paper uses 0.92.
 const DECAY: f64 = 0.92;
-/// Keys whose reads are kept until they are taken, and how many of them may be there for reads that memory did not answer: who
-/// reads everything once is not to crowd out what is read often.
+/// Keys whose reads are kept until they are taken, and how many of them may be keys that L1 did not answer: a scan must not crowd
+/// out the keys that are read often.
 const LATELY: usize = 2_048;
 const LATELY_MISSED: usize = LATELY / 2;
-/// One read in so many is looked at, on average. The gaps vary, so that no rhythm of the readers hides a key.
+/// One read in this many is counted, on average. The gaps vary, so that no rhythm of the readers hides a key.
 const SAMPLED: u64 = 16;
 
 thread_local! {
-    /// Reads until the next one that is looked at, and the state of the generator of gaps.
+    /// The reads until the next sampled one, and the state of the generator of gaps.
     static GAP: Cell<(u32, u32)> = const { Cell::new((1, 0x9E37_79B9)) };
 }
 
-/// Whether this read is one to look at.
+/// Whether the current read belongs to the sample.
 pub(crate) fn sampled() -> bool {
     GAP.with(|gap| {
         let (left, state) = gap.get();
@@ -77,7 +77,7 @@ pub(crate) fn sampled() -> bool {
     })
 }
 
-impl Sketch {
+impl HotKeySketch {
     pub(crate) fn new(now: Moment, seed: u64) -> Self {
         let sketch = |seed| TopK::with_seed(KEYS, WIDTH, DEPTH, DECAY, seed);
         Self(Mutex::new(Periods {
@@ -89,7 +89,7 @@ impl Sketch {
         }))
     }
 
-    /// Counts a sampled read. One that meets another is not counted: nobody waits here.
+    /// Counts a sampled read. Of two concurrent reads one is not counted, so that no reader waits.
     pub(crate) fn note(&self, name: &str, now: Moment) {
         let mut periods = match self.0.try_lock() {
             Ok(periods) => periods,
@@ -101,13 +101,13 @@ impl Sketch {
         periods.count_lately(name, SAMPLED, LATELY);
     }
 
-    /// Counts a read that memory did not answer, and does now. Each of them counts, for the memory of all replicas alone: of the
-    /// many keys that are read rarely a sample would tell a few, and together they are a good part of the reads.
+    /// Counts a read that L1 did not answer, for the shared hot keys alone. Every such read counts, since the many rarely read keys
+    /// are a good part of all reads and a sample would catch only a few of them.
     pub(crate) fn missed(&self, name: &str) {
         self.lock().count_lately(name, 1, LATELY_MISSED);
     }
 
-    /// Takes the reads by key since it was last called, by estimate; of at most 2,048 keys.
+    /// Takes the estimated reads by key since the last call, of at most 2,048 keys.
     pub(crate) fn take_lately(&self) -> HashMap<String, u64> {
         std::mem::take(&mut self.lock().lately)
     }
@@ -116,9 +116,9 @@ impl Sketch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The keys that are read most, the most read first; at most 1,000.
+    /// The keys that are read most, most read first; at most 1,000.
     pub(crate) fn top(&self, most: usize, now: Moment) -> Vec<HotKey> {
-        let mut periods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut periods = self.lock();
         periods.turn(now);
         let share = (now.since(periods.began).as_secs_f64() / PERIOD.as_secs_f64()).min(1.0);
         let mut reads: HashMap<String, f64> = HashMap::new();
@@ -148,7 +148,7 @@ impl Periods {
         }
     }
 
-    /// Begins another period when this one is over.
+    /// Begins the next period once this one is over.
     fn turn(&mut self, now: Moment) {
         let since = now.since(self.began);
         if since < PERIOD {
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_most_read_come_first_among_many_others() {
-        let hot = Sketch::new(at(0), 7);
+        let hot = HotKeySketch::new(at(0), 7);
         for round in 0..1_000 {
             hot.note("a", at(1));
             if round % 2 == 0 {
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_was_hot_cools_down() {
-        let hot = Sketch::new(at(0), 7);
+        let hot = HotKeySketch::new(at(0), 7);
         for _ in 0..100 {
             hot.note("old", at(1));
         }
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_was_read_lately_is_taken_once_and_bounded() {
-        let hot = Sketch::new(at(0), 7);
+        let hot = HotKeySketch::new(at(0), 7);
         for number in 0..3 * LATELY {
             hot.missed(&format!("once-{number}"));
         }

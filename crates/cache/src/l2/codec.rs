@@ -1,8 +1,8 @@
-//! What is stored in L2: a copy with what is needed to judge it.
+//! The frame of L2: a copy with the facts needed to judge it.
 //!
 //! Little-endian:
 //!
-//! | bytes | what |
+//! | bytes | content |
 //! | --- | --- |
 //! | 2 | magic, `0x4C 0xAD` |
 //! | 1 | version of the format, 2 |
@@ -10,14 +10,14 @@
 //! | 8 | incarnation |
 //! | 8 | horizon |
 //! | 8 | version |
-//! | 16 | with a witness alone: its id and salt |
-//! | 2 | number of terms, each 2 bytes of length and the text |
+//! | 16 | the id and salt of the witness, if flag 8 is set |
+//! | 2 | number of terms; each term follows as 2 bytes of length and the text |
 //! | 4 | length of the payload before compression |
 //! | … | payload |
-//! | 8 | XXH3 of the key and of everything before |
+//! | 8 | XXH3 of the key and of all preceding bytes |
 //!
-//! The checksum covers the key, so that a frame under another key's name does not check out. It guards against damage, not
-//! against somebody who can write to Redis.
+//! The checksum covers the key, so that a frame stored under another key is rejected. The checksum guards against damage, not
+//! against an attacker who can write to Redis.
 
 use std::cell::RefCell;
 
@@ -25,7 +25,10 @@ use bytes::{Buf, BufMut, Bytes};
 use xxhash_rust::xxh3::Xxh3;
 use zstd::bulk::{Compressor, Decompressor};
 
-use crate::{Incarnation, Witness, validity::history::Origin};
+use crate::{
+    change::{Incarnation, Witness},
+    validity::Origin,
+};
 
 const MAGIC: [u8; 2] = [0x4C, 0xAD];
 const FORMAT: u8 = 2;
@@ -34,9 +37,9 @@ const LIST: u8 = 2;
 const COMPRESSED: u8 = 4;
 const WITNESS: u8 = 8;
 const CHECKSUM: usize = 8;
-/// Level of zstd: the fastest of its usual ones.
+/// The zstd level: the fastest of the usual ones.
 const LEVEL: i32 = 1;
-/// Terms that a frame has room for; a copy with more of them is not stored, nor one with longer ones.
+/// The most terms of a frame. A copy with more terms, or with longer ones, is not stored.
 const MOST_TERMS: usize = u16::MAX as usize;
 
 /// A stored copy.
@@ -49,28 +52,28 @@ pub(crate) struct Frame {
     pub(crate) payload: Option<Bytes>,
 }
 
-/// Why bytes are no frame that can be used.
+/// Why bytes cannot be used as a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameError {
-    /// A later or earlier release wrote it.
+    /// Another release wrote the frame.
     Format,
-    /// It is damaged, or of another key.
+    /// The frame is damaged, or belongs to another key.
     Damaged,
-    /// It would be larger than allowed.
+    /// The payload exceeds the limit.
     TooLarge,
 }
 
-/// Limits of frames.
+/// The limits of a frame, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
-    /// The least payload that is compressed.
+    /// The smallest payload that is compressed.
     pub(crate) compress_from: usize,
     /// The largest payload.
     pub(crate) most: usize,
 }
 
 impl Frame {
-    /// The bytes to store under a key; `None` for what is too large.
+    /// Encodes the frame for a key; `None` if the frame is too large.
     pub(crate) fn encode(&self, key: &str, sizes: Sizes) -> Option<Vec<u8>> {
         let payload = self.payload.as_deref().unwrap_or_default();
         if payload.len() > sizes.most || self.terms.len() > MOST_TERMS {
@@ -114,7 +117,7 @@ impl Frame {
         Some(out)
     }
 
-    /// Reads what is stored under a key.
+    /// Decodes the bytes stored under a key.
     pub(crate) fn decode(key: &str, stored: Vec<u8>, most: usize) -> Result<Self, FrameError> {
         let mut bytes = Bytes::from(stored);
         if bytes.len() < 4 + CHECKSUM || bytes[..2] != MAGIC {
@@ -133,7 +136,7 @@ impl Frame {
     }
 }
 
-/// Reads what comes behind the flags. What has the right checksum was written by one of us, but a defect must not become a
+/// Decodes the part after the flags. A replica wrote every frame with a correct checksum, but a defect there must not cause a
 /// panic here.
 fn read(bytes: &mut Bytes, flags: u8, most: usize) -> Result<Frame, FrameError> {
     let short = |_| FrameError::Damaged;
@@ -174,7 +177,7 @@ fn read(bytes: &mut Bytes, flags: u8, most: usize) -> Result<Frame, FrameError> 
 }
 
 thread_local! {
-    // Making one costs more than using it for a product.
+    // Creating one costs more than compressing a product.
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
@@ -188,7 +191,7 @@ fn compress(payload: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Never makes more than `raw` bytes.
+/// Never returns more than `raw` bytes.
 fn decompress(stored: &[u8], raw: usize) -> Option<Vec<u8>> {
     DECOMPRESSOR.with_borrow_mut(|kept| {
         if kept.is_none() {

@@ -1,11 +1,11 @@
-//! Connections for commands, kept up in the background, and the breaker.
+//! The connections for commands, which a background task maintains, and the circuit breaker.
 //!
-//! A command never waits for a connection: without one, or while those there are do not answer, Redis counts as away and the
-//! caller goes on without it. So a Redis that hangs costs a bounded number of timeouts.
+//! A command never waits for a connection. Without a connection, or while no connection answers, Redis counts as away and the
+//! caller proceeds without it. A Redis that hangs therefore costs a bounded number of timeouts.
 
 use std::{
     sync::{
-        PoisonError, RwLock,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -19,45 +19,49 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::BackOff;
-use crate::{Counters, SharedConfig, jitter::Jitter};
+use crate::{
+    config::SharedConfig,
+    jitter::{BackOff, Jitter},
+    stats::Counters,
+};
 
-/// Redis cannot be asked now. The caller goes on without it.
+/// Redis is away: it cannot be asked now, and the caller proceeds without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Away;
 
-/// The connections.
-pub(crate) struct Link {
+/// The connections to Redis.
+pub(crate) struct Connections {
     client: Client,
     slots: Box<[Slot]>,
     next: AtomicUsize,
     connect_timeout: Duration,
     command_timeout: Duration,
-    /// Whether it was logged that Redis is away.
+    /// Whether the log says that Redis is away.
     reported: AtomicBool,
+    counters: Arc<Counters>,
 }
 
-/// One connection and what is known of it.
+/// One connection and its state.
 #[derive(Default)]
 struct Slot {
     connection: RwLock<Option<MultiplexedConnection>>,
-    /// Timeouts in a row.
+    /// Consecutive timeouts.
     timeouts: AtomicU32,
-    /// Whether commands may use it: the breaker is closed.
+    /// Whether commands may use the connection: the breaker is closed.
     closed: AtomicBool,
-    /// Something happened that the keeper should look at.
+    /// Wakes the task that maintains the connection.
     wake: Notify,
 }
 
-/// Timeouts in a row that open the breaker.
+/// Consecutive timeouts that open the breaker.
 const MOST_TIMEOUTS: u32 = 3;
-/// How often an idle connection is asked whether its other end is there.
+/// How often an idle connection is pinged.
 const PING: Duration = Duration::from_millis(500);
-/// Pings without an answer after which a connection is given up.
+/// Unanswered pings after which a connection is dropped.
 const MOST_PINGS: u32 = 3;
 
-impl Link {
-    pub(crate) fn new(config: &SharedConfig) -> Result<Self, String> {
+impl Connections {
+    pub(super) fn new(config: &SharedConfig, counters: Arc<Counters>) -> Result<Self, String> {
         Ok(Self {
             client: Client::open(config.url.as_str()).map_err(|error| error.to_string())?,
             slots: (0..config.connections.max(1)).map(|_| Slot::default()).collect(),
@@ -65,6 +69,7 @@ impl Link {
             connect_timeout: config.connect_timeout,
             command_timeout: config.command_timeout,
             reported: AtomicBool::new(false),
+            counters,
         })
     }
 
@@ -82,30 +87,26 @@ impl Link {
     }
 
     /// Sends one command.
-    pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd, counters: &Counters) -> Result<T, Away> {
+    pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Away> {
         let (slot, mut connection) = self.connection().ok_or(Away)?;
         let sent = Instant::now();
-        self.settle(slot, sent, timeout(self.command_timeout, command.query_async(&mut connection)).await, counters)
+        self.settle(slot, sent, timeout(self.command_timeout, command.query_async(&mut connection)).await)
     }
 
     /// Sends several commands in one round trip.
-    pub(crate) async fn pipeline<T: FromRedisValue>(
-        &self,
-        pipeline: &Pipeline,
-        counters: &Counters,
-    ) -> Result<T, Away> {
+    pub(crate) async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Away> {
         let (slot, mut connection) = self.connection().ok_or(Away)?;
         let sent = Instant::now();
-        self.settle(slot, sent, timeout(self.command_timeout, pipeline.query_async(&mut connection)).await, counters)
+        self.settle(slot, sent, timeout(self.command_timeout, pipeline.query_async(&mut connection)).await)
     }
 
-    /// Keeps the connections up, until it is dropped.
-    pub(crate) async fn keep(&self, jitter: &Jitter, counters: &Counters) {
-        let keepers = self.slots.iter().map(|slot| self.keep_one(slot, jitter, counters));
+    /// Maintains the connections until the future is dropped.
+    pub(super) async fn keep(&self, jitter: &Jitter) {
+        let keepers = self.slots.iter().map(|slot| self.keep_one(slot, jitter));
         futures_util::future::join_all(keepers).await;
     }
 
-    /// A connection that answers, in turn.
+    /// The next connection whose breaker is closed, round robin.
     fn connection(&self) -> Option<(&Slot, MultiplexedConnection)> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         (0..self.slots.len()).find_map(|step| {
@@ -118,14 +119,14 @@ impl Link {
         })
     }
 
-    /// Takes note of how a command ended.
+    /// Records the outcome of a command.
     fn settle<T>(
         &self,
         slot: &Slot,
         sent: Instant,
         ended: Result<RedisResult<T>, tokio::time::error::Elapsed>,
-        counters: &Counters,
     ) -> Result<T, Away> {
+        let counters = &*self.counters;
         counters.l2_commands.one();
         counters.l2_latency.record(sent.elapsed());
         match ended {
@@ -140,7 +141,7 @@ impl Link {
                 Err(Away)
             }
             Ok(Err(error)) => {
-                // Redis is there and refuses.
+                // Redis answers, and refuses the command.
                 counters.l2_refused.one();
                 tracing::debug!(%error, "Redis refuses a command");
                 Err(Away)
@@ -158,7 +159,7 @@ impl Link {
         }
     }
 
-    async fn keep_one(&self, slot: &Slot, jitter: &Jitter, counters: &Counters) {
+    async fn keep_one(&self, slot: &Slot, jitter: &Jitter) {
         let mut back_off = BackOff::new(Duration::from_millis(20), Duration::from_secs(1));
         loop {
             match self.connect().await {
@@ -166,11 +167,11 @@ impl Link {
                     *slot.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());
                     self.open(slot);
                     back_off.reset();
-                    self.watch(slot, connection, jitter, counters).await;
+                    self.watch(slot, connection, jitter).await;
                     slot.drop_connection();
                 }
                 Err(error) => {
-                    counters.l2_errors.one();
+                    self.counters.l2_errors.one();
                     self.report(&error);
                 }
             }
@@ -181,7 +182,7 @@ impl Link {
     async fn connect(&self) -> Result<MultiplexedConnection, String> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
-            // Commands are given their time here, where it is known what to make of it.
+            // The caller of a command applies the timeout and interprets it.
             .set_response_timeout(None);
         let connect = self.client.get_multiplexed_async_connection_with_config(&config);
         match timeout(self.connect_timeout, connect).await {
@@ -190,8 +191,9 @@ impl Link {
         }
     }
 
-    /// Returns when the connection is lost.
-    async fn watch(&self, slot: &Slot, mut connection: MultiplexedConnection, jitter: &Jitter, counters: &Counters) {
+    /// Pings the connection and returns once it is lost.
+    async fn watch(&self, slot: &Slot, mut connection: MultiplexedConnection, jitter: &Jitter) {
+        let counters = &*self.counters;
         let mut unanswered = 0;
         loop {
             let wait = if slot.closed.load(Ordering::Relaxed) { PING } else { jitter.part_of(PING / 2) };
@@ -233,7 +235,7 @@ impl Link {
         }
     }
 
-    /// Lets commands through.
+    /// Closes the breaker, so that commands use the connection.
     fn open(&self, slot: &Slot) {
         slot.timeouts.store(0, Ordering::Relaxed);
         slot.closed.store(true, Ordering::Relaxed);
@@ -242,7 +244,7 @@ impl Link {
         }
     }
 
-    /// Logs the first of a row of failures.
+    /// Logs the first of consecutive failures.
     fn report(&self, error: &str) {
         if !self.reported.swap(true, Ordering::Relaxed) {
             tracing::warn!(error, "Redis is away, replicas load for themselves");
@@ -258,7 +260,7 @@ impl Slot {
     }
 }
 
-/// Whether the connection is of no more use.
+/// Whether the connection is unusable after this error.
 fn is_of_connection(error: &RedisError) -> bool {
     error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
 }

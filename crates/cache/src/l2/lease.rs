@@ -1,19 +1,19 @@
-//! How long to wait for what another replica loads.
+//! How long a replica waits for a load of another replica.
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::Moment;
+use crate::clock::Moment;
 
-/// What a waiter makes of the lease that it sees.
+/// What a waiter concludes from the lease of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lease {
-    /// Somebody loads.
+    /// Another replica is loading.
     Held,
-    /// Nobody does.
+    /// No replica is loading.
     Free,
-    /// Whoever holds it has had time enough by this replica's clock, or Redis shows leases that are over. Then this replica
-    /// loads whatever Redis says: a lease only spares work, and neither a dead loader nor a jump of Redis's clock may delay
-    /// anybody for longer than it lasts.
+    /// The holder has had enough time by the clock of this replica, or Redis shows leases that are over. This replica then loads
+    /// whatever Redis says: a lease only saves work, and neither a dead holder nor a jump of Redis's clock may delay a reader for
+    /// longer than a lease lasts.
     Overdue,
 }
 
@@ -22,17 +22,17 @@ pub(crate) enum Lease {
 pub(crate) struct Leases(HashMap<Box<str>, Seen>);
 
 struct Seen {
-    /// The values, in the order in which they came; each is used once.
+    /// The values of the leases, in order of appearance. No value is used twice.
     values: Vec<Vec<u8>>,
-    /// Since when the last of them has been seen.
+    /// When the last value appeared.
     since: Moment,
 }
 
-/// Values that come one after the other before the waiter loses patience.
+/// Successive leases after which the waiter stops waiting.
 const MOST_LEASES: usize = 8;
 
 impl Leases {
-    /// The lease of a key that was seen last.
+    /// The last lease seen for a key.
     pub(crate) fn last(&self, name: &str) -> Option<Vec<u8>> {
         self.0.get(name)?.values.last().cloned()
     }

@@ -1,5 +1,5 @@
-//! Copies that are written to L2 in the background. Only copies: a write itself is never behind, and a copy that is lost here is
-//! loaded by its next reader.
+//! Copies that are written to L2 in the background. The write to the database is never deferred, and the next reader loads a copy
+//! that is lost here.
 
 use std::{
     collections::VecDeque,
@@ -8,51 +8,56 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{
-    Cache, Incarnation, Value,
-    l2::{Fill, L2},
-};
+use super::{Fill, L2};
+use crate::change::Incarnation;
 
-/// Copies that wait to be written.
+/// The queue of copies to write.
 #[derive(Default)]
-pub(crate) struct WriteBehind {
+pub(super) struct WriteBehind {
     queue: Mutex<VecDeque<(Incarnation, Fill)>>,
     wake: Notify,
 }
 
-/// Copies that may wait; more are dropped.
+/// Copies that may wait; further ones are dropped.
 const MOST: usize = 4_096;
 /// Copies written in one round trip.
 const AT_ONCE: usize = 128;
 
-impl<V: Value> Cache<V> {
-    pub(crate) fn put_behind(&self, incarnation: Incarnation, fill: Fill) {
-        let behind = &self.shared().behind;
-        let mut queue = behind.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.len() == MOST {
-            self.counters().l2_dropped.one();
-            return;
+impl L2 {
+    /// Queues a copy. A full queue drops the copy and counts it.
+    pub(crate) fn enqueue(&self, incarnation: Incarnation, fill: Fill) {
+        if !self.write_behind.push(incarnation, fill) {
+            self.counters.l2_dropped.one();
         }
-        queue.push_back((incarnation, fill));
-        drop(queue);
-        behind.wake.notify_one();
     }
 
-    pub(crate) async fn write_behind(&self, l2: &L2) {
-        let behind = &self.shared().behind;
+    /// Writes queued copies until the future is dropped.
+    pub(super) async fn write_queued(&self) {
         loop {
-            let (incarnation, fills) = behind.take();
+            let (incarnation, fills) = self.write_behind.take();
             if fills.is_empty() {
-                behind.wake.notified().await;
+                self.write_behind.wake.notified().await;
                 continue;
             }
-            self.counters().l2_sets.add(fills.len() as u64);
-            let _ = l2.fill(incarnation, &fills, &[], self.counters()).await;
+            self.counters.l2_sets.add(fills.len() as u64);
+            let _ = self.fill(incarnation, &fills, &[]).await;
         }
     }
 }
 
 impl WriteBehind {
+    /// Appends a copy. Returns whether there was room.
+    fn push(&self, incarnation: Incarnation, fill: Fill) -> bool {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.len() == MOST {
+            return false;
+        }
+        queue.push_back((incarnation, fill));
+        drop(queue);
+        self.wake.notify_one();
+        true
+    }
+
     /// Takes copies of one incarnation.
     fn take(&self) -> (Incarnation, Vec<Fill>) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,14 +1,11 @@
-//! What replicas over one Redis say to each other besides changes: that they are there, questions, and answers.
+//! Messages between the replicas over one Redis, besides changes: presence, questions and answers.
 //!
-//! All of it is information. Nothing of it is kept in Redis, whatever is lost is only missed, and what copies may be served does
-//! not depend on it.
+//! All of these messages are informational. Redis keeps none of them, a lost message is only missed, and no decision to serve a copy
+//! depends on them.
 
-pub(crate) mod codec;
-pub(crate) mod membership;
-pub(crate) mod query;
-
-pub use membership::Replica;
-pub use query::{Answers, Confirmed};
+mod codec;
+mod membership;
+mod query;
 
 use std::{
     sync::{
@@ -21,222 +18,260 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::{
+    runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, timeout_at},
 };
 
+use self::{
+    codec::{Envelope, MOST_BYTES, PeerMessage, Query},
+    membership::{Introduction, Membership},
+    query::PendingQueries,
+};
 use crate::{
-    Cache, Freshness, Moment, Value,
+    changelog::Commits,
+    clock::{Clock, Moment},
+    jitter::Jitter,
     l2::{Away, L2},
-    peers::codec::{Envelope, MOST_BYTES, PeerMessage, Question},
-    peers::membership::{Introduction, Replicas},
-    peers::query::Asked,
+    stats::Counters,
 };
 
-/// What a cache knows of the others and says to them.
+pub use self::{
+    membership::Replica,
+    query::{Answers, Confirmed},
+};
+
+/// What a replica knows about its peers, and what it sends them.
 pub(crate) struct Peers {
+    /// `None` where there is no Redis, and so no peers.
+    l2: Option<Arc<L2>>,
+    commits: Arc<Commits>,
+    counters: Arc<Counters>,
+    clock: Clock,
+    jitter: Arc<Jitter>,
+    runtime: Handle,
     started: Moment,
     introduction: OnceLock<Introduction>,
-    replicas: Mutex<Replicas>,
-    pub(crate) asked: Asked,
+    membership: Mutex<Membership>,
+    pending: PendingQueries,
     handler: OnceLock<Handler>,
-    /// Tasks that say something, waiting or not.
+    /// Limits the tasks that send or are about to.
     tasks: Arc<Semaphore>,
-    /// Questions that are being answered.
+    /// Limits the questions that are being answered.
     answering: Semaphore,
-    /// A hello is to be said.
-    hello: AtomicBool,
-    /// Goodbye has been said.
+    /// Whether messages of peers arrive.
+    listening: AtomicBool,
+    /// Whether a join is to be sent.
+    join: AtomicBool,
+    /// Whether a leave has been sent.
     left: AtomicBool,
     wake: Notify,
 }
 
-/// Answers what the server of another replica asks.
+/// What [`Peers`] is made of.
+pub(crate) struct PeerParts {
+    pub(crate) l2: Option<Arc<L2>>,
+    pub(crate) commits: Arc<Commits>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) clock: Clock,
+    pub(crate) jitter: Arc<Jitter>,
+    pub(crate) runtime: Handle,
+}
+
+/// Answers the questions of the servers of other replicas.
 type Handler = Box<dyn Fn(Bytes) -> BoxFuture<'static, Bytes> + Send + Sync>;
 
-/// Tasks that may be about to say something; what more is asked is not answered.
+/// Tasks that may be about to send; a question beyond that is not answered.
 const MOST_TASKS: usize = 256;
-/// Questions answered at once.
+/// Questions answered concurrently.
 const MOST_ANSWERED: usize = 16;
-/// How often presence is repeated, less up to half of it.
-const REPEATED: Duration = Duration::from_secs(2);
-/// The wait for another try to say hello.
+/// How often a heartbeat is sent, less up to half of it.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// The wait before a join is sent again.
 const RETRY: Duration = Duration::from_millis(50);
 
 impl Peers {
-    pub(crate) fn new(started: Moment) -> Self {
+    pub(crate) fn new(parts: PeerParts) -> Self {
+        let PeerParts { l2, commits, counters, clock, jitter, runtime } = parts;
         Self {
-            started,
+            l2,
+            commits,
+            counters,
+            started: clock.now(),
+            clock,
+            jitter,
+            runtime,
             introduction: OnceLock::new(),
-            replicas: Mutex::default(),
-            asked: Asked::default(),
+            membership: Mutex::default(),
+            pending: PendingQueries::default(),
             handler: OnceLock::new(),
             tasks: Arc::new(Semaphore::new(MOST_TASKS)),
             answering: Semaphore::new(MOST_ANSWERED),
-            hello: AtomicBool::new(true),
+            listening: AtomicBool::new(false),
+            join: AtomicBool::new(true),
             left: AtomicBool::new(false),
             wake: Notify::new(),
         }
     }
 
-    /// It can be heard from now on.
-    pub(crate) fn listening(&self) {
-        self.hello.store(true, Ordering::SeqCst);
+    /// Records that messages of peers arrive from now on, and sends a join.
+    pub(crate) fn start_listening(&self) {
+        self.listening.store(true, Ordering::SeqCst);
+        self.join.store(true, Ordering::SeqCst);
         self.wake.notify_one();
     }
 
-    fn replicas(&self) -> MutexGuard<'_, Replicas> {
-        self.replicas.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<V: Value> Cache<V> {
-    /// Tells what the others may call this replica, as its host and port, and the version of its program; each is cut off at 128
-    /// bytes. Counts once, and is best called before [`share`](Self::share).
-    pub fn introduce(&self, name: &str, version: &str) {
-        let _ = self.peers().introduction.set(Introduction::new(name, version));
+    /// Records that messages of peers no longer arrive.
+    pub(crate) fn stop_listening(&self) {
+        self.listening.store(false, Ordering::SeqCst);
     }
 
-    /// Sets what answers the questions of other replicas, once; returns whether it was the first. An answer of more than
-    /// 256 KiB is not given, and one that comes after the end of the question's time is not sent.
-    pub fn on_question<F, Fut>(&self, answer: F) -> bool
+    /// Sets what peers may call this replica, once. Name and version are each cut off at 128 bytes.
+    pub(crate) fn introduce(&self, name: &str, version: &str) {
+        let _ = self.introduction.set(Introduction::new(name, version));
+    }
+
+    /// Sets the handler of questions, once. Returns whether it was the first.
+    pub(crate) fn on_question<F, Fut>(&self, answer: F) -> bool
     where
         F: Fn(Bytes) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Bytes> + Send + 'static,
     {
-        self.peers().handler.set(Box::new(move |question| Box::pin(answer(question)))).is_ok()
+        self.handler.set(Box::new(move |question| Box::pin(answer(question)))).is_ok()
     }
 
-    /// The other replicas over the same Redis that were heard of within a minute, by name. A new one hears of the others at
-    /// once, or within two seconds.
-    pub fn replicas(&self) -> Vec<Replica> {
-        self.peers().replicas().list(self.clock().now())
+    /// The peers that were heard of within a minute, by name.
+    pub(crate) fn replicas(&self) -> Vec<Replica> {
+        self.membership().list(self.clock.now())
     }
 
-    /// This replica, as the others know it; `None` where there is no Redis.
-    pub fn this_replica(&self) -> Option<Replica> {
-        let l2 = self.shared().l2.as_ref()?;
+    /// This replica, as its peers know it; `None` where there is no Redis.
+    pub(crate) fn this_replica(&self) -> Option<Replica> {
+        let l2 = self.l2.as_ref()?;
         let Introduction { name, version } = self.introduction();
         Some(Replica { id: l2.replica, name, version, age: self.age(), heard: Duration::ZERO, expected: true })
     }
 
-    /// Says goodbye, so that nobody waits for this replica any more. It also does when [`share`](Self::share) ends, if its
-    /// runtime goes on for long enough.
-    pub async fn leave(&self) {
-        let Some(l2) = &self.shared().l2 else { return };
-        if !self.peers().left.swap(true, Ordering::SeqCst) {
-            let _ = self.say(l2, &l2.everybody(), PeerMessage::Leave).await;
+    /// Sends a leave, once, so that no peer waits for this replica any more.
+    pub(crate) async fn leave(&self) {
+        let Some(l2) = &self.l2 else { return };
+        if !self.left.swap(true, Ordering::SeqCst) {
+            let _ = self.send(&l2.everybody(), PeerMessage::Leave).await;
         }
     }
 
-    /// Says that this replica is there, until the future is dropped; then says goodbye.
-    pub(crate) async fn announce(&self, l2: &L2) {
-        let peers = self.peers();
-        peers.left.store(false, Ordering::SeqCst);
-        let _leaving = Leaving(self.clone());
+    /// Sends joins and heartbeats until the future is dropped, and then a leave.
+    pub(crate) async fn announce(self: &Arc<Self>) {
+        let Some(l2) = &self.l2 else { return };
+        self.left.store(false, Ordering::SeqCst);
+        let _leaving = Leaving(Arc::clone(self));
         loop {
-            if self.bus_connected() != Some(true) {
-                peers.wake.notified().await;
+            if !self.is_listening() {
+                self.wake.notified().await;
                 continue;
             }
-            let hello = peers.hello.swap(false, Ordering::SeqCst);
+            let join = self.join.swap(false, Ordering::SeqCst);
             let introduction = self.introduction();
-            let said = if hello { PeerMessage::Join(introduction) } else { PeerMessage::Heartbeat(introduction) };
-            let left = peers.left.load(Ordering::SeqCst);
-            let missed = !left && self.say(l2, &l2.everybody(), said).await.is_err() && hello;
+            let message = if join { PeerMessage::Join(introduction) } else { PeerMessage::Heartbeat(introduction) };
+            let left = self.left.load(Ordering::SeqCst);
+            let missed = !left && self.send(&l2.everybody(), message).await.is_err() && join;
             if missed {
-                peers.hello.store(true, Ordering::SeqCst);
+                self.join.store(true, Ordering::SeqCst);
             }
             tokio::select! {
-                () = sleep(if missed { RETRY } else { self.jitter().part_of(REPEATED) }) => {}
-                () = peers.wake.notified() => {}
+                () = sleep(if missed { RETRY } else { self.jitter.part_of(HEARTBEAT) }) => {}
+                () = self.wake.notified() => {}
             }
         }
     }
 
-    /// Takes in what was said. Never waits: whoever reads the connection must not be held up.
-    pub(crate) fn hear(&self, l2: &Arc<L2>, payload: &[u8]) {
-        let Ok(Envelope { sender, age, said }) = Envelope::decode(payload) else {
-            self.counters().talk_unknown.one();
+    /// Takes in a message. Never waits: the reader of the connection must not be delayed.
+    pub(crate) fn receive(self: &Arc<Self>, payload: &[u8]) {
+        let Ok(Envelope { sender, age, message }) = Envelope::decode(payload) else {
+            self.counters.talk_unknown.one();
             return;
         };
-        if sender == l2.replica {
+        if self.l2.as_ref().is_none_or(|l2| l2.replica == sender) {
             return;
         }
-        let (peers, now) = (self.peers(), self.clock().now());
-        match said {
+        let now = self.clock.now();
+        match message {
             PeerMessage::Join(introduction) => {
-                peers.replicas().hear(sender, introduction, age, true, now);
-                let present = PeerMessage::Heartbeat(self.introduction());
-                self.say_later(l2, sender, async move |_| Some(present));
+                self.membership().join(sender, introduction, age, now);
+                let heartbeat = PeerMessage::Heartbeat(self.introduction());
+                self.send_later(sender, async move |_| Some(heartbeat));
             }
-            PeerMessage::Heartbeat(introduction) => peers.replicas().hear(sender, introduction, age, false, now),
+            PeerMessage::Heartbeat(introduction) => self.membership().heartbeat(sender, introduction, age, now),
             PeerMessage::Leave => {
-                peers.replicas().leave(sender);
-                peers.asked.leave(sender);
+                self.membership().leave(sender);
+                self.pending.leave(sender);
             }
-            PeerMessage::Question { number, at_most, question } => {
-                let late = peers.replicas().late(sender, age, now);
+            PeerMessage::Question { number, at_most, query } => {
+                let late = self.membership().late(sender, age, now);
                 let Some(left) = at_most.checked_sub(late).filter(|left| !left.is_zero()) else {
-                    self.counters().talk_late.one();
+                    self.counters.talk_late.one();
                     return;
                 };
                 let deadline = Instant::now() + left;
-                self.say_later(l2, sender, async move |cache| {
-                    let answer = cache.answer_in_turn(question);
-                    let answer = timeout_at(deadline, answer).await.ok().filter(|_| Instant::now() < deadline);
-                    match answer {
+                self.send_later(sender, async move |peers| {
+                    let answer = timeout_at(deadline, peers.answer_in_turn(query)).await;
+                    match answer.ok().filter(|_| Instant::now() < deadline) {
                         Some(answer) => Some(PeerMessage::Answer { number, answer }),
                         None => {
-                            cache.counters().talk_late.one();
+                            peers.counters.talk_late.one();
                             None
                         }
                     }
                 });
             }
-            PeerMessage::Answer { number, answer } => peers.asked.take(number, sender, answer),
+            PeerMessage::Answer { number, answer } => self.pending.take(number, sender, answer),
         }
     }
 
-    pub(crate) async fn say(&self, l2: &L2, channel: &str, said: PeerMessage) -> Result<(), Away> {
-        let word = Envelope { sender: l2.replica, age: self.age(), said };
-        l2.say(channel, &word.encode(), self.counters()).await
+    fn is_listening(&self) -> bool {
+        self.listening.load(Ordering::SeqCst)
     }
 
-    /// Says something to one replica, as soon as it is known what; drops it when too much is to be said.
-    fn say_later<F, Fut>(&self, l2: &Arc<L2>, to: u64, what: F)
+    async fn send(&self, channel: &str, message: PeerMessage) -> Result<(), Away> {
+        let Some(l2) = &self.l2 else { return Err(Away) };
+        let envelope = Envelope { sender: l2.replica, age: self.age(), message };
+        l2.say(channel, &envelope.encode()).await
+    }
+
+    /// Sends a message to one replica once the message is ready. Drops it when too many tasks are sending.
+    fn send_later<F, Fut>(self: &Arc<Self>, to: u64, message: F)
     where
-        F: FnOnce(Self) -> Fut + Send + 'static,
+        F: FnOnce(Arc<Self>) -> Fut + Send + 'static,
         Fut: Future<Output = Option<PeerMessage>> + Send,
     {
-        let peers = self.peers();
-        if peers.left.load(Ordering::SeqCst) {
+        let Some(l2) = &self.l2 else { return };
+        if self.left.load(Ordering::SeqCst) {
             return;
         }
-        let Ok(place) = Arc::clone(&peers.tasks).try_acquire_owned() else {
-            self.counters().talk_dropped.one();
+        let Ok(slot) = Arc::clone(&self.tasks).try_acquire_owned() else {
+            self.counters.talk_dropped.one();
             return;
         };
-        let (cache, l2) = (self.clone(), Arc::clone(l2));
-        self.shared().runtime.spawn(async move {
-            let _place: OwnedSemaphorePermit = place;
-            if let Some(said) = what(cache.clone()).await {
-                let _ = cache.say(&l2, &l2.one(to), said).await;
+        let (peers, channel) = (Arc::clone(self), l2.one(to));
+        self.runtime.spawn(async move {
+            let _slot: OwnedSemaphorePermit = slot;
+            if let Some(message) = message(Arc::clone(&peers)).await {
+                let _ = peers.send(&channel, message).await;
             }
         });
     }
 
-    async fn answer_in_turn(&self, question: Question) -> Option<Bytes> {
-        let _turn = self.peers().answering.acquire().await.ok()?;
-        match question {
-            Question::Learned(token) => {
-                self.reach(Freshness::AtLeast(token)).await.ok()?;
+    async fn answer_in_turn(&self, query: Query) -> Option<Bytes> {
+        let _turn = self.answering.acquire().await.ok()?;
+        match query {
+            Query::Applied(token) => {
+                self.commits.reach(token).await.ok()?;
                 Some(Bytes::new())
             }
-            Question::Server(question) => {
-                let answer = self.peers().handler.get()?(question).await;
+            Query::Server(question) => {
+                let answer = self.handler.get()?(question).await;
                 if answer.len() > MOST_BYTES {
-                    self.counters().talk_dropped.one();
+                    self.counters.talk_dropped.one();
                     return None;
                 }
                 Some(answer)
@@ -244,25 +279,25 @@ impl<V: Value> Cache<V> {
         }
     }
 
-    pub(crate) fn peers(&self) -> &Peers {
-        &self.shared().peers
-    }
-
     fn introduction(&self) -> Introduction {
-        self.peers().introduction.get().cloned().unwrap_or_default()
+        self.introduction.get().cloned().unwrap_or_default()
     }
 
     fn age(&self) -> Duration {
-        self.clock().now().since(self.peers().started)
+        self.clock.now().since(self.started)
+    }
+
+    fn membership(&self) -> MutexGuard<'_, Membership> {
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Says goodbye in the end.
-struct Leaving<V: Value>(Cache<V>);
+/// Sends a leave when it is dropped.
+struct Leaving(Arc<Peers>);
 
-impl<V: Value> Drop for Leaving<V> {
+impl Drop for Leaving {
     fn drop(&mut self) {
-        let cache = self.0.clone();
-        self.0.shared().runtime.spawn(async move { cache.leave().await });
+        let peers = Arc::clone(&self.0);
+        self.0.runtime.spawn(async move { peers.leave().await });
     }
 }

@@ -12,40 +12,41 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{
-    Cache, Replica, Token, Value,
-    l2::L2,
-    peers::codec::{MOST_BYTES, PeerMessage, Question},
+use super::{
+    Peers, Replica,
+    codec::{MOST_BYTES, PeerMessage, Query},
 };
+use crate::{change::Token, l2::L2};
 
-/// What became of a question.
+/// The answers to a question.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answers {
-    /// Who answered, and what.
+    /// The replicas that answered, and their answers.
     pub answers: Vec<(Replica, Bytes)>,
-    /// Who is there, as far as is known, and did not answer in time or had nothing to say.
+    /// The known replicas that did not answer in time or had nothing to say.
     pub silent: Vec<Replica>,
 }
 
-/// Who has learned of a commit.
+/// Which replicas have applied a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Confirmed {
     /// The replicas that have, besides the one that asks.
     pub applied: Vec<Replica>,
-    /// Those of which it is not known. They learn of it within the staleness bound, or serve nothing that is not marked stale.
+    /// The replicas that did not tell. Each of them applies the commit within the staleness bound, or marks every copy it serves as
+    /// stale.
     pub silent: Vec<Replica>,
 }
 
-/// Questions under way, by their numbers.
+/// Questions that wait for answers, by number.
 #[derive(Debug)]
-pub(crate) struct Asked {
-    questions: Mutex<HashMap<u64, UnderWay>>,
-    places: Semaphore,
+pub(super) struct PendingQueries {
+    questions: Mutex<HashMap<u64, Pending>>,
+    slots: Semaphore,
 }
 
 #[derive(Debug, Default)]
-struct UnderWay {
-    /// Who is asked, and what has come of it.
+struct Pending {
+    /// The outcome of each replica that was asked.
     replicas: HashMap<u64, Outcome>,
     bytes: usize,
     done: Arc<Notify>,
@@ -58,22 +59,22 @@ enum Outcome {
     Nothing,
 }
 
-/// Questions at once; more wait their turn.
+/// Concurrent questions; further ones wait.
 const MOST_QUESTIONS: usize = 16;
-/// Bytes of all answers to one question; what comes on top is dropped.
+/// The bytes of all answers to one question; further answers are dropped.
 const MOST_ANSWERS: usize = 16 << 20;
-/// The longest that answers are waited for.
+/// The longest wait for answers.
 const LONGEST: Duration = Duration::from_mins(1);
 
-impl Default for Asked {
+impl Default for PendingQueries {
     fn default() -> Self {
-        Self { questions: Mutex::default(), places: Semaphore::new(MOST_QUESTIONS) }
+        Self { questions: Mutex::default(), slots: Semaphore::new(MOST_QUESTIONS) }
     }
 }
 
-impl Asked {
-    /// An answer came in. Who was not asked, or has answered, is not listened to.
-    pub(crate) fn take(&self, number: u64, replica: u64, answer: Option<Bytes>) {
+impl PendingQueries {
+    /// Records an answer. Ignores replicas that were not asked or have answered already.
+    pub(super) fn take(&self, number: u64, replica: u64, answer: Option<Bytes>) {
         let mut questions = self.lock();
         let Some(question) = questions.get_mut(&number) else { return };
         let bytes = answer.as_ref().map_or(0, Bytes::len);
@@ -85,101 +86,98 @@ impl Asked {
             }
             Some(_) | None => return,
         }
-        question.look();
+        question.notify_if_done();
     }
 
-    /// A replica ends: nobody waits for it.
-    pub(crate) fn leave(&self, replica: u64) {
+    /// Records that a replica leaves, so that no question waits for it.
+    pub(super) fn leave(&self, replica: u64) {
         for question in self.lock().values_mut() {
             question.replicas.remove(&replica);
-            question.look();
+            question.notify_if_done();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, UnderWay>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Pending>> {
         self.questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl UnderWay {
-    /// Tells who asked when nobody is left to wait for.
-    fn look(&self) {
+impl Pending {
+    /// Wakes the asker once no answer is awaited any more.
+    fn notify_if_done(&self) {
         if !self.replicas.values().any(|outcome| *outcome == Outcome::Awaited) {
             self.done.notify_one();
         }
     }
 }
 
-/// A question that is listened for until it is dropped.
+/// Keeps a question pending until it is dropped.
 struct Listening<'a> {
-    asked: &'a Asked,
+    pending: &'a PendingQueries,
     number: u64,
 }
 
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
-        self.asked.lock().remove(&self.number);
+        self.pending.lock().remove(&self.number);
     }
 }
 
-impl<V: Value> Cache<V> {
-    /// Asks every other replica that is known to be there, and waits until all of them have answered, at most `at_most` (and a
-    /// minute). A question has at most 256 KiB, and 16 are asked at once; others wait for their turn. Without Redis there is
-    /// nobody to ask.
-    pub async fn ask(&self, question: Bytes, at_most: Duration) -> Answers {
+impl Peers {
+    /// Asks every expected replica, and waits for all answers, at most `at_most` (and a minute).
+    pub(crate) async fn ask(&self, question: Bytes, at_most: Duration) -> Answers {
         if question.len() > MOST_BYTES {
-            self.counters().talk_dropped.one();
+            self.counters.talk_dropped.one();
             return Answers { answers: Vec::new(), silent: self.expected() };
         }
-        self.put(Question::Server(question), at_most).await
+        self.put(Query::Server(question), at_most).await
     }
 
-    /// Asks every other replica that is known to be there whether it has learned of a commit, and waits until all of them have,
-    /// at most `at_most`. Each makes a look at the change log for it, if it has to.
-    pub async fn confirm(&self, token: Token, at_most: Duration) -> Confirmed {
-        let Answers { answers, silent } = self.put(Question::Learned(token), at_most).await;
+    /// Asks every expected replica whether it has applied a commit, and waits until all of them have, at most `at_most`.
+    pub(crate) async fn confirm(&self, token: Token, at_most: Duration) -> Confirmed {
+        let Answers { answers, silent } = self.put(Query::Applied(token), at_most).await;
         Confirmed { applied: answers.into_iter().map(|(replica, _)| replica).collect(), silent }
     }
 
-    async fn put(&self, question: Question, at_most: Duration) -> Answers {
-        let asked = &self.peers().asked;
-        let Some(l2) = &self.shared().l2 else { return Answers::default() };
+    async fn put(&self, query: Query, at_most: Duration) -> Answers {
+        let pending = &self.pending;
+        let Some(l2) = &self.l2 else { return Answers::default() };
         let deadline = Instant::now() + at_most.min(LONGEST);
-        let Ok(Ok(_place)) = timeout_at(deadline, asked.places.acquire()).await else {
+        let Ok(Ok(_slot)) = timeout_at(deadline, pending.slots.acquire()).await else {
             return Answers { answers: Vec::new(), silent: self.expected() };
         };
         let replicas = self.expected();
         if replicas.is_empty() {
             return Answers::default();
         }
-        let number = self.jitter().number();
+        let number = self.jitter.number();
         let done = Arc::new(Notify::new());
-        let under_way = UnderWay {
+        let question = Pending {
             replicas: replicas.iter().map(|replica| (replica.id, Outcome::Awaited)).collect(),
             bytes: 0,
             done: Arc::clone(&done),
         };
-        asked.lock().insert(number, under_way);
-        let _listening = Listening { asked, number };
-        let _ = timeout_at(deadline, self.await_answers(l2, number, question, deadline, &done)).await;
-        let mut outcomes = asked.lock().get_mut(&number).map(|question| std::mem::take(&mut question.replicas));
+        pending.lock().insert(number, question);
+        let _listening = Listening { pending, number };
+        let message =
+            PeerMessage::Question { number, at_most: deadline.saturating_duration_since(Instant::now()), query };
+        let _ = timeout_at(deadline, self.await_answers(l2, message, &done)).await;
+        let mut outcomes = pending.lock().get_mut(&number).map(|question| std::mem::take(&mut question.replicas));
         let mut answers = Answers::default();
         for replica in replicas {
             match outcomes.as_mut().and_then(|outcomes| outcomes.remove(&replica.id)) {
                 Some(Outcome::Answered(answer)) => answers.answers.push((replica, answer)),
                 Some(Outcome::Awaited | Outcome::Nothing) => answers.silent.push(replica),
-                // It said goodbye.
+                // The replica has left.
                 None => {}
             }
         }
         answers
     }
 
-    async fn await_answers(&self, l2: &L2, number: u64, question: Question, deadline: Instant, done: &Notify) {
-        let at_most = deadline.saturating_duration_since(Instant::now());
-        let said = PeerMessage::Question { number, at_most, question };
-        // Where nothing can be said or heard, there is nothing to wait for.
-        if self.bus_connected() == Some(true) && self.say(l2, &l2.everybody(), said).await.is_ok() {
+    async fn await_answers(&self, l2: &L2, message: PeerMessage, done: &Notify) {
+        // Without a connection in both directions no answer can arrive.
+        if self.is_listening() && self.send(&l2.everybody(), message).await.is_ok() {
             done.notified().await;
         }
     }

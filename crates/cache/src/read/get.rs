@@ -1,42 +1,42 @@
-//! Reads from L1, and the test that every copy there must pass.
+//! Reads from L1 alone, and the test that every copy in L1 must pass.
 
 use std::sync::Arc;
 
+use super::ReadPath;
 use crate::{
-    Cache, Moment,
-    hot_keys::sketch::sampled,
-    l1::expiry::Stage,
-    l1::{Entry, Value},
+    clock::Moment,
+    hot_keys::sampled,
+    l1::{Entry, Reload, Stage, Value},
     validity::within,
 };
 
 /// Whether a copy may be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It may.
+    /// The copy may be served.
     Valid,
-    /// It may, and is to be loaded anew by whoever finds it so and can.
+    /// The copy may be served, and the reader who is told so reloads it if possible.
     Due,
-    /// Nothing that touches it was learned, but what was learned is not up to date.
+    /// No applied change touches the copy, but the applied changes are not recent enough.
     Unproven,
-    /// Nothing that touches it was learned, but its time has passed.
+    /// No applied change touches the copy, but the copy has expired.
     Expired,
-    /// Something that touches it was learned.
+    /// An applied change touches the copy.
     Invalid,
 }
 
-/// The proof of freshness and the time, read before any copy is looked at, and in this order: a suspended thread then
-/// sees too old a proof, never too young a one.
+/// The proof of freshness and the time, read before any copy and in this order: a thread that is suspended in between then judges
+/// by a proof that is too old, never by one that is too young.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadClock {
     pub(crate) proven: Moment,
     pub(crate) now: Moment,
 }
 
-/// Reads copies from L1, for as long as one call takes: what it judges by was read when it was made.
+/// Reads copies from L1 for the duration of one call, judging all of them by one reading of the clock.
 pub struct Reader<'a, V: Value> {
-    cache: &'a Cache<V>,
-    read_clock: ReadClock,
+    reads: &'a ReadPath<V>,
+    clock: ReadClock,
     hits: u64,
     not_found: u64,
 }
@@ -44,28 +44,28 @@ pub struct Reader<'a, V: Value> {
 impl<V: Value> Reader<'_, V> {
     /// The copy of a key, if L1 has one that may be served: no wait, no lock, no network.
     pub fn get(&mut self, name: &str) -> Option<Arc<Entry<V>>> {
-        let entry = self.cache.shared().l1.get(name)?;
-        if self.cache.judge(&entry, self.read_clock, false) != Verdict::Valid {
+        let entry = self.reads.l1.get(name)?;
+        if self.reads.judge(&entry, self.clock, Reload::Impossible) != Verdict::Valid {
             return None;
         }
         if sampled() {
-            self.cache.shared().hot.note(name, self.read_clock.now);
+            self.reads.hot_keys.note(name, self.clock.now);
         }
-        self.cache.note_read(&entry);
+        self.reads.note_read(&entry);
         self.hits += 1;
         self.not_found += u64::from(entry.value.is_none());
         Some(entry)
     }
 
-    /// The time by which it judges.
+    /// The time by which copies are judged.
     pub fn now(&self) -> Moment {
-        self.read_clock.now
+        self.clock.now
     }
 }
 
 impl<V: Value> Drop for Reader<'_, V> {
     fn drop(&mut self) {
-        let counters = self.cache.counters();
+        let counters = &self.reads.counters;
         if self.hits > 0 {
             counters.hits.add(self.hits);
         }
@@ -75,33 +75,29 @@ impl<V: Value> Drop for Reader<'_, V> {
     }
 }
 
-impl<V: Value> Cache<V> {
-    /// The copy of a key, if L1 has one that may be served: no wait, no lock, no network.
-    pub fn get(&self, name: &str) -> Option<Arc<Entry<V>>> {
-        self.reader().get(name)
-    }
-
-    /// Reads several copies from L1 under one look at the clock.
-    pub fn reader(&self) -> Reader<'_, V> {
-        Reader { cache: self, read_clock: self.read_clock(), hits: 0, not_found: 0 }
+impl<V: Value> ReadPath<V> {
+    /// A reader of L1.
+    pub(crate) fn reader(&self) -> Reader<'_, V> {
+        Reader { reads: self, clock: self.read_clock(), hits: 0, not_found: 0 }
     }
 
     pub(crate) fn read_clock(&self) -> ReadClock {
-        let proven = self.shared().validity.proven();
-        ReadClock { proven, now: self.clock().now() }
+        let proven = self.validity.proven();
+        ReadClock { proven, now: self.clock.now() }
     }
 
-    /// Judges a copy for a reader who can load it anew or cannot.
-    pub(crate) fn judge(&self, entry: &Entry<V>, ReadClock { proven, now }: ReadClock, can_load: bool) -> Verdict {
-        let bound = self.config().staleness_bound;
-        if !entry.stands(&self.shared().validity) {
+    /// Judges a copy for a reader who can or cannot reload it.
+    pub(crate) fn judge(&self, entry: &Entry<V>, ReadClock { proven, now }: ReadClock, reload: Reload) -> Verdict {
+        let bound = self.config.staleness_bound;
+        if !entry.stands(&self.validity) {
             return Verdict::Invalid;
         }
         let fresh = within(bound, proven, now) || within(bound, entry.own_proof(), now);
         if now < entry.due {
             return if fresh { Verdict::Valid } else { Verdict::Unproven };
         }
-        match entry.stage(now, can_load && fresh, || self.jitter().unit()) {
+        let reload = if fresh { reload } else { Reload::Impossible };
+        match entry.stage(now, reload, || self.jitter.unit()) {
             Stage::Expired => Verdict::Expired,
             _ if !fresh => Verdict::Unproven,
             Stage::Live => Verdict::Valid,
@@ -109,20 +105,21 @@ impl<V: Value> Cache<V> {
         }
     }
 
-    /// Whether a copy may be served, be it due or not.
-    pub(crate) fn may_serve(&self, entry: &Entry<V>, read_clock: ReadClock) -> bool {
-        matches!(self.judge(entry, read_clock, false), Verdict::Valid | Verdict::Due)
+    /// Whether a copy may be served, due or not.
+    pub(super) fn may_serve(&self, entry: &Entry<V>, clock: ReadClock) -> bool {
+        matches!(self.judge(entry, clock, Reload::Impossible), Verdict::Valid | Verdict::Due)
     }
 
-    /// Counts a read of a copy, which says how much it is worth to have.
-    pub(crate) fn note_read(&self, entry: &Entry<V>) {
+    /// Counts a read of a copy, which measures the worth of the copy.
+    pub(super) fn note_read(&self, entry: &Entry<V>) {
         if entry.note_read() {
-            self.shared().prefetch.paid(self.counters());
+            self.prefetch.paid();
         }
     }
 
+    /// Whether the applied changes are complete up to a moment within the staleness bound.
     pub(crate) fn proven(&self) -> bool {
         let ReadClock { proven, now } = self.read_clock();
-        within(self.config().staleness_bound, proven, now)
+        within(self.config.staleness_bound, proven, now)
     }
 }

@@ -1,27 +1,33 @@
-//! Reads that may have to load.
+//! Reads that load the keys that L1 cannot answer.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use super::{
+    Found, Key, Loaded, ReadOptions, ReadPath, Verdict,
+    get::ReadClock,
+    read_through::Purpose,
+    single_flight::{Target, Waiting},
+};
 use crate::{
-    Cache, Found, Key, LoadError, Loaded, Policy, ReadError, ReadOptions, Tier,
-    hot_keys::sketch::sampled,
-    l1::{Entry, Value},
-    read::get::{ReadClock, Verdict},
-    read::single_flight::LoadKey,
+    error::{LoadError, ReadError},
+    hot_keys::sampled,
+    l1::{Entry, Reload, Tier, Value},
+    policy::Policy,
     validity::within,
 };
 
-/// What a read has of one of its keys so far.
-pub(crate) struct Sought<V> {
-    pub(crate) found: Option<Found<V>>,
-    /// A copy that could still be served stale.
-    copy: Option<Arc<Entry<V>>>,
+/// The progress of a read for one of its keys.
+struct Lookup<V> {
+    key: Key,
+    found: Option<Found<V>>,
+    /// A copy that may still be served stale.
+    candidate: Option<Arc<Entry<V>>>,
 }
 
-impl<V: Value> Cache<V> {
+impl<V: Value> ReadPath<V> {
     /// Returns the copy of a key, or loads it.
-    pub async fn get_or_load<F, Fut>(
-        &self,
+    pub(crate) async fn get_or_load<F, Fut>(
+        self: &Arc<Self>,
         key: Key,
         policy: Policy,
         options: ReadOptions,
@@ -35,10 +41,10 @@ impl<V: Value> Cache<V> {
         found.pop().flatten().ok_or(ReadError::NotCached)
     }
 
-    /// Returns the copies of keys, none twice, in their order, and loads together what is missing: `load` is given the
-    /// numbers of the keys to load. An element is `None` only when copies alone were asked for and there is none.
-    pub async fn get_or_load_many<F, Fut>(
-        &self,
+    /// Returns the copies of distinct keys, in their order, and loads the missing ones together. `load` receives the indices of the
+    /// keys to load. An element is `None` only if `options` accepts only copies and there is none.
+    pub(crate) async fn get_or_load_many<F, Fut>(
+        self: &Arc<Self>,
         keys: Vec<Key>,
         policy: Policy,
         options: ReadOptions,
@@ -49,175 +55,209 @@ impl<V: Value> Cache<V> {
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
         for key in keys.iter().filter(|_| sampled()) {
-            self.shared().hot.note(&key.name, self.clock().now());
+            self.hot_keys.note(&key.name, self.clock.now());
         }
-        let mut sought: Vec<Sought<V>> = keys.iter().map(|_| Sought { found: None, copy: None }).collect();
-        // Who wants copies alone has nothing loaded, not even for others.
-        let can_load = !options.cache_only;
+        let mut lookups: Vec<Lookup<V>> =
+            keys.into_iter().map(|key| Lookup { key, found: None, candidate: None }).collect();
+        // A reader who accepts only copies starts no load, not even for others.
+        let reload = if options.cache_only { Reload::Impossible } else { Reload::Possible };
         let mut due = Vec::new();
-        self.look_up(&keys, &mut sought, can_load, &mut due);
-        let mut away = self.progress().failing();
-        if !away && !self.proven() && sought.iter().any(|sought| sought.copy.is_some()) {
-            // A look at the change log may prove all of them again, and costs less than a load.
-            away = self.pass_now(self.config().staleness_bound / 4).await.is_err();
-            self.look_up(&keys, &mut sought, can_load, &mut due);
+        self.look_up(&mut lookups, reload, &mut due);
+        let mut away = self.progress.failing();
+        if !away && !self.proven() && lookups.iter().any(|lookup| lookup.candidate.is_some()) {
+            // A pass over the change log may prove all candidates fresh, and costs less than a load.
+            away = self.progress.pass(self.config.staleness_bound / 4).await.is_err();
+            self.look_up(&mut lookups, reload, &mut due);
         }
         if options.cache_only || (away && !self.proven()) {
-            for sought in &mut sought {
-                self.serve_stale(sought, policy, options);
+            for lookup in &mut lookups {
+                self.serve_stale(lookup, policy, options);
             }
         }
-        let missing: Vec<usize> = (0..keys.len()).filter(|&number| sought[number].found.is_none()).collect();
+        let missing: Vec<usize> = (0..lookups.len()).filter(|&index| lookups[index].found.is_none()).collect();
         if missing.is_empty() && due.is_empty() {
-            return Ok(sought.into_iter().map(|sought| sought.found).collect());
+            return Ok(found(lookups));
         }
         let load = Arc::new(load);
         if !due.is_empty() {
             let load = Arc::clone(&load);
-            self.load_anew(&keys, due, policy, move |numbers| load(numbers));
+            self.refresh(&lookups, &due, policy, move |indices| load(indices));
         }
         if missing.is_empty() || options.cache_only {
-            self.counters().misses.add(missing.len() as u64);
-            return Ok(sought.into_iter().map(|sought| sought.found).collect());
+            self.counters.misses.add(missing.len() as u64);
+            return Ok(found(lookups));
         }
-
-        let proven = self.shared().validity.proven();
-        // A load that may look into L2 brings what was right as of the proof it finds there, not as of its own beginning. Nobody
-        // looks there who captures what is known after the log was found to be incomplete.
-        let alone = self.shared().l2.is_none() || self.validity().incomplete().is_some();
-        let flights: Vec<LoadKey> = missing.iter().map(|&number| self.load_key(&keys[number])).collect();
-        let now = self.clock().now();
-        let bound = self.config().staleness_bound;
-        let joinable = |began| within(bound, proven, now) || (alone && within(bound, began, now));
-        let (waits, mut guard) = self.shared().flights.join(flights, now, joinable);
-        self.counters().joins.add((waits.len() - guard.len()) as u64);
-        let mut hits = 0;
-        guard.settle(|number, (name, _)| {
-            // A load that landed since the look above has stored what it brought before it left the flights.
-            let entry = self.get(name)?;
-            hits += 1;
-            sought[missing[number]].found = Some(Found::fresh(Arc::clone(&entry)));
-            Some(Ok(entry))
-        });
-        self.counters().misses.add(missing.len() as u64 - hits);
-        if !guard.is_empty() {
-            let terms = missing.iter().map(|&number| keys[number].term.clone()).collect();
-            self.start(guard, policy, terms, missing.clone(), false, move |numbers| load(numbers));
-        }
-        // Where a load failed because the tier below is away, a stale copy may do.
-        for (&number, wait) in missing.iter().zip(waits) {
-            let sought = &mut sought[number];
-            if sought.found.is_some() {
-                continue;
-            }
-            match wait.await {
-                Ok(entry) if entry.foreign && !self.recently_proven(policy, entry.value.is_some(), options) => {
-                    return Err(ReadError::NoPass);
-                }
-                Ok(entry) => {
-                    if entry.value.is_some() {
-                        self.shared().hot.missed(&keys[number].name);
-                    }
-                    let (tier, stale) = (entry.tier, entry.foreign);
-                    sought.found = Some(Found { entry, tier, stale });
-                }
-                Err(error) => {
-                    self.serve_stale(sought, policy, options);
-                    if sought.found.is_none() {
-                        return Err(error.into());
-                    }
-                }
+        let waits = self.load_missing(&mut lookups, &missing, policy, move |indices| load(indices));
+        for (&index, wait) in missing.iter().zip(waits) {
+            let lookup = &mut lookups[index];
+            if lookup.found.is_none() {
+                self.await_load(lookup, wait, policy, options).await?;
             }
         }
-        Ok(sought.into_iter().map(|sought| sought.found).collect())
+        Ok(found(lookups))
     }
 
-    fn count_hit(&self, entry: &Entry<V>) {
-        self.note_read(entry);
-        self.counters().hits.one();
-        if entry.value.is_none() {
-            self.counters().not_found_hits.one();
-        }
-    }
-
-    /// Looks into L1 for what is not found yet. What is invalid is removed; the numbers of what is to be loaded anew are told.
-    fn look_up(&self, keys: &[Key], sought: &mut [Sought<V>], can_load: bool, due: &mut Vec<usize>) {
-        let read_clock = self.read_clock();
-        let open = keys.iter().zip(sought).enumerate().filter(|(_, (_, sought))| sought.found.is_none());
-        for (number, (key, sought)) in open {
-            let known = sought.copy.take().is_some();
-            let Some(entry) = self.shared().l1.get(&key.name) else { continue };
-            match self.judge(&entry, read_clock, can_load) {
-                verdict @ (Verdict::Valid | Verdict::Due) => {
-                    if verdict == Verdict::Due && can_load {
-                        due.push(number);
-                    }
-                    self.count_hit(&entry);
-                    sought.found = Some(Found::fresh(entry));
-                }
-                Verdict::Invalid => {
-                    self.counters().invalidated.one();
-                    self.shared().l1.discard(&entry);
-                }
-                verdict @ (Verdict::Unproven | Verdict::Expired) => {
-                    if verdict == Verdict::Expired && !known {
-                        self.counters().expired.one();
-                    }
-                    sought.copy = Some(entry);
-                }
-            }
-        }
-    }
-
-    /// Finds the copy of what was not found, if it may be served stale.
-    fn serve_stale(&self, sought: &mut Sought<V>, policy: Policy, options: ReadOptions) {
-        if let (None, Some(entry)) = (&sought.found, &sought.copy)
-            && self.may_be_stale(entry, policy, options)
-        {
-            self.counters().stale.one();
-            sought.found = Some(Found { entry: Arc::clone(entry), tier: Tier::L1, stale: true });
-        }
-    }
-
-    /// Waives the proof, up to the limit, and the deadline; never what was learned.
-    fn may_be_stale(&self, entry: &Entry<V>, policy: Policy, options: ReadOptions) -> bool {
-        let limit = self.stale_limit(policy, entry.value.is_some(), options);
-        let ReadClock { proven, now } = self.read_clock();
-        !limit.is_zero() && within(limit, proven.max(entry.own_proof()), now) && entry.stands(&self.shared().validity)
-    }
-
-    /// Whether the last look at the change log is young enough for what cannot be proven to be served, marked stale.
-    pub(crate) fn recently_proven(&self, policy: Policy, exists: bool, options: ReadOptions) -> bool {
-        let limit = self.stale_limit(policy, exists, options);
-        let ReadClock { proven, now } = self.read_clock();
-        !limit.is_zero() && within(limit, proven, now)
-    }
-
-    fn stale_limit(&self, policy: Policy, exists: bool, options: ReadOptions) -> Duration {
-        let of_policy = self.policies().of(policy, exists).max_stale;
-        [of_policy, options.max_stale].into_iter().flatten().fold(self.config().max_stale, Duration::min)
-    }
-
-    /// Loads anew, in the background, what may be served and is due.
-    fn load_anew<F, Fut>(&self, keys: &[Key], due: Vec<usize>, policy: Policy, load: F)
+    /// Joins the loads in flight for the missing keys, and starts the others. Returns the waits, in the order of `missing`.
+    fn load_missing<F, Fut>(
+        self: &Arc<Self>,
+        lookups: &mut [Lookup<V>],
+        missing: &[usize],
+        policy: Policy,
+        load: F,
+    ) -> Vec<Waiting<V>>
     where
         F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        let flights: Vec<LoadKey> = due.iter().map(|&number| self.load_key(&keys[number])).collect();
-        let now = self.clock().now();
-        let (_, guard) = self.shared().flights.join(flights, now, |_| true);
-        self.counters().refreshes.add(guard.len() as u64);
+        let proven = self.validity.proven();
+        // A load that may read L2 returns what was right as of the proof it finds there, not as of its own start. Loads do not read
+        // L2 if their stamp was taken after the log was found incomplete.
+        let skips_l2 = self.l2.is_none() || self.validity.incomplete().is_some();
+        let targets: Vec<Target> = missing.iter().map(|&index| self.target(index, &lookups[index].key)).collect();
+        let now = self.clock.now();
+        let bound = self.config.staleness_bound;
+        let joinable = |began| within(bound, proven, now) || (skips_l2 && within(bound, began, now));
+        let (waits, mut guard) = self.single_flight.join(targets, now, joinable);
+        self.counters.joins.add((waits.len() - guard.len()) as u64);
+        let mut hits = 0;
+        guard.settle(|target| {
+            // A load that ended since the lookup above stored its result in L1 before it left the single flight.
+            let entry = self.reader().get(&target.key.name)?;
+            hits += 1;
+            lookups[target.index].found = Some(Found::fresh(Arc::clone(&entry)));
+            Some(Ok(entry))
+        });
+        self.counters.misses.add(missing.len() as u64 - hits);
         if !guard.is_empty() {
-            let terms = due.iter().map(|&number| keys[number].term.clone()).collect();
-            self.start(guard, policy, terms, due, true, load);
+            self.start(guard, policy, Purpose::Miss, load);
+        }
+        waits
+    }
+
+    /// Waits for a load. Where the load fails because the tier below is unavailable, a stale copy may do.
+    async fn await_load(
+        &self,
+        lookup: &mut Lookup<V>,
+        wait: Waiting<V>,
+        policy: Policy,
+        options: ReadOptions,
+    ) -> Result<(), ReadError> {
+        match wait.await {
+            Ok(entry) if entry.is_foreign() && !self.recently_proven(policy, entry.value.is_some(), options) => {
+                Err(ReadError::NoPass)
+            }
+            Ok(entry) => {
+                if entry.value.is_some() {
+                    self.hot_keys.missed(&lookup.key.name);
+                }
+                let (tier, stale) = (entry.tier, entry.is_foreign());
+                lookup.found = Some(Found { entry, tier, stale });
+                Ok(())
+            }
+            Err(error) => {
+                self.serve_stale(lookup, policy, options);
+                if lookup.found.is_none() { Err(error.into()) } else { Ok(()) }
+            }
         }
     }
 
-    /// Captures what is known of a key, before anything is looked at on its behalf.
-    pub(crate) fn load_key(&self, key: &Key) -> LoadKey {
-        let validity = &self.shared().validity;
-        let stamp = validity.capture(validity.stripes(&key.name, key.term.as_deref()));
-        (key.name.clone(), stamp)
+    fn count_hit(&self, entry: &Entry<V>) {
+        self.note_read(entry);
+        self.counters.hits.one();
+        if entry.value.is_none() {
+            self.counters.not_found_hits.one();
+        }
     }
+
+    /// Looks up in L1 the keys that are not found yet. Removes invalid copies, and adds the indices of copies to refresh to `due`.
+    fn look_up(&self, lookups: &mut [Lookup<V>], reload: Reload, due: &mut Vec<usize>) {
+        let clock = self.read_clock();
+        let open = lookups.iter_mut().enumerate().filter(|(_, lookup)| lookup.found.is_none());
+        for (index, lookup) in open {
+            let known = lookup.candidate.take().is_some();
+            let Some(entry) = self.l1.get(&lookup.key.name) else { continue };
+            match self.judge(&entry, clock, reload) {
+                verdict @ (Verdict::Valid | Verdict::Due) => {
+                    if verdict == Verdict::Due && reload == Reload::Possible {
+                        due.push(index);
+                    }
+                    self.count_hit(&entry);
+                    lookup.found = Some(Found::fresh(entry));
+                }
+                Verdict::Invalid => {
+                    self.counters.invalidated.one();
+                    self.l1.discard(&entry);
+                }
+                verdict @ (Verdict::Unproven | Verdict::Expired) => {
+                    if verdict == Verdict::Expired && !known {
+                        self.counters.expired.one();
+                    }
+                    lookup.candidate = Some(entry);
+                }
+            }
+        }
+    }
+
+    /// Serves the candidate of a key that is not found, if it may be served stale.
+    fn serve_stale(&self, lookup: &mut Lookup<V>, policy: Policy, options: ReadOptions) {
+        if let (None, Some(entry)) = (&lookup.found, &lookup.candidate)
+            && self.may_be_stale(entry, policy, options)
+        {
+            self.counters.stale.one();
+            lookup.found = Some(Found { entry: Arc::clone(entry), tier: Tier::L1, stale: true });
+        }
+    }
+
+    /// Waives the proof, up to the limit, and the deadline, but never an applied change.
+    fn may_be_stale(&self, entry: &Entry<V>, policy: Policy, options: ReadOptions) -> bool {
+        let of_policy = self.policies.get().of(policy, entry.value.is_some()).max_stale;
+        let limit = self.stale_limit(of_policy, options);
+        let ReadClock { proven, now } = self.read_clock();
+        !limit.is_zero() && within(limit, proven.max(entry.own_proof()), now) && entry.stands(&self.validity)
+    }
+
+    /// Whether the last proof is recent enough to serve an unprovable value, marked stale.
+    fn recently_proven(&self, policy: Policy, exists: bool, options: ReadOptions) -> bool {
+        let of_policy = self.policies.get().of(policy, exists).max_stale;
+        self.proven_within(self.stale_limit(of_policy, options))
+    }
+
+    /// Whether the last proof is recent enough to serve an existing, unprovable value, marked stale.
+    pub(super) fn value_recently_proven(&self, policy: Policy, options: ReadOptions) -> bool {
+        let of_policy = self.policies.get().of_value(policy).max_stale;
+        self.proven_within(self.stale_limit(of_policy, options))
+    }
+
+    fn proven_within(&self, limit: Duration) -> bool {
+        let ReadClock { proven, now } = self.read_clock();
+        !limit.is_zero() && within(limit, proven, now)
+    }
+
+    fn stale_limit(&self, of_policy: Option<Duration>, options: ReadOptions) -> Duration {
+        [of_policy, options.max_stale].into_iter().flatten().fold(self.config.max_stale, Duration::min)
+    }
+
+    /// Reloads due copies in the background.
+    fn refresh<F, Fut>(self: &Arc<Self>, lookups: &[Lookup<V>], due: &[usize], policy: Policy, load: F)
+    where
+        F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        let targets: Vec<Target> = due.iter().map(|&index| self.target(index, &lookups[index].key)).collect();
+        let (_, guard) = self.single_flight.join(targets, self.clock.now(), |_| true);
+        self.counters.refreshes.add(guard.len() as u64);
+        if !guard.is_empty() {
+            self.start(guard, policy, Purpose::Refresh, load);
+        }
+    }
+
+    /// Makes a key a target, with the stamp of its validity. Must precede every read on behalf of the key.
+    pub(super) fn target(&self, index: usize, key: &Key) -> Target {
+        let stamp = self.validity.stamp(&key.name, key.term.as_deref());
+        Target::new(index, key.name.clone(), key.term.clone(), stamp)
+    }
+}
+
+fn found<V>(lookups: Vec<Lookup<V>>) -> Vec<Option<Found<V>>> {
+    lookups.into_iter().map(|lookup| lookup.found).collect()
 }

@@ -1,4 +1,4 @@
-//! Loads from the database: how they are run, and what becomes of what they bring.
+//! Loads from the database: their admission, and what becomes of their results.
 
 use std::{
     future::Future,
@@ -16,158 +16,182 @@ use tokio::{
     time::timeout,
 };
 
+use super::{
+    Loaded, ReadPath,
+    read_through::LoadTask,
+    single_flight::{LoadGuard, Outcome, Target},
+};
 use crate::{
-    Cache, Incarnation, LoadError, Loaded, Moment, Policy, Tier,
-    l1::expiry::Life,
-    l1::{Entry, Value},
-    read::read_through::Search,
-    read::single_flight::LoadGuard,
-    validity::history::{Depends, Origin},
+    change::Incarnation,
+    clock::Moment,
+    error::LoadError,
+    l1::{Entry, Expiry, NewEntry, Provenance, Tier, Value},
+    policy::Policy,
+    validity::{Depends, Origin},
 };
 
-/// What a load brought and L1 has taken in.
-pub(crate) struct Landed<V> {
-    /// What it is judged by; `None` when it must not be stored anywhere else.
-    pub(crate) origin: Option<Origin>,
-    /// The names of the keys with what was read.
-    pub(crate) entries: Vec<(Box<str>, Arc<Entry<V>>)>,
+/// The result of a load, after L1 has taken it in.
+pub(super) struct LoadedEntries<V> {
+    /// By what other replicas judge the entries; `None` if the entries must not be stored anywhere else.
+    pub(super) origin: Option<Origin>,
+    /// The names of the keys, and their copies.
+    pub(super) entries: Vec<(Box<str>, Arc<Entry<V>>)>,
 }
 
-impl<V: Value> Cache<V> {
-    /// Waits for its turn, loads, stores what was loaded in L1 as far as it still stands, and hands it to everybody who waits.
-    /// `None` when the load failed.
-    pub(crate) async fn load<F, Fut>(&self, guard: LoadGuard<V>, search: &Search<F>) -> Option<Landed<V>>
+/// Whether a copy may be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// The copy may be stored.
+    Allowed,
+    /// The copy may not be stored.
+    Denied,
+}
+
+impl<V: Value> ReadPath<V> {
+    /// Waits for admission, loads, stores the valid copies in L1 and sends the result to all waiters. `None` if the load fails.
+    pub(super) async fn load<F, Fut>(&self, guard: LoadGuard<V>, task: &LoadTask<F>) -> Option<LoadedEntries<V>>
     where
         F: Fn(Vec<usize>) -> Fut + Sync,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        let numbers = guard.numbers().map(|number| search.places[number]).collect();
-        match self.run(numbers, &search.load).await {
-            Ok(loaded) => Some(self.land(guard, search, loaded)),
+        let indices = guard.indices().collect();
+        match self.run(indices, &task.load).await {
+            Ok(loaded) if loaded.incarnation.is_none() => {
+                self.take_in_unproven(guard, task.policy, loaded);
+                Some(LoadedEntries { origin: None, entries: Vec::new() })
+            }
+            Ok(loaded) => Some(self.take_in(guard, task.policy, loaded)),
             Err(error) => {
-                let counters = self.counters();
-                if error == LoadError::Overloaded { &counters.refused } else { &counters.load_errors }.one();
+                if error == LoadError::Overloaded { &self.counters.refused } else { &self.counters.load_errors }.one();
                 guard.fail(&error);
                 None
             }
         }
     }
 
-    /// A load that panics is lost, and nothing else.
-    pub(crate) async fn run<F, Fut>(&self, numbers: Vec<usize>, load: &F) -> Result<Loaded<V>, LoadError>
+    /// Runs a load function. A panic loses the load and has no other effect.
+    pub(super) async fn run<F, Fut>(&self, indices: Vec<usize>, load: &F) -> Result<Loaded<V>, LoadError>
     where
         F: Fn(Vec<usize>) -> Fut + Sync,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        let counters = self.counters();
+        let counters = &self.counters;
         let mut begun = None;
         let work = async {
-            let _permit = self.shared().admission.enter().await?;
+            let _permit = self.admission.enter().await?;
             counters.loads.one();
-            begun = Some(self.clock().now());
-            AssertUnwindSafe(async { load(numbers).await }).catch_unwind().await.unwrap_or(Err(LoadError::Lost))
+            begun = Some(self.clock.now());
+            AssertUnwindSafe(async { load(indices).await }).catch_unwind().await.unwrap_or(Err(LoadError::Lost))
         };
-        let loaded = timeout(self.config().load_timeout, work).await;
+        let loaded = timeout(self.config.load_timeout, work).await;
         let Some(begun) = begun else { return loaded.unwrap_or(Err(LoadError::Overloaded)) };
-        counters.load_latency.record(self.clock().now().since(begun));
+        counters.load_latency.record(self.clock.now().since(begun));
         loaded.unwrap_or(Err(LoadError::Timeout))
     }
 
-    fn land<F>(&self, guard: LoadGuard<V>, search: &Search<F>, loaded: Loaded<V>) -> Landed<V> {
-        if loaded.incarnation.is_none() {
-            return self.land_unproven(guard, search, loaded);
-        }
-        let policy = search.policy;
-        let (ours, foreign) = self.place(loaded.incarnation);
+    /// Stores the loaded values in L1 and sends them to all waiters.
+    fn take_in(&self, guard: LoadGuard<V>, policy: Policy, loaded: Loaded<V>) -> LoadedEntries<V> {
+        let Loaded { values, incarnation, horizon, witness } = loaded;
+        let (storage, provenance) = self.place(incarnation);
         let began = guard.began();
-        let took = self.clock().now().since(began);
+        let took = self.clock.now().since(began);
         let entries: Vec<_> = guard
-            .keys()
-            .zip(loaded.values)
-            .map(|((name, stamp), value)| {
-                let life = self.life(policy, value.is_some(), took);
-                let may = ours && self.kept_in_l1(policy, value.as_ref());
-                let entry = Entry::new(name, value, *stamp, began, life, Tier::Database, foreign);
-                (name.clone(), self.take_in_l1(entry, policy, may))
+            .targets()
+            .zip(values)
+            .map(|(Target { key, .. }, value)| {
+                let expiry = self.expiry(policy, value.is_some(), took);
+                let storage = match storage {
+                    Storage::Allowed => self.l1_storage(policy, value.as_ref()),
+                    Storage::Denied => Storage::Denied,
+                };
+                let (name, stamp, tier) = (&*key.name, key.stamp, Tier::Database);
+                let entry = Entry::new(NewEntry { name, value, stamp, began, expiry, tier, provenance });
+                (key.name.clone(), self.take_in_l1(entry, policy, storage))
             })
             .collect();
         guard.fulfil(entries.iter().map(|(_, entry)| Ok(Arc::clone(entry))));
-        let Loaded { horizon, witness, .. } = loaded;
-        let origin = loaded.incarnation.filter(|_| ours);
-        let origin = origin.map(|incarnation| Origin { incarnation, horizon, version: 0, witness });
-        Landed { origin, entries }
+        let incarnation = incarnation.filter(|_| storage == Storage::Allowed);
+        let origin = incarnation.map(|incarnation| Origin { incarnation, horizon, version: 0, witness });
+        LoadedEntries { origin, entries }
     }
 
-    /// Hands out what a database returned that cannot tell which it is, as a standby cannot. It may lie behind as far as it
-    /// likes: only what nothing is known to have changed since was right at the last look at the change log, and may be served
-    /// as stale as that look is. It is stored nowhere.
-    fn land_unproven<F>(&self, guard: LoadGuard<V>, search: &Search<F>, loaded: Loaded<V>) -> Landed<V> {
+    /// Sends on the result of a database that cannot tell its incarnation, such as a standby, which may lag arbitrarily. A value that
+    /// no known change touches was right at the last pass over the change log, and may be served as stale as that pass is. Nothing
+    /// is stored.
+    fn take_in_unproven(&self, guard: LoadGuard<V>, policy: Policy, loaded: Loaded<V>) {
         let (began, horizon, witness) = (guard.began(), loaded.horizon, loaded.witness);
-        let followed = self.validity().view().map(|view| view.incarnation);
-        let outcomes: Vec<_> = guard
-            .keys()
-            .zip(guard.numbers())
+        let followed = self.validity.followed();
+        let outcomes: Vec<Outcome<V>> = guard
+            .targets()
             .zip(loaded.values)
-            .map(|(((name, stamp), number), value)| {
-                let term = search.terms[number].as_deref();
-                let facts = value.as_ref().map(Value::facts).unwrap_or_default();
-                let stands = followed.is_some_and(|incarnation| {
-                    let origin = Origin { incarnation, horizon, version: facts.version, witness };
-                    let terms = (value.is_some() && term.is_none()).then_some(&facts.terms[..]);
-                    self.validity().frame_stands(name, Depends::of(name, term, value.is_some()), &origin, terms)
-                });
-                if !stands {
-                    self.counters().load_errors.one();
+            .map(|(target, value)| {
+                let origin = followed.map(|incarnation| Origin { incarnation, horizon, version: 0, witness });
+                if !origin.is_some_and(|origin| self.is_current(target, value.as_ref(), origin)) {
+                    self.counters.load_errors.one();
                     return Err(LoadError::Unavailable(
                         "the database that answered is behind what is known here".into(),
                     ));
                 }
-                let life = self.life(search.policy, value.is_some(), Duration::ZERO);
-                Ok(Arc::new(Entry::new(name, value, *stamp, began, life, Tier::Database, true)))
+                let expiry = self.expiry(policy, value.is_some(), Duration::ZERO);
+                let (name, stamp, tier) = (target.name(), target.key.stamp, Tier::Database);
+                let provenance = Provenance::Foreign;
+                Ok(Arc::new(Entry::new(NewEntry { name, value, stamp, began, expiry, tier, provenance })))
             })
             .collect();
         guard.fulfil(outcomes);
-        Landed { origin: None, entries: Vec::new() }
     }
 
-    /// Stores an entry in L1, if it may be stored and still stands.
-    pub(crate) fn take_in_l1(&self, mut entry: Entry<V>, policy: Policy, may: bool) -> Arc<Entry<V>> {
-        let shared = self.shared();
+    /// Whether no known change touches a loaded value. The version of the value replaces the version of `origin`.
+    fn is_current(&self, target: &Target, value: Option<&V>, origin: Origin) -> bool {
+        let term = target.term.as_deref();
+        let facts = value.map(Value::facts).unwrap_or_default();
+        let terms = (value.is_some() && term.is_none()).then_some(&facts.terms[..]);
+        let depends = Depends::of(target.name(), term, value.is_some());
+        self.validity.frame_stands(target.name(), depends, &Origin { version: facts.version, ..origin }, terms)
+    }
+
+    /// Stores an entry in L1, if that is allowed and the entry is valid.
+    pub(crate) fn take_in_l1(&self, mut entry: Entry<V>, policy: Policy, storage: Storage) -> Arc<Entry<V>> {
         if let (Policy::Item, Some(_)) = (policy, &entry.value) {
-            entry.count_reads(shared.prefetch.found(entry.name()));
+            entry.count_reads(self.prefetch.found(entry.name()));
         }
         let entry = Arc::new(entry);
-        let stored = may && shared.l1.store(&entry, &shared.validity);
-        if stored { &shared.counters.sets } else { &shared.counters.not_stored }.one();
+        let stored = storage == Storage::Allowed && self.l1.store(&entry, &self.validity);
+        if stored { &self.counters.sets } else { &self.counters.not_stored }.one();
         entry
     }
 
-    /// Whether what a database returned may be stored, and whether it must be marked stale: what comes from another
-    /// database than the one followed, or from one that cannot tell which it is, may be older than the staleness bound.
-    /// Before the change log was read for the first time, and while it is incomplete, nothing is stored.
-    pub(crate) fn place(&self, incarnation: Option<Incarnation>) -> (bool, bool) {
-        let followed = self.shared().validity.view().map(|view| view.incarnation);
+    /// Whether the result of a load may be stored, and whether it must be marked stale: a value from a database other than the
+    /// followed one, or from one that cannot tell its incarnation, may be older than the staleness bound. Before the first pass over
+    /// the change log, and while the log is incomplete, nothing is stored.
+    pub(super) fn place(&self, incarnation: Option<Incarnation>) -> (Storage, Provenance) {
+        let followed = self.validity.followed();
         let ours = followed.is_some() && followed == incarnation;
-        let starting = self.shared().validity.looked() == Moment::NEVER && incarnation.is_some();
-        (ours && self.incomplete().is_none(), !ours && !starting)
+        let starting = self.validity.looked() == Moment::NEVER && incarnation.is_some();
+        let storable = ours && self.validity.incomplete().is_none();
+        (
+            if storable { Storage::Allowed } else { Storage::Denied },
+            if ours || starting { Provenance::Followed } else { Provenance::Foreign },
+        )
     }
 
-    /// Whether the policy of a value lets it into L1.
-    pub(crate) fn kept_in_l1(&self, policy: Policy, value: Option<&V>) -> bool {
-        let policies = self.policies();
+    /// Whether the policy of a value admits it to L1.
+    pub(super) fn l1_storage(&self, policy: Policy, value: Option<&V>) -> Storage {
+        let policies = self.policies.get();
         let policy = policies.of(policy, value.is_some());
-        policy.l1 && value.is_none_or(|value| value.bytes() <= policy.max_bytes)
+        let admitted = policy.l1 && value.is_none_or(|value| value.bytes() <= policy.max_bytes);
+        if admitted { Storage::Allowed } else { Storage::Denied }
     }
 
-    /// How long a copy lives that took so long to load.
-    pub(crate) fn life(&self, policy: Policy, exists: bool, load: Duration) -> Life {
-        let policies = self.policies();
+    /// The expiry of a copy whose load took `load`.
+    pub(super) fn expiry(&self, policy: Policy, exists: bool, load: Duration) -> Expiry {
+        let policies = self.policies.get();
         let policy = policies.of(policy, exists);
-        Life::new(policy, self.jitter().shorten(policy.ttl, policy.jitter), load)
+        Expiry::new(policy, self.jitter.shorten(policy.ttl, policy.jitter), load)
     }
 }
 
-/// How many loads may be under way and how many may wait for that.
+/// Limits the loads that run concurrently and the loads that wait to do so.
 pub(crate) struct Admission {
     permits: Semaphore,
     waiting: AtomicUsize,
@@ -180,17 +204,17 @@ impl Admission {
         Self { permits: Semaphore::new(at_once), waiting: AtomicUsize::new(0), max_waiting }
     }
 
-    /// Whether one more load would find a place, now or after waiting.
-    pub(crate) fn has_room(&self) -> bool {
+    /// Whether one more load would be admitted, now or after a wait.
+    pub(super) fn has_room(&self) -> bool {
         self.permits.available_permits() > 0 || self.waiting.load(Ordering::Relaxed) < self.max_waiting
     }
 
-    /// Whether nobody waits for his turn, and there are places.
-    pub(crate) fn is_idle(&self) -> bool {
+    /// Whether no load waits, and one more could run.
+    pub(super) fn is_idle(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) == 0 && self.permits.available_permits() > 0
     }
 
-    /// Waits for its turn.
+    /// Waits for admission.
     async fn enter(&self) -> Result<SemaphorePermit<'_>, LoadError> {
         if let Ok(permit) = self.permits.try_acquire() {
             return Ok(permit);
@@ -204,7 +228,7 @@ impl Admission {
     }
 }
 
-/// One that waits, counted until it is dropped.
+/// A waiting load, counted until it is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {
@@ -219,7 +243,7 @@ mod tests {
     use tokio::runtime::Handle;
 
     use super::*;
-    use crate::{CacheConfig, Clock, Facts, Snapshot, validity::View};
+    use crate::{Cache, CacheConfig, Clock, Facts, Snapshot, validity::View};
 
     struct Nothing;
 
@@ -249,20 +273,25 @@ mod tests {
     async fn between_two_databases_nothing_is_ours() {
         let cache: Cache<Nothing> = Cache::new(CacheConfig::default(), Clock::manual(), Handle::current(), 1);
         let (old, new) = (Incarnation(1), Incarnation(2));
-        let place = |incarnation| cache.place(Some(incarnation));
-        assert_eq!((place(old), cache.place(None)), ((false, false), (false, true)), "before the first pass");
+        let reads = cache.reads();
+        let place_of = |incarnation| {
+            let (storage, provenance) = reads.place(incarnation);
+            (storage == Storage::Allowed, provenance == Provenance::Foreign)
+        };
+        let place = |incarnation| place_of(Some(incarnation));
+        assert_eq!((place(old), place_of(None)), ((false, false), (false, true)), "before the first pass");
         let publish = |incarnation| {
             let view = View { snapshot: Snapshot::default(), incarnation };
-            cache.validity().publish(view, cache.clock().now());
+            reads.validity.publish(view, cache.clock().now());
         };
         publish(old);
         assert_eq!((place(old), place(new)), ((true, false), (false, true)));
-        cache.validity().forget_view();
+        reads.validity.forget_view();
         assert_eq!((place(old), place(new)), ((false, true), (false, true)), "everything is being dropped");
         publish(new);
         assert_eq!((place(old), place(new)), ((false, true), (true, false)));
         let view = View { snapshot: Snapshot::default(), incarnation: new };
-        cache.validity().publish_incomplete(view, cache.clock().now(), "no triggers".into());
+        reads.validity.publish_incomplete(view, cache.clock().now(), "no triggers".into());
         assert_eq!((place(new), place(old)), ((false, false), (false, true)), "an incomplete log vouches for no copy");
     }
 }

@@ -1,12 +1,53 @@
-//! Reads: from L1 alone, and through L2 and the database where L1 has no copy to serve.
+//! Reads: from L1 alone, or through L2 and the database where L1 has no copy to serve.
 
-pub(crate) mod get;
-pub(crate) mod get_or_load;
-pub(crate) mod loader;
-pub(crate) mod read_through;
-pub(crate) mod request;
-pub(crate) mod single_flight;
-pub(crate) mod snapshot;
+mod get;
+mod get_or_load;
+mod loader;
+mod prefetch;
+mod read_through;
+mod request;
+mod single_flight;
+mod snapshot;
 
-pub use get::Reader;
-pub use request::{Commit, Found, Freshness, Key, Loaded, ReadOptions, Tier, Token};
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::{
+    changelog::Progress,
+    clock::Clock,
+    config::CacheConfig,
+    hot_keys::{HotKeySketch, Prefetch},
+    jitter::Jitter,
+    l1::L1,
+    l2::L2,
+    policy::ActivePolicies,
+    stats::Counters,
+    validity::Validity,
+};
+
+pub use self::{
+    get::Reader,
+    request::{Found, Freshness, Key, Loaded, ReadOptions},
+};
+pub(crate) use self::{get::Verdict, loader::Admission, loader::Storage, single_flight::SingleFlight};
+
+/// The path of a read through the tiers.
+pub(crate) struct ReadPath<V> {
+    pub(crate) config: CacheConfig,
+    pub(crate) policies: ActivePolicies,
+    pub(crate) clock: Clock,
+    pub(crate) jitter: Arc<Jitter>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) validity: Arc<Validity>,
+    pub(crate) l1: Arc<L1<V>>,
+    /// `None` where there is no Redis.
+    pub(crate) l2: Option<Arc<L2>>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) hot_keys: Arc<HotKeySketch>,
+    pub(crate) prefetch: Arc<Prefetch>,
+    pub(crate) single_flight: Arc<SingleFlight<V>>,
+    pub(crate) admission: Admission,
+    /// Runs the loads, so that no load ends with the reader who started it.
+    pub(crate) runtime: Handle,
+}

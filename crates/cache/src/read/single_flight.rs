@@ -1,4 +1,4 @@
-//! Loads under way, so that many readers of one cold key cost one load.
+//! Single flight: many concurrent readers of a cold key cost one load.
 
 use std::{
     collections::HashMap,
@@ -9,41 +9,66 @@ use foldhash::fast::RandomState;
 use futures_util::{FutureExt as _, future::Shared};
 use tokio::sync::oneshot;
 
-use crate::{LoadError, Moment, l1::Entry, validity::ValidityStamp};
+use crate::{clock::Moment, error::LoadError, l1::Entry, validity::ValidityStamp};
 
-/// What a load made of one key.
-pub(crate) type Outcome<V> = Result<Arc<Entry<V>>, LoadError>;
+/// The outcome of a load for one key.
+pub(super) type Outcome<V> = Result<Arc<Entry<V>>, LoadError>;
 
-/// The wait for a load. It ends also when the load is lost: with [`LoadError::Lost`].
-pub(crate) type Waiting<V> =
+/// The wait for a load. A load that is lost ends the wait with [`LoadError::Lost`].
+pub(super) type Waiting<V> =
     Shared<futures_util::future::Map<oneshot::Receiver<Outcome<V>>, fn(Received<V>) -> Outcome<V>>>;
 
 type Received<V> = Result<Outcome<V>, oneshot::error::RecvError>;
 
-/// A load of one state of one key: who has learned of a change since joins no load begun before.
-pub(crate) type LoadKey = (Box<str>, ValidityStamp);
-
-/// The loads under way.
-pub(crate) struct SingleFlight<V> {
-    by_key: Mutex<HashMap<LoadKey, Flight<V>, RandomState>>,
+/// Identifies a load by its key and the state of the key's validity: a reader who knows of a change joins no load that began
+/// before the change.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct LoadKey {
+    pub(super) name: Box<str>,
+    pub(super) stamp: ValidityStamp,
 }
 
-struct Flight<V> {
+/// A key to load.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// The index by which the load function knows the key.
+    pub(super) index: usize,
+    pub(super) key: LoadKey,
+    /// The term on which a list depends.
+    pub(super) term: Option<Box<str>>,
+}
+
+impl Target {
+    pub(super) fn new(index: usize, name: Box<str>, term: Option<Box<str>>, stamp: ValidityStamp) -> Self {
+        Self { index, key: LoadKey { name, stamp }, term }
+    }
+
+    /// The name of the key.
+    pub(super) fn name(&self) -> &str {
+        &self.key.name
+    }
+}
+
+/// The loads in flight.
+pub(crate) struct SingleFlight<V> {
+    by_key: Mutex<HashMap<LoadKey, InFlight<V>, RandomState>>,
+}
+
+struct InFlight<V> {
     began: Moment,
     waiting: Waiting<V>,
 }
 
-/// The guard to load some keys. When it is dropped, done or not, the loads are no longer under way.
-pub(crate) struct LoadGuard<V> {
-    flights: Arc<SingleFlight<V>>,
+/// The duty to load some keys. Dropping the guard, done or not, ends the loads.
+pub(super) struct LoadGuard<V> {
+    single_flight: Arc<SingleFlight<V>>,
     began: Moment,
-    keys: Vec<Due<V>>,
+    loads: Vec<Load<V>>,
 }
 
-/// One key to load: its number among the keys that were to be joined, and who is told.
-struct Due<V> {
-    number: usize,
-    key: LoadKey,
+/// A key to load, and the sender to its waiters.
+struct Load<V> {
+    target: Target,
     sender: oneshot::Sender<Outcome<V>>,
 }
 
@@ -52,115 +77,120 @@ impl<V> SingleFlight<V> {
         Self { by_key: Mutex::default() }
     }
 
-    /// Joins the loads under way for `keys`, as far as `joinable` agrees to when they began, and takes on the guard for the
-    /// others. The waits are in the order of `keys`.
-    pub(crate) fn join(
+    /// Joins the loads in flight for `targets`, where `joinable` accepts their start, and takes on the duty to load the others. The
+    /// waits are in the order of `targets`.
+    pub(super) fn join(
         self: &Arc<Self>,
-        keys: impl IntoIterator<Item = LoadKey>,
+        targets: impl IntoIterator<Item = Target>,
         now: Moment,
         joinable: impl Fn(Moment) -> bool,
     ) -> (Vec<Waiting<V>>, LoadGuard<V>) {
-        let mut flights = self.lock();
+        let mut by_key = self.lock();
         let mut waits = Vec::new();
-        let mut guard = LoadGuard { flights: Arc::clone(self), began: now, keys: Vec::new() };
-        for (number, key) in keys.into_iter().enumerate() {
-            if let Some(flight) = flights.get(&key).filter(|flight| joinable(flight.began)) {
-                waits.push(flight.waiting.clone());
+        let mut guard = LoadGuard { single_flight: Arc::clone(self), began: now, loads: Vec::new() };
+        for target in targets {
+            if let Some(load) = by_key.get(&target.key).filter(|load| joinable(load.began)) {
+                waits.push(load.waiting.clone());
                 continue;
             }
             let (sender, receiver) = oneshot::channel();
             let land: fn(Received<V>) -> Outcome<V> = |received| received.unwrap_or(Err(LoadError::Lost));
             let waiting = receiver.map(land).shared();
             waits.push(waiting.clone());
-            flights.insert(key.clone(), Flight { began: now, waiting });
-            guard.keys.push(Due { number, key, sender });
+            by_key.insert(target.key.clone(), InFlight { began: now, waiting });
+            guard.loads.push(Load { target, sender });
         }
         (waits, guard)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LoadKey, Flight<V>, RandomState>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<LoadKey, InFlight<V>, RandomState>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<V> LoadGuard<V> {
     /// When the load began.
-    pub(crate) fn began(&self) -> Moment {
+    pub(super) fn began(&self) -> Moment {
         self.began
     }
 
-    /// How many keys there are to load.
-    pub(crate) fn len(&self) -> usize {
-        self.keys.len()
+    /// The number of keys to load.
+    pub(super) fn len(&self) -> usize {
+        self.loads.len()
     }
 
     /// Whether there is nothing to load.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.loads.is_empty()
     }
 
-    /// The keys to load, with what was captured before.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &LoadKey> {
-        self.keys.iter().map(|due| &due.key)
+    /// The keys to load.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.loads.iter().map(|load| &load.target)
     }
 
-    /// Their numbers among the keys that were to be joined.
-    pub(crate) fn numbers(&self) -> impl Iterator<Item = usize> {
-        self.keys.iter().map(|due| due.number)
+    /// The names of the keys to load.
+    pub(super) fn names(&self) -> Vec<Box<str>> {
+        self.targets().map(|target| target.key.name.clone()).collect()
     }
 
-    /// Drops from the guard what `outcome` has an outcome for without a load.
-    pub(crate) fn settle(&mut self, mut outcome: impl FnMut(usize, &LoadKey) -> Option<Outcome<V>>) {
-        let outcomes: Vec<_> = self.keys.iter().map(|due| outcome(due.number, &due.key)).collect();
+    /// The indices by which the load function knows the keys.
+    pub(super) fn indices(&self) -> impl Iterator<Item = usize> {
+        self.targets().map(|target| target.index)
+    }
+
+    /// Ends the loads for which `outcome` returns an outcome.
+    pub(super) fn settle(&mut self, mut outcome: impl FnMut(&Target) -> Option<Outcome<V>>) {
+        let outcomes: Vec<_> = self.targets().map(&mut outcome).collect();
         if outcomes.iter().all(Option::is_none) {
             return;
         }
-        let settled = self.keys.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_some());
-        self.land(settled.map(|(due, _)| &due.key));
-        for (due, outcome) in std::mem::take(&mut self.keys).into_iter().zip(outcomes) {
+        let settled = self.targets().zip(&outcomes).filter(|(_, outcome)| outcome.is_some());
+        self.land(settled.map(|(target, _)| &target.key));
+        for (load, outcome) in std::mem::take(&mut self.loads).into_iter().zip(outcomes) {
             match outcome {
-                // Nobody may be left who waits.
-                Some(outcome) => drop(due.sender.send(outcome)),
-                None => self.keys.push(due),
+                // All waiters may have left.
+                Some(outcome) => drop(load.sender.send(outcome)),
+                None => self.loads.push(load),
             }
         }
     }
 
-    /// Takes some keys out into a guard of their own: those of which `other` is true, by their places here.
-    pub(crate) fn split(&mut self, other: impl Fn(usize) -> bool) -> Self {
+    /// Moves the keys whose positions satisfy `other` into a guard of their own.
+    pub(super) fn split(&mut self, other: impl Fn(usize) -> bool) -> Self {
         let (theirs, ours): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.keys).into_iter().enumerate().partition(|(place, _)| other(*place));
-        self.keys = ours.into_iter().map(|(_, due)| due).collect();
-        let keys = theirs.into_iter().map(|(_, due)| due).collect();
-        Self { flights: Arc::clone(&self.flights), began: self.began, keys }
+            std::mem::take(&mut self.loads).into_iter().enumerate().partition(|(position, _)| other(*position));
+        self.loads = ours.into_iter().map(|(_, load)| load).collect();
+        let loads = theirs.into_iter().map(|(_, load)| load).collect();
+        Self { single_flight: Arc::clone(&self.single_flight), began: self.began, loads }
     }
 
-    /// Takes on the keys of another part of the same guard.
-    pub(crate) fn join(&mut self, mut other: Self) {
-        self.keys.append(&mut other.keys);
+    /// Takes over the keys of another part of the same load.
+    pub(super) fn join(&mut self, mut other: Self) {
+        self.loads.append(&mut other.loads);
     }
 
-    /// Tells everybody who waits; the outcomes are in the order of the keys.
-    pub(crate) fn fulfil(mut self, outcomes: impl IntoIterator<Item = Outcome<V>>) {
-        self.land(self.keys());
-        for (due, outcome) in std::mem::take(&mut self.keys).into_iter().zip(outcomes) {
-            // Nobody may be left who waits.
-            let _ = due.sender.send(outcome);
+    /// Sends the outcomes, in the order of the keys, to all waiters.
+    pub(super) fn fulfil(mut self, outcomes: impl IntoIterator<Item = Outcome<V>>) {
+        self.land(self.targets().map(|target| &target.key));
+        for (load, outcome) in std::mem::take(&mut self.loads).into_iter().zip(outcomes) {
+            // All waiters may have left.
+            let _ = load.sender.send(outcome);
         }
     }
 
-    /// Tells everybody who waits that it failed.
-    pub(crate) fn fail(self, error: &LoadError) {
+    /// Sends an error to all waiters.
+    pub(super) fn fail(self, error: &LoadError) {
         let count = self.len();
         self.fulfil((0..count).map(|_| Err(error.clone())));
     }
 
-    /// From here on nobody joins. A later flight of the same key may have taken the place of one of these.
+    /// Removes loads, so that nobody joins them any more. A later load of the same key may have replaced one of them.
     fn land<'a>(&self, keys: impl Iterator<Item = &'a LoadKey>) {
-        let mut flights = self.flights.lock();
+        let mut by_key = self.single_flight.lock();
         for key in keys {
-            if flights.get(key).is_some_and(|flight| flight.began == self.began) {
-                flights.remove(key);
+            if by_key.get(key).is_some_and(|load| load.began == self.began) {
+                by_key.remove(key);
             }
         }
     }
@@ -168,8 +198,8 @@ impl<V> LoadGuard<V> {
 
 impl<V> Drop for LoadGuard<V> {
     fn drop(&mut self) {
-        if !self.keys.is_empty() {
-            self.land(self.keys());
+        if !self.loads.is_empty() {
+            self.land(self.targets().map(|target| &target.key));
         }
     }
 }
@@ -181,8 +211,13 @@ mod tests {
     use super::*;
     use crate::validity::Validity;
 
-    fn key(name: &str) -> LoadKey {
-        (name.into(), ValidityStamp { stripes: Validity::new(1, 1, 10).stripes(name, None), generation: 0, rules: 0 })
+    /// Targets with the indices of the names.
+    fn targets<const N: usize>(names: [&str; N]) -> Vec<Target> {
+        let target = |(index, name): (usize, &str)| {
+            let stripes = Validity::new(1, 1, 10).stripes(name, None);
+            Target::new(index, name.into(), None, ValidityStamp { stripes, generation: 0, rules: 0 })
+        };
+        names.into_iter().enumerate().map(target).collect()
     }
 
     fn now(second: u64) -> Moment {
@@ -190,61 +225,59 @@ mod tests {
     }
 
     #[test]
-    fn a_later_flight_of_the_same_key_outlives_an_earlier_one() {
-        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
-        let key = key("a");
-        let (_, old) = flights.join([key.clone()], now(1), |_| true);
-        let (_, new) = flights.join([key.clone()], now(9), |began| began == now(9));
+    fn a_later_load_of_the_same_key_outlives_an_earlier_one() {
+        let single_flight: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
+        let (_, old) = single_flight.join(targets(["a"]), now(1), |_| true);
+        let (_, new) = single_flight.join(targets(["a"]), now(9), |began| began == now(9));
         assert_eq!((old.len(), new.len()), (1, 1));
         drop(old);
-        let (_, joined) = flights.join([key.clone()], now(9), |_| true);
+        let (_, joined) = single_flight.join(targets(["a"]), now(9), |_| true);
         assert!(joined.is_empty(), "the later one is under way");
         drop(new);
-        assert!(flights.lock().is_empty());
+        assert!(single_flight.lock().is_empty());
     }
 
     #[tokio::test]
-    async fn a_duty_that_is_dropped_is_lost() {
-        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
-        let (waits, guard) = flights.join([key("a"), key("b")], now(1), |_| true);
+    async fn a_guard_that_is_dropped_is_lost() {
+        let single_flight: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
+        let (waits, guard) = single_flight.join(targets(["a", "b"]), now(1), |_| true);
         drop(guard);
         for wait in waits {
             assert_eq!(wait.await.err(), Some(LoadError::Lost));
         }
-        assert!(flights.lock().is_empty());
+        assert!(single_flight.lock().is_empty());
     }
 
     #[tokio::test]
     async fn what_is_settled_is_no_longer_due() {
-        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
-        let (mut waits, mut guard) = flights.join([key("a"), key("b"), key("c")], now(1), |_| true);
-        guard.settle(|number, _| (number == 1).then_some(Err(LoadError::Timeout)));
-        assert_eq!(guard.numbers().collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(flights.lock().len(), 2);
+        let single_flight: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
+        let (mut waits, mut guard) = single_flight.join(targets(["a", "b", "c"]), now(1), |_| true);
+        guard.settle(|target| (target.index == 1).then_some(Err(LoadError::Timeout)));
+        assert_eq!(guard.indices().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(single_flight.lock().len(), 2);
         assert_eq!(waits.remove(1).await.err(), Some(LoadError::Timeout));
         guard.fail(&LoadError::Lost);
-        assert!(flights.lock().is_empty());
+        assert!(single_flight.lock().is_empty());
     }
 
     #[tokio::test]
-    async fn a_split_duty_is_done_in_parts() {
-        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
-        let (mut waits, mut guard) = flights.join([key("a"), key("b"), key("c")], now(1), |_| true);
+    async fn a_split_guard_is_done_in_parts() {
+        let single_flight: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
+        let (mut waits, mut guard) = single_flight.join(targets(["a", "b", "c"]), now(1), |_| true);
         let other = guard.split(|place| place == 1);
-        assert_eq!(guard.numbers().collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(other.numbers().collect::<Vec<_>>(), [1]);
+        assert_eq!(guard.indices().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(other.indices().collect::<Vec<_>>(), [1]);
         other.fail(&LoadError::Timeout);
-        assert_eq!(flights.lock().len(), 2);
+        assert_eq!(single_flight.lock().len(), 2);
         assert_eq!(waits.remove(1).await.err(), Some(LoadError::Timeout));
         drop(guard);
-        assert!(flights.lock().is_empty());
+        assert!(single_flight.lock().is_empty());
     }
 
     #[test]
-    fn one_key_twice_is_one_flight() {
-        let flights: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
-        let key = key("a");
-        let (waits, guard) = flights.join([key.clone(), key], now(1), |_| true);
+    fn one_key_twice_is_one_load() {
+        let single_flight: Arc<SingleFlight<()>> = Arc::new(SingleFlight::new());
+        let (waits, guard) = single_flight.join(targets(["a", "a"]), now(1), |_| true);
         assert_eq!((waits.len(), guard.len()), (2, 1));
     }
 }

@@ -1,24 +1,27 @@
-//! What replies need whose copies must all be of one snapshot of the database.
+//! Replies whose copies must all belong to one snapshot of the database.
 //!
-//! Copies that were in hand before a look at the change log began, and that still stand when it has been learned, are all of
-//! that look's snapshot: each shows every change that the look saw, or it would not stand, and none that it did not see, for
-//! it was read before.
+//! Copies that were in hand before a pass over the change log began, and that are still valid once its changes are applied, all
+//! belong to the snapshot of that pass: each shows every change that the pass saw, or the copy would be invalid, and no change that
+//! the pass did not see, since the copy was read before.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use crate::{Cache, Entry, Found, LoadError, Loaded, Policy, ReadError, ReadOptions, Tier, Value};
+use super::{Found, Loaded, ReadOptions, ReadPath};
+use crate::{
+    error::{LoadError, ReadError},
+    l1::{Entry, NewEntry, Provenance, Tier, Value},
+    policy::Policy,
+};
 
-impl<V: Value> Cache<V> {
-    /// Whether nothing that touches a copy was learned since before it was read, and it is of the database that is followed.
-    /// When that becomes another one, every copy is touched.
-    pub fn still_stands(&self, entry: &Entry<V>) -> bool {
-        !entry.foreign && entry.stands(self.validity()) && self.validity().view().is_some()
+impl<V: Value> ReadPath<V> {
+    /// Whether a copy is valid and belongs to the followed database. When another database is followed, every copy is touched.
+    pub(crate) fn still_stands(&self, entry: &Entry<V>) -> bool {
+        !entry.is_foreign() && entry.stands(&self.validity) && self.validity.view().is_some()
     }
 
-    /// Loads past every tier: what one query returns is handed over as it is, and kept nowhere. Counts as a load among the
-    /// others, with their limits.
-    pub async fn load_apart<F, Fut>(
-        &self,
+    /// Loads past every tier: the result of one query is returned and not stored. The load counts towards the limits of all loads.
+    pub(crate) async fn load_apart<F, Fut>(
+        self: &Arc<Self>,
         policy: Policy,
         options: ReadOptions,
         load: F,
@@ -27,38 +30,45 @@ impl<V: Value> Cache<V> {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        if !self.shared().admission.has_room() {
-            self.counters().refused.one();
+        if !self.admission.has_room() {
+            self.counters.refused.one();
             return Err(LoadError::Overloaded.into());
         }
-        let cache = self.clone();
-        // Where connections to the database live, as with every load.
-        let done = self.shared().runtime.spawn(async move {
-            // Nothing is stored under these names, so that what is captured for them says nothing.
-            let stamp = cache.validity().capture(cache.validity().stripes("", None));
-            let began = cache.clock().now();
-            let loaded = cache.run(Vec::new(), &|_: Vec<usize>| load()).await?;
-            let (_, foreign) = cache.place(loaded.incarnation);
-            let unproven = loaded.incarnation.is_none();
-            let found = loaded.values.into_iter().map(|value| {
-                let life = cache.life(policy, value.is_some(), Duration::ZERO);
-                let entry = Arc::new(Entry::new("", value, stamp, began, life, Tier::Database, foreign));
-                Found { entry, tier: Tier::Database, stale: foreign }
-            });
-            Ok::<_, LoadError>((found.collect::<Vec<_>>(), unproven))
-        });
+        let reads = Arc::clone(self);
+        // On the runtime that owns the connections to the database, like every load.
+        let done = self.runtime.spawn(async move { reads.run_apart(policy, &load).await });
         let (found, unproven) = match done.await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
-                self.counters().load_errors.one();
+                self.counters.load_errors.one();
                 return Err(error.into());
             }
             Err(_) => return Err(LoadError::Lost.into()),
         };
-        // What a standby returned cannot be judged here, where it is not known by which key.
-        if unproven || (found.iter().any(|found| found.stale) && !self.recently_proven(policy, true, options)) {
+        // The values of a standby cannot be judged here, since their keys are unknown.
+        if unproven || (found.iter().any(|found| found.stale) && !self.value_recently_proven(policy, options)) {
             return Err(ReadError::NoPass);
         }
         Ok(found)
+    }
+
+    /// Returns the loaded values, and whether their database could not tell its incarnation.
+    async fn run_apart<F, Fut>(&self, policy: Policy, load: &F) -> Result<(Vec<Found<V>>, bool), LoadError>
+    where
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
+    {
+        // Nothing is stored under the empty name, so that its stamp has no meaning.
+        let stamp = self.validity.stamp("", None);
+        let began = self.clock.now();
+        let loaded = self.run(Vec::new(), &|_: Vec<usize>| load()).await?;
+        let (_, provenance) = self.place(loaded.incarnation);
+        let found = loaded.values.into_iter().map(|value| {
+            let expiry = self.expiry(policy, value.is_some(), Duration::ZERO);
+            let (name, tier) = ("", Tier::Database);
+            let entry = Arc::new(Entry::new(NewEntry { name, value, stamp, began, expiry, tier, provenance }));
+            Found { entry, tier, stale: provenance == Provenance::Foreign }
+        });
+        Ok((found.collect(), loaded.incarnation.is_none()))
     }
 }

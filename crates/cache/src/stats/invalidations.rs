@@ -1,6 +1,7 @@
-//! Counts of what was learned, by who brought it and by what it touches.
+//! Counts of applied changes, by source and by subject.
 
-use crate::{Counter, Subject, Term};
+use super::Counter;
+use crate::change::{Subject, Term};
 
 /// Who brought a change first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,25 +12,25 @@ pub(crate) enum Source {
     Bus,
     /// The change log.
     Log,
-    /// The change log, whatever was learned before.
+    /// The change log, where a change is applied again even if another source brought it before.
     LogAlone,
 }
 
-/// Changes learned, each once, by who brought it first.
+/// Applied changes, each counted once, for the source that brought it first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct InvalidationCounts {
-    /// Writes of this replica.
+    /// Changes from writes of this replica.
     pub own: SubjectCounts,
-    /// The bus.
+    /// Changes from the bus.
     pub bus: SubjectCounts,
-    /// The change log.
+    /// Changes from the change log.
     pub log: SubjectCounts,
 }
 
-/// Changes by what they touch.
+/// Changes, by what they touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SubjectCounts {
-    /// Entries that were written or deleted.
+    /// Entries written or deleted.
     pub entries: u64,
     /// Invalidations of one key.
     pub keys: u64,
@@ -43,9 +44,9 @@ pub struct SubjectCounts {
     pub all: u64,
 }
 
-/// Counts for [`InvalidationCounts`].
+/// The counters behind [`InvalidationCounts`].
 #[derive(Debug, Default)]
-pub struct InvalidationCounters {
+pub(crate) struct InvalidationCounters {
     own: SubjectCounters,
     bus: SubjectCounters,
     log: SubjectCounters,
@@ -63,20 +64,20 @@ struct SubjectCounters {
 
 impl InvalidationCounters {
     pub(crate) fn count(&self, source: Source, subject: &Subject) {
-        let kinds = match source {
+        let counters = match source {
             Source::Own => &self.own,
             Source::Bus => &self.bus,
             Source::Log | Source::LogAlone => &self.log,
         };
         match subject {
-            Subject::Entry { .. } => kinds.entries.one(),
-            Subject::Key(_) => kinds.keys.one(),
+            Subject::Entry { .. } => counters.entries.one(),
+            Subject::Key(_) => counters.keys.one(),
             Subject::Term(term) => match Term::parse(term) {
-                Some(Term::Category(_)) => kinds.categories.one(),
-                Some(Term::Tag(_)) | None => kinds.tags.one(),
+                Some(Term::Category(_)) => counters.categories.one(),
+                Some(Term::Tag(_)) | None => counters.tags.one(),
             },
-            Subject::Pattern(_) => kinds.patterns.one(),
-            Subject::All => kinds.all.one(),
+            Subject::Pattern(_) => counters.patterns.one(),
+            Subject::All => counters.all.one(),
         }
     }
 

@@ -1,49 +1,49 @@
-//! How long loads and commands take.
+//! Latencies of loads and commands.
 
 use std::{fmt, time::Duration};
 
 use histogram::AtomicHistogram;
 
-use crate::Counter;
+use super::Counter;
 
-/// Times that many threads record without waiting for each other.
-pub struct Latencies {
+/// A histogram of durations that many threads record without contention.
+pub(crate) struct Latencies {
     histogram: AtomicHistogram,
     nanos: Counter,
 }
 
-/// What was recorded, summed up.
+/// A summary of recorded durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LatencySummary {
-    /// How many times.
+    /// How many durations were recorded.
     pub count: u64,
     /// The mean.
     pub mean: Duration,
-    /// The median, to within 1/32, as are the others.
+    /// The median, accurate to 1/32, like the other percentiles.
     pub p50: Duration,
-    /// What 95% were within.
+    /// The 95th percentile.
     pub p95: Duration,
-    /// What 99% were within.
+    /// The 99th percentile.
     pub p99: Duration,
 }
 
 /// Buckets are 1/32 of their value wide.
 const GROUPING_POWER: u8 = 5;
-/// Up to 2^40 nanoseconds, some 18 minutes; what is longer counts as that.
+/// The longest recorded duration: 2^40 nanoseconds, some 18 minutes. Longer durations count as this one.
 const MAX_VALUE_POWER: u8 = 40;
 const MOST: u64 = (1 << MAX_VALUE_POWER) - 1;
 
 impl Latencies {
-    /// Records one.
-    pub fn record(&self, took: Duration) {
+    /// Records a duration.
+    pub(crate) fn record(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).map_or(MOST, |nanos| nanos.min(MOST));
-        // In range, so that it cannot fail.
+        // Cannot fail: the value is in range.
         let _ = self.histogram.increment(nanos);
         self.nanos.add(nanos);
     }
 
-    /// Sums up.
-    pub fn summary(&self) -> LatencySummary {
+    /// Summarizes the recorded durations.
+    pub(crate) fn summary(&self) -> LatencySummary {
         let recorded = self.histogram.load();
         let mut buckets = [None, None, None];
         let found = recorded.quantile_buckets_into(&[0.5, 0.95, 0.99], &mut buckets);

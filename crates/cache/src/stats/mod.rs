@@ -1,23 +1,27 @@
-//! Counts of what happens in the cache.
+//! Counters of everything that happens in the cache.
 
-pub(crate) mod invalidations;
-pub(crate) mod latency;
+mod invalidations;
+mod latency;
 
-pub use invalidations::{InvalidationCounters, InvalidationCounts, SubjectCounts};
-pub use latency::{Latencies, LatencySummary};
+pub(crate) use invalidations::Source;
+pub use invalidations::{InvalidationCounts, SubjectCounts};
+
+pub use latency::LatencySummary;
 
 use std::{
     cell::Cell,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-/// A count that many threads raise without waiting for each other.
+use self::{invalidations::InvalidationCounters, latency::Latencies};
+
+/// A counter that many threads increment without contention.
 #[derive(Debug, Default)]
-pub struct Counter([Shard; SHARDS]);
+pub(crate) struct Counter([Shard; SHARDS]);
 
 const SHARDS: usize = 16;
 
-/// A cache line of its own, so that two threads that count do not pass one line to and fro.
+/// A counter on its own cache line, so that two counting threads do not bounce one line between cores.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Shard(AtomicU64);
@@ -29,139 +33,138 @@ thread_local! {
 }
 
 impl Counter {
-    /// Counts one.
-    pub fn one(&self) {
+    /// Adds one.
+    pub(crate) fn one(&self) {
         self.add(1);
     }
 
-    /// Counts `n`.
-    pub fn add(&self, n: u64) {
+    /// Adds `n`.
+    pub(crate) fn add(&self, n: u64) {
         self.0[SHARD.get()].0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// How many have been counted.
-    pub fn get(&self) -> u64 {
+    /// The sum so far.
+    pub(crate) fn get(&self) -> u64 {
         self.0.iter().map(|shard| shard.0.load(Ordering::Relaxed)).sum()
     }
 }
 
-/// Everything the cache counts.
+/// The counters behind [`Stats`], and the latencies.
 #[derive(Debug, Default)]
-#[expect(missing_docs, reason = "documented at the fields of Stats")]
-pub struct Counters {
-    pub hits: Counter,
-    pub not_found_hits: Counter,
-    pub misses: Counter,
-    pub stale: Counter,
-    pub sets: Counter,
-    pub not_stored: Counter,
-    pub deletes: Counter,
-    pub invalidated: Counter,
-    pub expired: Counter,
-    pub evicted: Counter,
-    pub freed: Counter,
-    pub loads: Counter,
-    pub load_errors: Counter,
-    pub load_latency: Latencies,
-    pub joins: Counter,
-    pub refreshes: Counter,
-    pub prefetched: Counter,
-    pub prefetch_hits: Counter,
-    pub prefetched_in_vain: Counter,
-    pub refused: Counter,
-    pub passes: Counter,
-    pub failed_passes: Counter,
-    pub changes: Counter,
-    pub rules: Counter,
-    pub l2_hits: Counter,
-    pub l2_misses: Counter,
-    pub l2_invalid: Counter,
-    pub l2_damaged: Counter,
-    pub l2_unknown: Counter,
-    pub l2_sets: Counter,
-    pub l2_commands: Counter,
-    pub l2_latency: Latencies,
-    pub l2_errors: Counter,
-    pub l2_refused: Counter,
-    pub l2_timeouts: Counter,
-    pub l2_breaks: Counter,
-    pub l2_dropped: Counter,
-    pub leases_won: Counter,
-    pub leases_lost: Counter,
-    pub leases_taken: Counter,
-    pub bus_messages: Counter,
-    pub bus_changes: Counter,
-    pub bus_unknown: Counter,
-    pub bus_overflows: Counter,
-    pub bus_losses: Counter,
-    pub talk_unknown: Counter,
-    pub talk_late: Counter,
-    pub talk_dropped: Counter,
-    pub log_known: Counter,
-    pub log_new: Counter,
-    pub invalidations: InvalidationCounters,
+pub(crate) struct Counters {
+    pub(crate) hits: Counter,
+    pub(crate) not_found_hits: Counter,
+    pub(crate) misses: Counter,
+    pub(crate) stale: Counter,
+    pub(crate) sets: Counter,
+    pub(crate) not_stored: Counter,
+    pub(crate) deletes: Counter,
+    pub(crate) invalidated: Counter,
+    pub(crate) expired: Counter,
+    pub(crate) evicted: Counter,
+    pub(crate) freed: Counter,
+    pub(crate) loads: Counter,
+    pub(crate) load_errors: Counter,
+    pub(crate) load_latency: Latencies,
+    pub(crate) joins: Counter,
+    pub(crate) refreshes: Counter,
+    pub(crate) prefetched: Counter,
+    pub(crate) prefetch_hits: Counter,
+    pub(crate) prefetched_in_vain: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) passes: Counter,
+    pub(crate) failed_passes: Counter,
+    pub(crate) changes: Counter,
+    pub(crate) rules: Counter,
+    pub(crate) l2_hits: Counter,
+    pub(crate) l2_misses: Counter,
+    pub(crate) l2_invalid: Counter,
+    pub(crate) l2_damaged: Counter,
+    pub(crate) l2_unknown: Counter,
+    pub(crate) l2_sets: Counter,
+    pub(crate) l2_commands: Counter,
+    pub(crate) l2_latency: Latencies,
+    pub(crate) l2_errors: Counter,
+    pub(crate) l2_refused: Counter,
+    pub(crate) l2_timeouts: Counter,
+    pub(crate) l2_breaks: Counter,
+    pub(crate) l2_dropped: Counter,
+    pub(crate) leases_won: Counter,
+    pub(crate) leases_lost: Counter,
+    pub(crate) leases_taken: Counter,
+    pub(crate) bus_messages: Counter,
+    pub(crate) bus_changes: Counter,
+    pub(crate) bus_unknown: Counter,
+    pub(crate) bus_overflows: Counter,
+    pub(crate) bus_losses: Counter,
+    pub(crate) talk_unknown: Counter,
+    pub(crate) talk_late: Counter,
+    pub(crate) talk_dropped: Counter,
+    pub(crate) log_known: Counter,
+    pub(crate) log_new: Counter,
+    pub(crate) invalidations: InvalidationCounters,
 }
 
-/// The counts of a cache since it was made, and its size now.
+/// The counts of a cache since its creation, and its current size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Reads answered from L1. Each read of a key is a hit, a stale answer or a miss.
+    /// Reads answered from L1. Every read of a key is a hit, a stale answer or a miss.
     pub hits: u64,
-    /// Of those, the ones answered with "not found".
+    /// The hits answered with "not found".
     pub not_found_hits: u64,
     /// Reads that L1 could not answer.
     pub misses: u64,
-    /// Reads answered past the staleness bound because the database was away. Where that showed only in the load, the read
-    /// was a miss before.
+    /// Reads answered past the staleness bound because the database was unavailable. A read whose load failed also counts as a
+    /// miss.
     pub stale: u64,
     /// Copies stored.
     pub sets: u64,
-    /// Loaded copies that were not stored: something that touches them changed meanwhile, they come from another database
-    /// than the one followed, or they are larger than L1.
+    /// Loaded copies that were not stored: a change touched the copy meanwhile, the copy comes from a database other than the
+    /// followed one, or the copy is larger than L1.
     pub not_stored: u64,
     /// Entries removed by name.
     pub deletes: u64,
-    /// Entries found to be invalid when they were read.
+    /// Entries found invalid by a read.
     pub invalidated: u64,
-    /// Entries found to be past their time when they were read or purged.
+    /// Entries found expired by a read or a purge.
     pub expired: u64,
-    /// Entries removed because L1 was full.
+    /// Entries evicted because L1 was full.
     pub evicted: u64,
-    /// Entries removed unread because their time had passed.
+    /// Expired entries that L1 removed by itself.
     pub freed: u64,
     /// Loads from the tier below.
     pub loads: u64,
-    /// Of those, the ones that failed.
+    /// Loads that failed.
     pub load_errors: u64,
-    /// Reads that joined a load under way.
+    /// Reads that joined a load in flight.
     pub joins: u64,
-    /// Copies that were to be made anew before their time had passed.
+    /// Copies that were refreshed before they expired.
     pub refreshes: u64,
-    /// Copies that were loaded before anybody asked for them.
+    /// Copies that were prefetched.
     pub prefetched: u64,
-    /// Of those, the ones that somebody then read.
+    /// Prefetched copies that a reader then used.
     pub prefetch_hits: u64,
-    /// And the ones that went before anybody did.
+    /// Prefetched copies that left L1 unread.
     pub prefetched_in_vain: u64,
     /// Loads refused because too many were waiting.
     pub refused: u64,
-    /// Looks at the change log that succeeded.
+    /// Passes over the change log that succeeded.
     pub passes: u64,
-    /// Looks at the change log that failed.
+    /// Passes over the change log that failed.
     pub failed_passes: u64,
-    /// Changes learned.
+    /// Changes applied.
     pub changes: u64,
-    /// Rules learned.
+    /// Rules applied.
     pub rules: u64,
-    /// Of the reads that L1 could not answer, the ones that L2 answered.
+    /// Keys that L1 could not answer and L2 did.
     pub l2_hits: u64,
-    /// Those that L2 had nothing for, or nothing that stands.
+    /// Keys for which L2 had no valid copy.
     pub l2_misses: u64,
-    /// Copies in L2 that did not stand, because what touches them was learned or because they are too old to be judged.
+    /// Copies in L2 that were invalid: a change touched the copy, or the copy is too old to be judged.
     pub l2_invalid: u64,
-    /// Copies in L2 that did not check out.
+    /// Copies in L2 with a wrong checksum or damaged contents.
     pub l2_damaged: u64,
-    /// Copies in L2 of another release's format.
+    /// Copies in L2 in the format of another release.
     pub l2_unknown: u64,
     /// Copies sent to L2.
     pub l2_sets: u64,
@@ -171,50 +174,49 @@ pub struct Stats {
     pub l2_errors: u64,
     /// Commands that Redis refused.
     pub l2_refused: u64,
-    /// Commands that Redis did not answer in time.
+    /// Commands that timed out.
     pub l2_timeouts: u64,
     /// How often the breaker opened.
     pub l2_breaks: u64,
-    /// Copies that were to be written behind and found no room.
+    /// Copies that found no room in the write-behind queue.
     pub l2_dropped: u64,
-    /// Rights to load a key for all that this replica got.
+    /// Leases that this replica won.
     pub leases_won: u64,
-    /// Times that another replica had it.
+    /// Leases that another replica held.
     pub leases_lost: u64,
-    /// Rights taken over from a replica that did not use them in time.
+    /// Leases taken over from a replica that did not load in time.
     pub leases_taken: u64,
-    /// Messages of the bus.
+    /// Messages received from the bus.
     pub bus_messages: u64,
-    /// Changes in them, of other replicas.
+    /// Changes of other replicas in those messages.
     pub bus_changes: u64,
-    /// Messages that could not be read.
+    /// Messages that could not be decoded.
     pub bus_unknown: u64,
-    /// Messages for which there was no room.
+    /// Messages for which the queue had no room.
     pub bus_overflows: u64,
     /// How often the connection of the bus was lost.
     pub bus_losses: u64,
-    /// Words of other replicas, besides changes, that could not be read.
+    /// Peer messages that could not be decoded.
     pub talk_unknown: u64,
-    /// Questions of other replicas that were not answered in time.
+    /// Questions of peers that were not answered in time.
     pub talk_late: u64,
-    /// Questions and answers for which there was no room, being too large or too many.
+    /// Questions and answers that were dropped because they were too large or too many.
     pub talk_dropped: u64,
-    /// Changes found in the change log that the bus or a write of this replica had brought before.
+    /// Changes found in the change log that the bus or a write of this replica had brought already.
     pub log_known: u64,
-    /// Changes found in the change log that nobody had brought.
+    /// Changes that the change log brought first.
     pub log_new: u64,
-    /// Changes learned, by who brought them and by what they touch; without those times when everything was dropped because
-    /// anything may have changed.
+    /// Changes applied, by source and by subject. Does not count dropping every copy because anything may have changed.
     pub invalidations: InvalidationCounts,
-    /// Entries in L1, absent keys included.
+    /// Entries in L1, including absent keys.
     pub entries: u64,
-    /// Their weight in bytes.
+    /// The weight of those entries in bytes.
     pub bytes: u64,
 }
 
 impl Counters {
-    /// Reads every count.
-    pub fn read(&self) -> Stats {
+    /// Reads every count. The sizes are zero: L1 knows them.
+    pub(crate) fn read(&self) -> Stats {
         Stats {
             hits: self.hits.get(),
             not_found_hits: self.not_found_hits.get(),

@@ -1,116 +1,93 @@
-//! What is learned of changes, and what is dropped for them.
+//! Applying changes: each change updates the validity state and drops the copies it touches, once, whoever brings it.
 
+use std::sync::Arc;
+
+use super::{Validity, dedup::Dedup};
 use crate::{
-    Cache, Change, Commit, Incarnation, Policy, Subject, Value, WritePolicy, bus::subscriber,
-    stats::invalidations::Source, validity::history::Origin,
+    change::{Change, Incarnation, Subject},
+    stats::{Counters, Source},
 };
 
-impl<V: Value> Cache<V> {
-    /// Learns a change of this replica's own. Twice, late or out of order is harmless. Returns whether it was new.
-    pub fn apply(&self, change: &Change, incarnation: Incarnation) -> bool {
-        self.apply_from(Source::Own, change, incarnation)
+/// The copies that changes drop.
+pub(crate) trait Copies: Send + Sync {
+    /// Removes the copy of a key. Returns whether there was one.
+    fn remove(&self, key: &str) -> bool;
+
+    /// Removes every copy.
+    fn clear(&self);
+}
+
+/// Applies changes to the validity state and to the copies of this replica.
+pub(crate) struct Applier<C> {
+    validity: Arc<Validity>,
+    copies: Arc<C>,
+    counters: Arc<Counters>,
+    dedup: Dedup,
+}
+
+impl<C: Copies> Applier<C> {
+    pub(crate) fn new(validity: Arc<Validity>, copies: Arc<C>, counters: Arc<Counters>) -> Self {
+        Self { validity, copies, counters, dedup: Dedup::default() }
     }
 
-    /// Learns a change, unless it was learned before: its copies went then, and those there are now were read after that.
-    pub(crate) fn apply_from(&self, source: Source, change: &Change, incarnation: Incarnation) -> bool {
-        let shared = self.shared();
+    /// Applies a change, unless it was applied before: then its copies were dropped, and the present ones are newer. Returns
+    /// whether the change was new.
+    pub(crate) fn apply(&self, source: Source, change: &Change, incarnation: Incarnation) -> bool {
         if source == Source::Bus && self.is_elsewhere(incarnation) {
-            shared.validity.record_elsewhere(change, incarnation);
-            // The database that is followed may have become that one since.
+            self.validity.record_elsewhere(change, incarnation);
+            // The follower may have switched to that database meanwhile.
             if self.is_elsewhere(incarnation) {
                 return false;
             }
         }
-        if shared.dedup.contains(change, incarnation) {
-            shared.validity.remember(change, incarnation);
+        if self.dedup.contains(change, incarnation) {
+            self.validity.remember(change, incarnation);
             if source == Source::LogAlone {
                 self.drop_copies(change, incarnation);
             }
             return false;
         }
-        shared.counters.invalidations.count(source, &change.subject);
+        self.counters.invalidations.count(source, &change.subject);
         self.drop_copies(change, incarnation);
-        shared.dedup.note(change, incarnation);
+        self.dedup.note(change, incarnation);
         true
     }
 
-    /// Whether another database is followed than that of a change: it touches no copy that is here, and may be news of another
-    /// catalogue over the same Redis.
-    fn is_elsewhere(&self, incarnation: Incarnation) -> bool {
-        self.validity().view().is_some_and(|view| view.incarnation != incarnation)
-    }
-
-    /// Drops every copy: anything may have changed.
+    /// Drops every copy, since anything may have changed.
     pub(crate) fn drop_all(&self) {
-        let shared = self.shared();
-        shared.counters.changes.one();
-        shared.counters.rules.one();
-        shared.validity.touch_all();
-        shared.l1.clear();
+        self.counters.changes.one();
+        self.counters.rules.one();
+        self.validity.touch_all();
+        self.copies.clear();
     }
 
-    fn drop_copies(&self, change: &Change, incarnation: Incarnation) {
-        let shared = self.shared();
-        shared.counters.changes.one();
-        shared.validity.apply(change, incarnation);
-        match &change.subject {
-            Subject::Entry { key, .. } | Subject::Key(key) => {
-                self.delete(key);
-            }
-            Subject::Term(_) | Subject::Pattern(_) => shared.counters.rules.one(),
-            Subject::All => {
-                shared.counters.rules.one();
-                shared.l1.clear();
-            }
-        }
-    }
-
-    /// Learns a commit of this replica's own and tells the others, before anybody is told that it was made. Waits for Redis
-    /// no longer than a command may take; what Redis misses, the others find in the change log.
-    pub async fn wrote(&self, commit: Commit<V>) {
-        let Commit { incarnation, horizon, witness, changes, items } = commit;
-        for change in &changes {
-            self.apply(change, incarnation);
-        }
-        let (Some(l2), Some(shared)) = (&self.shared().l2, &self.config().shared) else { return };
-        if changes.is_empty() || !l2.link.is_up() {
-            return;
-        }
-        let origin = Origin { incarnation, horizon, version: 0, witness };
-        let fills = items.into_iter().map(|(name, value)| self.fill(Policy::Item, name, Some(&value), origin));
-        let messages = subscriber::messages(incarnation, l2.replica, &changes);
-        let now = match shared.write {
-            // Nothing that is stored now can be vouched for.
-            _ if self.incomplete().is_some() => Vec::new(),
-            WritePolicy::Through => fills.collect(),
-            WritePolicy::Invalidate => Vec::new(),
-            WritePolicy::Behind => {
-                fills.for_each(|fill| self.put_behind(incarnation, fill));
-                Vec::new()
-            }
-        };
-        self.counters().l2_sets.add(now.len() as u64);
-        let _ = l2.publish(incarnation, &now, &messages, self.counters()).await;
-    }
-
-    /// Removes the copy of a key from L1. Returns whether there was one.
-    pub fn delete(&self, name: &str) -> bool {
-        let deleted = self.shared().l1.remove(name);
+    /// Removes the copy of a key. Returns whether there was one.
+    pub(crate) fn delete(&self, key: &str) -> bool {
+        let deleted = self.copies.remove(key);
         if deleted {
-            self.counters().deletes.one();
+            self.counters.deletes.one();
         }
         deleted
     }
 
-    /// Removes every copy from L1.
-    pub fn clear(&self) {
-        self.shared().l1.clear();
+    /// Whether a change belongs to a database other than the followed one. Such a change touches no copy here, and may come from
+    /// another catalogue over the same Redis.
+    fn is_elsewhere(&self, incarnation: Incarnation) -> bool {
+        self.validity.followed().is_some_and(|followed| followed != incarnation)
     }
 
-    /// Removes the copies whose time has passed. Returns how many.
-    pub fn purge_expired(&self) -> u64 {
-        let purged = self.shared().l1.purge(self.clock().now());
-        self.counters().expired.add(purged);
-        purged
+    fn drop_copies(&self, change: &Change, incarnation: Incarnation) {
+        self.counters.changes.one();
+        self.validity.apply(change, incarnation);
+        match &change.subject {
+            Subject::Entry { key, .. } | Subject::Key(key) => {
+                self.delete(key);
+            }
+            Subject::Term(_) | Subject::Pattern(_) => self.counters.rules.one(),
+            Subject::All => {
+                self.counters.rules.one();
+                self.copies.clear();
+            }
+        }
     }
 }

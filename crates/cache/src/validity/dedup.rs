@@ -1,7 +1,7 @@
-//! Changes learned a moment ago, so that none is learned at length twice.
+//! The changes applied most recently, so that no change is applied in full twice.
 //!
 //! A change comes from its writer or the bus, and again from the change log. The second time its copies need not be dropped:
-//! they were read after the first, and so after the commit.
+//! they were read after the first time, and so after the commit.
 
 use std::{
     collections::HashSet,
@@ -11,9 +11,9 @@ use std::{
 use foldhash::fast::RandomState;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{Change, Incarnation, Subject};
+use crate::change::{Change, Incarnation, Subject};
 
-/// The changes of the last moments, as hashes of 128 bits.
+/// The changes applied most recently, as hashes of 128 bits.
 #[derive(Debug, Default)]
 pub(crate) struct Dedup(Mutex<Generations>);
 
@@ -30,18 +30,18 @@ impl Dedup {
     /// Whether a change was noted before.
     pub(crate) fn contains(&self, change: &Change, incarnation: Incarnation) -> bool {
         let hash = hash(change, incarnation);
-        let dedup = self.lock();
-        dedup.young.contains(&hash) || dedup.old.contains(&hash)
+        let generations = self.lock();
+        generations.young.contains(&hash) || generations.old.contains(&hash)
     }
 
-    /// Notes a change that has been learned to the end: whoever finds it noted relies on that.
+    /// Notes a change that has been applied completely: whoever finds the change noted relies on that.
     pub(crate) fn note(&self, change: &Change, incarnation: Incarnation) {
         let hash = hash(change, incarnation);
-        let mut dedup = self.lock();
-        if dedup.young.len() >= MOST {
-            dedup.old = std::mem::take(&mut dedup.young);
+        let mut generations = self.lock();
+        if generations.young.len() >= MOST {
+            generations.old = std::mem::take(&mut generations.young);
         }
-        dedup.young.insert(hash);
+        generations.young.insert(hash);
     }
 
     fn lock(&self) -> MutexGuard<'_, Generations> {

@@ -1,8 +1,8 @@
-//! What a replica remembers of changes, to judge copies that others made of what they read.
+//! The last change of each key and term, by which a replica judges copies that other replicas made.
 //!
-//! Everything remembered is a maximum, so that learning twice, late or out of order is harmless. It is complete from a
-//! *start* on: every change from that id on, up to the last look at the change log, is remembered. Forgetting raises the
-//! start. What is read under an older snapshot than the start can no longer be judged.
+//! The history records maxima, so that recording a change twice, late or out of order is harmless. The history is complete from
+//! a *start* on: every change from that id on, up to the last pass over the change log, is recorded. Forgetting raises the start.
+//! A copy read under a snapshot older than the start can no longer be judged.
 
 use std::{
     collections::HashMap,
@@ -11,9 +11,10 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use crate::{Change, Incarnation, Subject, Witness, change::term::ANY, validity::incarnations::Ahead};
+use super::incarnations::Ahead;
+use crate::change::{ANY, Change, Incarnation, Subject, Witness};
 
-/// What is remembered.
+/// The last changes by key and term.
 #[derive(Debug)]
 pub(crate) struct History {
     facts: RwLock<Facts>,
@@ -21,37 +22,37 @@ pub(crate) struct History {
     most: usize,
 }
 
-/// What a frame says about itself.
+/// What a frame says about the read that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin {
-    /// Of which database it is.
+    /// The incarnation of the database.
     pub(crate) incarnation: Incarnation,
-    /// Every change below this id was seen by whoever read it.
+    /// The read saw every change below this id.
     pub(crate) horizon: u64,
-    /// The version of what was read; meaningless for what was not found and for lists.
+    /// The version of the item; meaningless for an absence and for lists.
     pub(crate) version: i64,
-    /// The newest change that whoever read it saw, in a database that needs one.
+    /// The newest change that the read saw, in a database that needs witnesses.
     pub(crate) witness: Option<Witness>,
 }
 
-/// What a frame holds, and so what it depends on.
+/// What a frame holds, and so which changes touch it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depends<'a> {
-    /// An item: on changes of its key above its version.
+    /// An item: touched by changes of its key above its version.
     Item(&'a str),
-    /// The absence of an item: on every change of its key.
+    /// The absence of an item: touched by every change of its key.
     Absence(&'a str),
-    /// A list: on every change of its term, and on invalidations of its own key.
+    /// A list: touched by every change of its term, and by invalidations of its own key.
     List {
-        /// The name of its key.
+        /// The name of the key.
         name: &'a str,
-        /// Its term.
+        /// The term.
         term: &'a str,
     },
 }
 
 impl<'a> Depends<'a> {
-    /// What the copy of a key depends on; a list has a term.
+    /// What the copy of a key depends on. Lists have a term.
     pub(crate) fn of(name: &'a str, term: Option<&'a str>, exists: bool) -> Self {
         match term {
             Some(term) => Self::List { name, term },
@@ -69,23 +70,23 @@ struct Facts {
     any: u64,
     young: Generation,
     old: Generation,
-    /// Learned of incarnations that the look at the change log has not come to yet.
+    /// Changes of incarnations that no pass has reached yet.
     ahead: Ahead,
 }
 
-/// Facts in the order in which they came: when the young generation is full, the old one is forgotten as a whole.
+/// Facts in order of arrival: when the young generation is full, the old one is forgotten as a whole.
 #[derive(Debug, Default)]
 struct Generation {
     keys: HashMap<Box<str>, KeyFacts, RandomState>,
     terms: HashMap<Box<str>, u64, RandomState>,
-    /// The highest id in it.
+    /// The highest id in this generation.
     highest: u64,
 }
 
-/// The highest of what was learned of one key.
+/// The maxima over all changes of one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct KeyFacts {
-    /// The version that a change gave it.
+    /// The version that a change gave the key.
     version: i64,
     /// The id of a change of any kind.
     id: u64,
@@ -104,12 +105,12 @@ impl KeyFacts {
 }
 
 impl History {
-    /// Remembers about `most` keys and terms, and at most that many.
+    /// Creates a history that remembers at most `most` keys and terms.
     pub(crate) fn new(most: usize) -> Self {
         Self { facts: RwLock::new(Facts::new(None, u64::MAX)), most: (most / 2).max(1) }
     }
 
-    /// Starts anew: from `start` on, everything of this incarnation that was or will be learned is complete.
+    /// Starts anew: from `start` on, the changes of this incarnation recorded so far and from now on are complete.
     pub(crate) fn restart(&self, incarnation: Incarnation, start: u64) {
         let mut facts = self.write();
         let mut ahead = std::mem::take(&mut facts.ahead);
@@ -121,13 +122,13 @@ impl History {
         }
     }
 
-    /// Changes below `start` may have been missed.
+    /// Raises the start, since changes below `start` may have been missed.
     pub(crate) fn raise_start(&self, start: u64) {
         let mut facts = self.write();
         facts.start = facts.start.max(start);
     }
 
-    /// Remembers a change.
+    /// Records a change.
     pub(crate) fn remember(&self, change: &Change, incarnation: Incarnation) {
         let mut facts = self.write();
         if facts.incarnation == Some(incarnation) {
@@ -137,7 +138,7 @@ impl History {
         }
     }
 
-    /// Whether nothing that touches a frame was learned since it was read, as far as keys and terms go.
+    /// Whether no change of a key or a term touches a frame since the frame was read. Rules are judged separately.
     pub(crate) fn stands(&self, depends: Depends<'_>, origin: &Origin) -> bool {
         let facts = self.read();
         if !facts.remember_since(origin) {
@@ -155,7 +156,7 @@ impl History {
         }
     }
 
-    /// Whether every change since a frame was read is remembered.
+    /// Whether every change since a frame was read is recorded.
     pub(crate) fn remembers(&self, origin: &Origin) -> bool {
         self.read().remember_since(origin)
     }
@@ -196,7 +197,7 @@ impl Facts {
                 }
             }
             Subject::Key(key) => self.key(key, KeyFacts { version: i64::MIN, id, invalidation: id }, most),
-            // Rules are remembered elsewhere.
+            // `Rules` records these.
             Subject::Term(_) | Subject::Pattern(_) | Subject::All => {}
         }
     }

@@ -1,27 +1,27 @@
-//! What is known of incarnations besides the one that is followed: of that to come, and of other catalogues over the same Redis.
+//! Changes of incarnations other than the followed one: of a future incarnation, and of other catalogues over the same Redis.
 //!
-//! Each counts for itself, as far as there is room; what there was no room for counts for all that are not known one by one.
+//! Each incarnation is bounded separately. What exceeds the bounds counts for every incarnation that is not kept individually.
 
-use crate::{Change, Incarnation};
+use crate::change::{Change, Incarnation};
 
-/// Incarnations whose ids are kept one by one.
+/// Incarnations whose highest ids are kept individually.
 const MOST_IDS: usize = 64;
 /// Incarnations whose changes are kept.
 const MOST_LIVES: usize = 8;
-/// Changes kept of each.
+/// Changes kept per incarnation.
 pub(crate) const MOST_AHEAD: usize = 1_024;
 
 /// The highest id of something, by incarnation.
 #[derive(Debug, Default)]
 pub(crate) struct Highest {
-    /// The one heard of last comes last.
+    /// In the order in which the incarnations were last mentioned; the latest is last.
     of: Vec<(Incarnation, u64)>,
-    /// Of those that are not among them any more.
+    /// The highest id of the incarnations that are no longer listed.
     others: Option<u64>,
 }
 
 impl Highest {
-    /// The id, if there is any; of an incarnation that may have been forgotten, the highest of those that were.
+    /// The highest id of an incarnation. For an incarnation that may have been forgotten, the highest id of the forgotten ones.
     pub(crate) fn of(&self, incarnation: Incarnation) -> Option<u64> {
         self.of.iter().find(|(of, _)| *of == incarnation).map(|(_, id)| *id).or(self.others)
     }
@@ -37,19 +37,19 @@ impl Highest {
     }
 }
 
-/// Changes learned of incarnations that no look at the change log has come to.
+/// Changes of incarnations that no pass has reached.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
-    /// The one heard of last comes last.
+    /// In the order in which the incarnations were last mentioned; the latest is last.
     of: Vec<(Incarnation, Vec<Change>)>,
-    /// What there was no room for.
+    /// The changes that found no room.
     lost: Highest,
 }
 
 impl Ahead {
     pub(crate) fn push(&mut self, incarnation: Incarnation, change: &Change) {
         let known = self.of.iter().position(|(of, _)| *of == incarnation);
-        let (_, mut changes) = known.map_or((incarnation, Vec::new()), |place| self.of.remove(place));
+        let (_, mut changes) = known.map_or((incarnation, Vec::new()), |index| self.of.remove(index));
         if self.of.len() == MOST_LIVES {
             let (forgotten, changes) = self.of.remove(0);
             for change in &changes {
@@ -64,10 +64,10 @@ impl Ahead {
         self.of.push((incarnation, changes));
     }
 
-    /// What was learned of an incarnation that is followed from now on, and the highest id that there was no room for.
+    /// Takes the changes of an incarnation that is followed from now on, and the highest id that found no room.
     pub(crate) fn take(&mut self, incarnation: Incarnation) -> (Vec<Change>, Option<u64>) {
         let known = self.of.iter().position(|(of, _)| *of == incarnation);
-        let changes = known.map(|place| self.of.remove(place).1).unwrap_or_default();
+        let changes = known.map(|index| self.of.remove(index).1).unwrap_or_default();
         (changes, self.lost.of(incarnation))
     }
 }

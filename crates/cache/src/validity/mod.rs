@@ -1,19 +1,16 @@
-//! What a replica has learned of changes, and the test that every copy must pass.
+//! Whether copies are valid: which changes this replica has applied, and up to which moment they are complete.
 //!
-//! A copy is valid if nothing that touches it was learned since before it was read, and if everything up to a moment within
-//! the staleness bound has been learned. The first is told by counters: one for each *stripe* of keys, and one for the
-//! rules that touch many keys at once. The second is told by the moment at which the last look at the change log began.
+//! A copy is valid if no change that touches the copy was applied since the copy was read, and if every change up to a moment
+//! within the staleness bound has been applied. Counters tell the first: the *generation* of each *stripe* of keys, and a count
+//! of the rules, which touch many keys at once. The start of the last successful pass over the change log tells the second.
 
-pub(crate) mod apply;
-pub(crate) mod dedup;
-pub(crate) mod history;
-pub(crate) mod incarnations;
-pub(crate) mod pattern;
-pub(crate) mod rules;
-pub(crate) mod witness;
-
-pub use pattern::{Glob, GlobError};
-pub use rules::Rule;
+mod apply;
+mod dedup;
+mod history;
+mod incarnations;
+mod pattern;
+mod rules;
+mod witness;
 
 use std::{
     hash::BuildHasher,
@@ -26,50 +23,55 @@ use std::{
 
 use foldhash::{SharedSeed, fast::SeedableRandomState};
 
+use self::{history::History, rules::Rules, witness::Witnesses};
 use crate::{
-    Change, Incarnation, Moment, Snapshot, Subject,
-    change::term::ANY,
-    validity::history::{Depends, History, Origin},
-    validity::rules::Rules,
-    validity::witness::Witnesses,
+    change::{ANY, Change, Incarnation, Snapshot, Subject},
+    clock::Moment,
 };
 
-/// What a replica has learned.
+pub use self::pattern::{Glob, GlobError};
+pub(crate) use self::{
+    apply::{Applier, Copies},
+    history::{Depends, Origin},
+    rules::Rule,
+};
+
+/// What a replica knows about the validity of copies.
 #[derive(Debug)]
 pub(crate) struct Validity {
-    stripes: Box<[AtomicU64]>,
+    generations: Box<[AtomicU64]>,
     hasher: SeedableRandomState,
     rules: Rules,
-    /// What copies of others are judged by, and what a standby returns.
+    /// Judges copies made by other replicas, and results of a standby.
     history: History,
     witnesses: Witnesses,
     proven: AtomicU64,
-    /// When the last look began that succeeded, whether it proved anything or not.
+    /// When the last successful pass began, whether the pass proved anything or not.
     looked: AtomicU64,
     view: RwLock<Option<Arc<View>>>,
-    /// Why the last look proved nothing.
+    /// Why the last pass proved nothing.
     incomplete: RwLock<Option<Arc<str>>>,
 }
 
-/// The last look at the change log.
+/// What the last pass over the change log saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) snapshot: Snapshot,
     pub(crate) incarnation: Incarnation,
 }
 
-/// The keys that share one counter.
+/// The keys and terms that share one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Stripe(u32);
+struct Stripe(u32);
 
-/// What a copy depends on: the stripe of its key and, for a list, that of its term. An item has the same twice.
+/// What a copy depends on: the stripe of its key and, for a list, the stripe of its term. Both are the same for an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Stripes {
     key: Stripe,
     term: Stripe,
 }
 
-/// What was known of a key before a load looked at anything.
+/// The state of a key's validity, taken before a load reads anything. A copy is valid while the state is unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ValidityStamp {
     pub(crate) stripes: Stripes,
@@ -78,16 +80,16 @@ pub(crate) struct ValidityStamp {
 }
 
 impl Validity {
-    /// Knows nothing yet. `entries` is how many copies there may be: with fewer stripes than copies, a change would drop
-    /// copies of other keys with it. `seed` decides which keys share a stripe. `history` is how many keys and terms are
-    /// remembered one by one.
-    pub(crate) fn new(entries: u64, seed: u64, history: usize) -> Self {
+    /// Creates the state of a replica that has applied nothing. `entries` is the capacity of L1: with fewer stripes than copies,
+    /// a change would also drop copies of other keys. `seed` decides which keys share a stripe. `remembered` is how many keys and
+    /// terms the history remembers individually.
+    pub(crate) fn new(entries: u64, seed: u64, remembered: usize) -> Self {
         let stripes = entries.saturating_mul(4).clamp(1 << 10, 1 << 20).next_power_of_two();
         Self {
-            stripes: (0..stripes).map(|_| AtomicU64::new(0)).collect(),
+            generations: (0..stripes).map(|_| AtomicU64::new(0)).collect(),
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
             rules: Rules::default(),
-            history: History::new(history),
+            history: History::new(remembered),
             witnesses: Witnesses::default(),
             proven: AtomicU64::new(Moment::NEVER.nanos()),
             looked: AtomicU64::new(Moment::NEVER.nanos()),
@@ -96,7 +98,7 @@ impl Validity {
         }
     }
 
-    /// The stripes of a key, which depends on a term if it is a list.
+    /// The stripes of a key. A list depends on a term.
     pub(crate) fn stripes(&self, name: &str, term: Option<&str>) -> Stripes {
         let key = self.stripe(name);
         Stripes { key, term: term.map_or(key, |term| self.stripe(term)) }
@@ -105,17 +107,22 @@ impl Validity {
     /// The stripe of a key or a term.
     fn stripe(&self, name: &str) -> Stripe {
         #[expect(clippy::cast_possible_truncation, reason = "there are at most 2^20 stripes")]
-        Stripe((self.hasher.hash_one(name) & (self.stripes.len() as u64 - 1)) as u32)
+        Stripe((self.hasher.hash_one(name) & (self.generations.len() as u64 - 1)) as u32)
     }
 
-    /// What is known of stripes now. Comes before anything is looked at.
+    /// Takes the stamp of a key. Must precede every read on behalf of the key.
+    pub(crate) fn stamp(&self, name: &str, term: Option<&str>) -> ValidityStamp {
+        self.capture(self.stripes(name, term))
+    }
+
+    /// Takes the stamp of stripes. Must precede every read on behalf of their keys.
     pub(crate) fn capture(&self, stripes: Stripes) -> ValidityStamp {
         ValidityStamp { stripes, generation: self.generation(stripes), rules: self.rules.counter() }
     }
 
-    /// The count of changes learned for stripes: of two, the sum, which stays the same only if both do.
+    /// The generation of stripes. For two stripes, the sum: it stays the same only if both do.
     pub(crate) fn generation(&self, Stripes { key, term }: Stripes) -> u64 {
-        let of = |stripe: Stripe| self.stripes[stripe.0 as usize].load(Ordering::Acquire);
+        let of = |stripe: Stripe| self.generations[stripe.0 as usize].load(Ordering::Acquire);
         if key == term { of(key) } else { of(key).wrapping_add(of(term)) }
     }
 
@@ -124,7 +131,8 @@ impl Validity {
         &self.rules
     }
 
-    /// Learns a change, except for the removal of the key from L1, which follows. Twice, late or out of order is harmless.
+    /// Applies a change to everything but L1, from which the caller then removes the key. Applying a change twice, late or out of
+    /// order is harmless.
     pub(crate) fn apply(&self, change: &Change, incarnation: Incarnation) {
         self.remember(change, incarnation);
         match &change.subject {
@@ -143,7 +151,7 @@ impl Validity {
         }
     }
 
-    /// Learns a change of a database that is not followed, of which there are no copies here.
+    /// Records a change of a database that is not followed. L1 holds no copies of that database.
     pub(crate) fn record_elsewhere(&self, change: &Change, incarnation: Incarnation) {
         self.remember(change, incarnation);
         if Rule::of(&change.subject).is_some() {
@@ -151,35 +159,35 @@ impl Validity {
         }
     }
 
-    /// Which changes looks have told, where copies are told by them from those of another life.
+    /// The changes that passes have seen, where witnesses distinguish copies of this life from those of another.
     pub(crate) fn witnesses(&self) -> &Witnesses {
         &self.witnesses
     }
 
-    /// Anything may have changed: no copy of this replica's stands any more. Of those of others, history tells.
+    /// Invalidates every copy of this replica, since anything may have changed. The history still judges copies of others.
     pub(crate) fn touch_all(&self) {
         self.rules.touch_all();
     }
 
-    /// Learns a change that was learned before: its copies are gone, but what judges those of others may have begun anew.
+    /// Records a change in the history alone. Copies here have been dropped already, but the history may have restarted since.
     pub(crate) fn remember(&self, change: &Change, incarnation: Incarnation) {
         self.history.remember(change, incarnation);
     }
 
-    /// From `start` on, everything of this incarnation that is learned from here on is complete.
+    /// Restarts the history: from `start` on, every change of this incarnation is recorded.
     pub(crate) fn restart(&self, incarnation: Incarnation, start: u64) {
         self.witnesses.forget();
         self.history.restart(incarnation, start);
     }
 
-    /// Changes below `start` may have been missed.
+    /// Raises the start of the history, since changes below `start` may have been missed.
     pub(crate) fn raise_start(&self, start: u64) {
         self.witnesses.forget();
         self.history.raise_start(start);
     }
 
-    /// Whether nothing that touches a copy of somebody else's, under the name of its key, was learned since it was read.
-    /// Without its terms, every rule for a term touches it.
+    /// Whether a copy made by another replica is valid: no change that touches the copy was applied since the copy was read. A copy
+    /// whose `terms` are unknown is touched by every rule for a term.
     pub(crate) fn frame_stands(
         &self,
         name: &str,
@@ -197,12 +205,12 @@ impl Validity {
             && !self.rules.touched_since(origin, touches)
     }
 
-    /// Whether what was read so can be judged at all, its incarnation and its age being what they are.
+    /// Whether a copy of this origin can be judged at all, given its incarnation and its age.
     pub(crate) fn remembers(&self, origin: &Origin) -> bool {
         self.witnesses.vouch_for(origin.witness) && self.history.remembers(origin)
     }
 
-    /// Everything up to `view` has been learned, by a look at the change log that began at `began`.
+    /// Publishes that every change up to `view` has been applied, by a pass that began at `began`.
     pub(crate) fn publish(&self, view: View, began: Moment) {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));
         *self.incomplete.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -210,7 +218,7 @@ impl Validity {
         self.looked.store(began.nanos(), Ordering::Release);
     }
 
-    /// The change log was looked at, and does not tell of every change: nothing is proven from here on.
+    /// Publishes that the change log was read and misses changes. From here on nothing is proven.
     pub(crate) fn publish_incomplete(&self, view: View, began: Moment, why: Arc<str>) {
         self.proven.store(Moment::NEVER.nanos(), Ordering::Release);
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));
@@ -218,34 +226,41 @@ impl Validity {
         self.looked.store(began.nanos(), Ordering::Release);
     }
 
-    /// Why the change log does not tell of every change, if the last look at it found that.
+    /// Why the change log misses changes, if the last pass found so.
     pub(crate) fn incomplete(&self) -> Option<Arc<str>> {
         self.incomplete.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The last look at the change log was at another database. Until the next is published nothing loaded is stored: a
-    /// load that captured what is known after everything was dropped may still have read the database of before.
+    /// Withdraws the view, because the last pass read another database. Until the next view is published no loaded copy is stored:
+    /// a load that took its stamp after every copy was dropped may still have read the previous database.
     pub(crate) fn forget_view(&self) {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The last look at the change log; `None` before the first.
+    /// What the last pass saw; `None` before the first pass.
     pub(crate) fn view(&self) -> Option<Arc<View>> {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// When the last look at the change log began that succeeded, whether it proved anything or not.
+    /// The incarnation that is followed; `None` before the first pass.
+    pub(crate) fn followed(&self) -> Option<Incarnation> {
+        self.view().map(|view| view.incarnation)
+    }
+
+    /// When the last successful pass began, whether the pass proved anything or not.
     pub(crate) fn looked(&self) -> Moment {
         Moment::from_nanos(self.looked.load(Ordering::Acquire))
     }
 
-    /// When the last look at the change log began that proved something. A reader reads this first: what is compared later is then no older.
+    /// When the last pass that proved something began. A reader reads this moment first: whatever the reader compares later is then
+    /// at least as recent.
     pub(crate) fn proven(&self) -> Moment {
         Moment::from_nanos(self.proven.load(Ordering::Acquire))
     }
 
+    /// Bumps the generation of a key or a term.
     fn bump(&self, name: &str) {
-        self.stripes[self.stripe(name).0 as usize].fetch_add(1, Ordering::SeqCst);
+        self.generations[self.stripe(name).0 as usize].fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -264,10 +279,10 @@ mod tests {
     }
 
     #[test]
-    fn a_change_ages_its_key_its_terms_and_any() {
+    fn a_change_bumps_its_key_its_terms_and_any() {
         let validity = Validity::new(1_000, 1, 10);
         let names = ["product:a", "category:x", "tag:y", ANY, "product:b", "category:z"];
-        let before: Vec<_> = names.iter().map(|name| validity.capture(validity.stripes(name, None))).collect();
+        let before: Vec<_> = names.iter().map(|name| validity.stamp(name, None)).collect();
         validity.apply(&entry(1, "product:a", &["category:x", "tag:y"]), Incarnation(1));
         let stands: Vec<_> = before.iter().map(|&stamp| validity.capture(stamp.stripes) == stamp).collect();
         assert_eq!(stands, [false, false, false, false, true, true]);

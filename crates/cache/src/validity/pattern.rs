@@ -7,51 +7,51 @@ use std::{
 
 use regex::bytes::{Regex, RegexBuilder};
 
-/// A pattern that whole names of keys match or not.
+/// A pattern for whole names of keys.
 ///
-/// `*` stands for any text, also with `/` and `:` in it, `?` for one character, `[a-c]` for one of these and `[!a]` for any
-/// other, `{x,y}` for one of the alternatives, and `\` takes the meaning from the character after it. It becomes a regular
-/// expression of the kind that takes linear time, since it comes from outside.
+/// `*` matches any text, including `/` and `:`; `?` matches one character; `[a-c]` one character of a class and `[!a]` one
+/// outside it; `{x,y}` one of the alternatives; `\` makes the next character literal. Patterns come from outside, so they are
+/// compiled to regular expressions that match in linear time.
 #[derive(Clone)]
 pub struct Glob {
     text: Box<str>,
     regex: Regex,
 }
 
-/// Which rule of patterns one breaks.
+/// Why a pattern cannot be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GlobError {
-    /// It matches nothing that could be a key.
+    /// The pattern is empty, and no key is.
     #[error("a pattern cannot be empty")]
     Empty,
-    /// It is too long.
+    /// The pattern is too long.
     #[error("a pattern has at most {} bytes", Glob::MOST_BYTES)]
     TooLong,
-    /// The databases store no text with a NUL.
+    /// The pattern holds a NUL, which the databases cannot store.
     #[error("a pattern cannot hold a NUL character")]
     Nul,
     /// Nothing follows the last backslash.
     #[error("a pattern cannot end with a backslash: there is nothing for it to escape")]
     Escape,
-    /// A class does not end.
+    /// A class has no closing `]`.
     #[error("a class that begins with [ must end with ]")]
     OpenClass,
-    /// There is no character between both.
+    /// A range in a class is descending.
     #[error("a range in a class must rise, as in [a-z]")]
     FallingRange,
-    /// Alternatives do not end.
+    /// Alternatives have no closing `}`.
     #[error("alternatives that begin with {{ must end with }}")]
     OpenAlternatives,
-    /// Alternatives end that never began.
+    /// A `}` has no opening `{`.
     #[error("there is a }} without a {{; a brace that is meant as such is written \\}}")]
     StrayBrace,
-    /// Alternatives stand in alternatives.
+    /// Alternatives are nested.
     #[error("alternatives cannot hold other alternatives")]
     Nested,
     /// There are too many alternatives.
     #[error("a pattern has at most {} alternatives", Glob::MOST_ALTERNATIVES)]
     TooMany,
-    /// It would take too much memory.
+    /// The compiled pattern would take too much memory.
     #[error("the pattern is too complex")]
     TooComplex,
 }
@@ -59,10 +59,10 @@ pub enum GlobError {
 impl Glob {
     /// The longest pattern, in bytes.
     pub const MOST_BYTES: usize = 256;
-    /// The alternatives of one pattern, all braces together.
+    /// The most alternatives of one pattern, over all braces.
     pub const MOST_ALTERNATIVES: usize = 32;
 
-    /// Reads a pattern.
+    /// Parses a pattern.
     pub fn parse(text: &str) -> Result<Self, GlobError> {
         if text.is_empty() {
             return Err(GlobError::Empty);
@@ -82,12 +82,12 @@ impl Glob {
         Ok(Self { text: text.into(), regex })
     }
 
-    /// Whether it matches the whole of a name.
+    /// Whether the pattern matches a whole name.
     pub fn matches(&self, name: &str) -> bool {
         self.regex.is_match(name.as_bytes())
     }
 
-    /// The pattern as it was written.
+    /// The text of the pattern.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -115,7 +115,7 @@ impl fmt::Debug for Glob {
     }
 }
 
-/// A pattern on its way to an expression.
+/// The translation of a pattern into a regular expression.
 struct Translation<'a> {
     rest: std::str::Chars<'a>,
     expression: String,
@@ -127,7 +127,7 @@ impl<'a> Translation<'a> {
         let (mut inside, mut alternatives) = (false, 0);
         while let Some(character) = this.rest.next() {
             match character {
-                // Bytes need fewer states than characters. Whatever follows begins with a character.
+                // Bytes need fewer states than characters, and the next element begins on a character boundary.
                 '*' => this.expression.push_str("(?-u:.)*"),
                 '?' => this.expression.push('.'),
                 '[' => this.class()?,
@@ -162,7 +162,7 @@ impl<'a> Translation<'a> {
         Ok(this.expression)
     }
 
-    /// What comes after `[`. A `]` that comes first is one of the characters, as in a shell.
+    /// Translates a class after its `[`. A leading `]` is a member of the class, as in a shell.
     fn class(&mut self) -> Result<(), GlobError> {
         self.expression.push('[');
         if self.rest.as_str().starts_with(['!', '^']) {
@@ -197,12 +197,12 @@ impl<'a> Translation<'a> {
         Ok(())
     }
 
-    /// A character by its number, so that none means anything else to the expression.
+    /// Writes a character as its code point, so that none is special to the regular expression.
     fn literal(&mut self, character: char) {
         if character.is_ascii_alphanumeric() {
             self.expression.push(character);
         } else {
-            // A string takes everything that is written to it.
+            // Writing to a string cannot fail.
             let _ = write!(self.expression, "\\x{{{:X}}}", u32::from(character));
         }
     }

@@ -1,6 +1,6 @@
-//! Rules: changes that touch many entries at once, by a category, a tag, a pattern or all of them.
+//! Rules: changes that touch many entries at once, by a category, a tag, a pattern, or all of them.
 //!
-//! What is in L1 has seen them up to a number, what others made of what they read up to a change of the database.
+//! An entry in L1 has passed the rules up to a number. A copy of another replica has passed those up to a change id.
 
 use std::{
     collections::VecDeque,
@@ -10,16 +10,17 @@ use std::{
     },
 };
 
-use crate::{Glob, Incarnation, Subject, validity::history::Origin, validity::incarnations::Highest};
+use super::{Glob, history::Origin, incarnations::Highest};
+use crate::change::{Incarnation, Subject};
 
-/// Rules remembered one by one; when there are more, they become one that touches everything.
+/// Rules remembered individually. Beyond that, they collapse into one rule that touches everything.
 const MAX_RULES: usize = 1_024;
-/// Of those, the patterns: each takes some 50 KiB, and more time to match than a term.
+/// The patterns among those: each takes some 50 KiB, and more time to match than a term.
 const MAX_PATTERNS: usize = 256;
 
-/// Something that touches many entries at once.
+/// A test that selects many entries at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rule {
+pub(crate) enum Rule {
     /// Every entry that has this term, and every list.
     Term(Box<str>),
     /// Every entry whose key matches.
@@ -29,8 +30,8 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The rule that a change makes; `None` for one of a single key. A pattern that cannot be read, as somebody may type it
-    /// into a shell of the database, touches everything.
+    /// The rule of a change; `None` for a change of a single key. A pattern that cannot be parsed touches everything: somebody may
+    /// have typed it into a shell of the database.
     pub(crate) fn of(subject: &Subject) -> Option<Self> {
         match subject {
             Subject::Entry { .. } | Subject::Key(_) => None,
@@ -41,7 +42,7 @@ impl Rule {
     }
 }
 
-/// The rules, in the order in which they were learned.
+/// The rules, in the order in which they were applied.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     counter: AtomicU64,
@@ -51,19 +52,19 @@ pub(crate) struct Rules {
 /// The rules that are remembered.
 #[derive(Debug, Default)]
 struct Recent {
-    /// Whatever was read before this number is touched, by rules that are forgotten or because anything may have changed.
+    /// Every copy read before this number is touched, by forgotten rules or because anything may have changed.
     floor: u64,
-    rules: VecDeque<Learned>,
-    /// How many of them are patterns.
+    rules: VecDeque<Applied>,
+    /// How many of the rules are patterns.
     patterns: usize,
-    /// The highest ids of what is forgotten.
+    /// The highest change ids of forgotten rules.
     forgotten: Highest,
 }
 
 /// A rule, and the change that made it.
 #[derive(Debug)]
-struct Learned {
-    /// The counter from this rule on.
+struct Applied {
+    /// The value of the counter from this rule on.
     number: u64,
     incarnation: Incarnation,
     id: u64,
@@ -71,35 +72,35 @@ struct Learned {
 }
 
 impl Rules {
-    /// How many there have been.
+    /// How many rules there have been.
     pub(crate) fn counter(&self) -> u64 {
         self.counter.load(Ordering::Acquire)
     }
 
-    /// Whether a rule later than the first `seen` touches something. Also returns the counter read before any was matched.
+    /// Whether a rule after the first `seen` ones touches a copy. Also returns the counter as it was before any rule was matched.
     pub(crate) fn touched(&self, seen: u64, touches: impl Fn(&Rule) -> bool) -> (bool, u64) {
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
         let counter = self.counter();
-        let mut later = recent.rules.iter().rev().take_while(|learned| learned.number > seen);
-        (seen < recent.floor || later.any(|learned| touches(&learned.rule)), counter)
+        let mut later = recent.rules.iter().rev().take_while(|applied| applied.number > seen);
+        (seen < recent.floor || later.any(|applied| touches(&applied.rule)), counter)
     }
 
-    /// Whether a rule touches something that was read without seeing its change.
+    /// Whether a rule touches a copy that was read without seeing the change of the rule.
     pub(crate) fn touched_since(&self, origin: &Origin, touches: impl Fn(&Rule) -> bool) -> bool {
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
         let unseen = |incarnation, id| incarnation == origin.incarnation && id >= origin.horizon;
         recent.forgotten.of(origin.incarnation).is_some_and(|id| id >= origin.horizon)
-            || recent.rules.iter().any(|learned| unseen(learned.incarnation, learned.id) && touches(&learned.rule))
+            || recent.rules.iter().any(|applied| unseen(applied.incarnation, applied.id) && touches(&applied.rule))
     }
 
-    /// Anything may have changed: whatever was read so far is touched. What judges the copies of others stays as it is.
+    /// Touches every copy read so far, since anything may have changed. Copies of other replicas are judged as before.
     pub(crate) fn touch_all(&self) {
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         recent.floor = self.counter.load(Ordering::Acquire) + 1;
         self.counter.store(recent.floor, Ordering::SeqCst);
     }
 
-    /// A rule of an incarnation that is not followed, for judging the copies of others: what is in L1 it does not touch.
+    /// Adds a rule of an incarnation that is not followed. The rule judges copies of other replicas, and touches nothing in L1.
     pub(crate) fn add_elsewhere(&self, incarnation: Incarnation, id: u64) {
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         recent.forgotten.raise(incarnation, id);
@@ -119,7 +120,7 @@ impl Rules {
             recent.patterns = 0;
         } else {
             recent.patterns += usize::from(pattern);
-            recent.rules.push_back(Learned { number: counter, incarnation, id, rule });
+            recent.rules.push_back(Applied { number: counter, incarnation, id, rule });
         }
         self.counter.store(counter, Ordering::SeqCst);
     }

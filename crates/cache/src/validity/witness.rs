@@ -1,25 +1,26 @@
-//! The changes that looks at the log have told, by which copies, tokens and positions of this life are told from those of another.
+//! The changes that passes have seen. They distinguish copies, tokens and positions of this life of the database from those of
+//! another.
 //!
-//! Kept only where a restored database brings its incarnation back. Only looks vouch: a message or a write may be of a life that
-//! has been replaced since.
+//! Witnesses are kept only for databases whose backups restore the incarnation. Only passes vouch for a change: a message or a
+//! write may belong to a life that has been replaced since.
 
 use std::{
     collections::BTreeMap,
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use crate::{Snapshot, Witness};
+use crate::change::{Snapshot, Witness};
 
-/// Changes that are kept, the newest. What is older is no longer vouched for: a copy is a miss, a token is looked up.
+/// The newest changes that are kept. Older ones are no longer vouched for: a copy is a miss, and a token is looked up.
 const MOST: usize = 200_000;
 
-/// What looks have told.
+/// The changes that passes have seen.
 #[derive(Debug)]
 pub(crate) struct Witnesses(RwLock<Known>);
 
 #[derive(Debug)]
 struct Known {
-    /// Whether a copy needs a witness. Until a look has told, it does, and there is none.
+    /// Whether a copy needs a witness. True until the first pass, which knows no witness yet.
     needed: bool,
     salts: BTreeMap<u64, u64>,
 }
@@ -31,12 +32,12 @@ impl Default for Witnesses {
 }
 
 impl Witnesses {
-    /// Nothing is vouched for until a look has told.
+    /// Forgets everything: until the next pass nothing is vouched for.
     pub(crate) fn forget(&self) {
         *self.write() = Known { needed: true, salts: BTreeMap::new() };
     }
 
-    /// A look has told these changes, and they have been learned.
+    /// Records changes that a pass has seen and that have been applied.
     pub(crate) fn vouch(&self, changes: &[Witness], snapshot: &Snapshot) {
         let newest = snapshot.witness();
         let mut known = self.write();
@@ -49,13 +50,13 @@ impl Witnesses {
         }
     }
 
-    /// Whether the newest change that somebody saw is one that a look has told.
+    /// Whether a pass has seen the newest change that the reader of a copy saw.
     pub(crate) fn vouch_for(&self, witness: Option<Witness>) -> bool {
         let known = self.read();
         !known.needed || witness.is_some_and(|witness| known.salts.get(&witness.id) == Some(&witness.salt))
     }
 
-    /// The salt of a change that a look has told.
+    /// The salt of a change that a pass has seen.
     pub(crate) fn salt(&self, id: u64) -> Option<u64> {
         self.read().salts.get(&id).copied()
     }
