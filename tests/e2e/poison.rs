@@ -81,6 +81,8 @@ async fn without_its_triggers_nothing_cached_is_fresh(database: &Database) {
 async fn one_row_that_cannot_be_read_costs_one_row() {
     let database = Database::sqlite();
     let server = Server::start(&database).await;
+    // A release before this one let such rows in.
+    database.shell("DROP TRIGGER refuse_unreadable_update").await;
     for id in ["a", "bad", "c"] {
         server.create(product(id)).await;
         server.get(id).await;

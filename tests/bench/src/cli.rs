@@ -23,6 +23,8 @@ pub(crate) enum Command {
     L2(L2),
     /// Measures what it costs to invalidate many copies at once, by how many there are
     Invalidation(Invalidation),
+    /// Measures writes per second over PostgreSQL, of one binary or of several beside one another
+    Writes(Writes),
     /// Measures how long patterns take that were made to take long
     Patterns,
     /// Measures how warm a new replica begins, beside those that have been read for a while
@@ -135,6 +137,23 @@ pub(crate) struct Replay {
     /// Replays so many accesses of each trace, from its beginning; otherwise all of them
     #[arg(long, value_name = "NUMBER")]
     pub(crate) accesses: Option<usize>,
+}
+
+/// How to measure writes.
+#[derive(Debug, Args)]
+pub(crate) struct Writes {
+    /// A server's binary; may be repeated, and ratios are those to the first [default: `larder` beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) larder: Vec<PathBuf>,
+    /// Writers, each with a connection and a product of its own
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..1_000))]
+    pub(crate) writers: u32,
+    /// Rounds; figures are medians over them
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Seconds for each binary and round
+    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
+    pub(crate) seconds: f64,
 }
 
 /// How to measure invalidations.

@@ -30,6 +30,7 @@ mod stats;
 mod stream;
 mod warm;
 mod write_calls;
+mod writes;
 
 use std::{fs, process::ExitCode};
 
@@ -61,6 +62,10 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Some(Command::Invalidation(wanted)) => {
             print(&until_stopped(group::run(&wanted))?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Writes(wanted)) => {
+            print(&until_stopped(writes::run(&wanted))?);
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Patterns) => {

@@ -11,6 +11,8 @@ use super::{
 };
 use crate::{StorageError, driver};
 
+/// How the names of the triggers begin that only refuse rows; the log does not depend on them.
+const REFUSING: &str = "refuse_";
 /// The triggers that the migrations make, by name.
 static MADE: OnceCell<BTreeMap<String, String>> = OnceCell::const_new();
 
@@ -54,9 +56,10 @@ pub(super) async fn wrong(connection: &mut SqliteConnection) -> Result<Vec<(&'st
     Ok(made.iter().filter_map(judge).collect())
 }
 
-/// The same as one sentence with what to do about it; `None` when nothing is wrong.
+/// What is wrong with those that the log depends on, and what to do about it; `None` when nothing is wrong.
 pub(super) async fn problem(connection: &mut SqliteConnection) -> Result<Option<String>, StorageError> {
-    let wrong: Vec<String> = wrong(connection).await?.into_iter().map(|(_, wrong)| wrong).collect();
+    let wrong = wrong(connection).await?.into_iter().filter(|(name, _)| !name.starts_with(REFUSING));
+    let wrong: Vec<String> = wrong.map(|(_, wrong)| wrong).collect();
     Ok((!wrong.is_empty()).then(|| format!("{}; run `larder database repair`", wrong.join("; "))))
 }
 

@@ -181,7 +181,8 @@ async fn a_silent_listener_is_replaced() {
     };
     until("a notification", &woken).await;
     until("the listener's connection", || async { gate.forget_who_said(b"LISTEN") == 1 }).await;
-    assert!(!woken().await);
+    // A notification that the connection had carried before may still wake.
+    until("silence", || async { !woken().await }).await;
     let replaced = async { while !woken().await {} };
     timeout(Duration::from_secs(30), replaced).await.expect("another connection within 30 s");
 }

@@ -7,6 +7,9 @@ use larder_storage::{
 
 use crate::bench::{Bench, in_terms, named};
 
+/// Lets in what a release before this one let in.
+const OPEN_DOOR: &str = "DROP TRIGGER refuse_unreadable_insert; DROP TRIGGER refuse_unreadable_update; \
+     DROP TRIGGER refuse_unreadable_invalidation";
 /// Each makes one row of `bad` that cannot be read.
 const BAD: [&str; 6] = [
     "UPDATE products SET name = CAST(x'4DFC6C6C6572' AS TEXT) WHERE id = 'bad'",
@@ -24,6 +27,9 @@ async fn a_product_that_cannot_be_read_is_an_error_of_its_own_and_left_out_of_li
         for id in ["a", "bad", "c"] {
             bench.create(id, &in_terms("shirt", &["c"], &["t"])).await;
         }
+        let refused = bench.try_sql(sql).await.unwrap_err();
+        assert!(refused.contains("the text of a product is"), "{sql}: {refused}");
+        bench.sql(OPEN_DOOR).await;
         let mut follower = bench.follow().await;
         bench.sql(sql).await;
         // The look goes on, and nothing is missed.
@@ -91,6 +97,7 @@ async fn a_product_that_cannot_be_read_is_an_error_of_its_own_and_left_out_of_li
 async fn an_import_replaces_what_cannot_be_read() {
     let bench = Bench::sqlite().await;
     bench.create("bad", &named("x")).await;
+    bench.sql(OPEN_DOOR).await;
     bench.sql(BAD[2]).await;
     let products = [("bad".to_owned(), named("y")), ("new".to_owned(), named("z"))];
     let imported = bench.repository.import(&products).await.unwrap().value;
@@ -118,7 +125,17 @@ async fn a_row_of_the_log_that_cannot_be_read_is_a_change_of_everything() {
         if bench.is_postgres() {
             let refused = bench.try_sql(rows[0]).await.unwrap_err();
             assert!(refused.contains("changes_terms_flat"), "{refused}");
-            bench.sql("ALTER TABLE changes DROP CONSTRAINT changes_terms_flat").await;
+            let refused = bench.try_sql(rows[2]).await.unwrap_err();
+            assert!(refused.contains("changes_key_length"), "{refused}");
+            bench
+                .sql("ALTER TABLE changes DROP CONSTRAINT changes_terms_flat, DROP CONSTRAINT changes_key_length")
+                .await;
+        } else {
+            for sql in &rows[3..] {
+                let refused = bench.try_sql(sql).await.unwrap_err();
+                assert!(refused.contains("the key of a change is"), "{sql}: {refused}");
+            }
+            bench.sql(OPEN_DOOR).await;
         }
         let mut follower = bench.follow().await;
         for sql in rows {
