@@ -1,4 +1,4 @@
-//! The settings as people read them: the example file, the table of docs/configuration.md, the effective values.
+//! The settings as people read them: the example file, the README's table, the effective values.
 
 use std::fmt::Write as _;
 
@@ -46,7 +46,7 @@ pub fn example() -> String {
     text
 }
 
-/// The table of settings for docs/configuration.md.
+/// The table of settings for the README.
 pub fn markdown() -> String {
     let mut text = String::new();
     for section in SECTIONS {

@@ -6,8 +6,8 @@ use super::{Config, Invalid, mask};
 
 /// One setting: its names, its default and how its text becomes part of the [`Config`].
 ///
-/// From these come the flags, the look-up of the environment, the keys of the file, the example file, the table of
-/// docs/configuration.md and what `larder config` prints.
+/// From these come the flags, the look-up of the environment, the keys of the file, the example file, the table of the
+/// README and what `larder config` prints.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// Its name in the file and, after `--`, as a flag.
