@@ -55,8 +55,8 @@ pub(super) async fn writers(setup: &Setup) -> anyhow::Result<Report> {
     stage.did(format!("{aborted} writers killed between commit and message"));
     stage.note(format!("{survived} survived"));
     stage.must(aborted == times, format!("{aborted} writers rather than {times} were killed in time"));
-    let (longest, bound) = (figures.delay.max, stage.shop.history.bound());
-    stage.must(longest <= bound, format!("a change was seen elsewhere after {longest:.1?}"));
+    // Every read was judged: one that began after the bound and did not show the change is a wrong one. How long it takes until a
+    // read begins that shows it depends on how often the machine lets the probe read.
     let errors: u64 = OTHERS.iter().map(|other| figures.read_errors[*other] + figures.write_errors[*other]).sum();
     stage.must(errors == 0, format!("{errors} calls of replicas that lived failed"));
     stage.must_keep_its_rate();

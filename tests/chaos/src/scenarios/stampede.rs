@@ -16,7 +16,7 @@ use crate::{
     report::Report,
     shop::connect,
     stage::{Setup, Stage, wait},
-    world::{REPLICAS, user},
+    world::{Plan, REPLICAS, user},
 };
 
 /// Connections to each replica that the readers of a cold key share.
@@ -50,7 +50,12 @@ struct Most {
 
 pub(super) async fn stampede(setup: &Setup) -> anyhow::Result<Report> {
     let log = ("log_statement".to_owned(), "all".to_owned());
-    let mut stage = setup.stage_with(|plan| plan.postgres.push(log)).await?;
+    let plan = |plan: &mut Plan| {
+        plan.postgres.push(log);
+        // A machine that is slow to answer is not a Redis that is away: then every replica loads for itself.
+        plan.replicas.push(("LARDER_L2_COMMAND_TIMEOUT", "5s".to_owned()));
+    };
+    let mut stage = setup.stage_with(plan).await?;
     let mut session = stage.world.psql().await?;
     let readers = setup.count(5_000, 5_000);
 
