@@ -1,4 +1,4 @@
-//! Products that are read again before anybody asks for them.
+//! Prefetching: products that are loaded again before they are read.
 
 use super::Catalog;
 use crate::contract::PRODUCT_PREFIX;
