@@ -15,32 +15,31 @@ static POOL: LazyLock<DescriptorPool> =
 static PRODUCT: LazyLock<MessageDescriptor> =
     LazyLock::new(|| POOL.get_message_by_name("larder.catalog.v1.Product").expect("the contract has products"));
 
-/// What becomes of fields that a message does not have.
+/// How to treat fields that a message does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
-    /// They are an error.
+    /// Report an error.
     Refused,
-    /// They are left out.
+    /// Ignore them.
     Ignored,
 }
 
-/// Reads a product. Fields may be named in camel or snake case; an unknown one is an error. Of a name given twice, the last
-/// counts.
+/// Reads a product. Fields may be named in camel or snake case; an unknown field is an error. The last of several fields with the
+/// same name counts.
 pub fn from_json(text: &str) -> Result<catalog::Product, String> {
     read(text, Unknown::Refused).map_err(|error| error.reason(1, 0))
 }
 
-/// Reads a product of a file, in which it begins on `line` behind `column` bytes. The fields that Online Boutique names
-/// otherwise are taken as well.
+/// Reads a product of a file, where it begins on `line` behind `column` bytes. It also accepts the field names of Online Boutique.
 pub fn from_json_at(text: &str, line: u64, column: u64, unknown: Unknown) -> Result<catalog::Product, String> {
     let boutique = BOUTIQUE.iter().any(|(name, _)| text.contains(name)).then(|| renamed(text)).flatten();
     read(boutique.as_deref().unwrap_or(text), unknown).map_err(|error| error.reason(line, column))
 }
 
-/// Fields of the catalogue of Online Boutique (github.com/GoogleCloudPlatform/microservices-demo), and what they are here.
+/// Fields of the catalogue of Online Boutique (github.com/GoogleCloudPlatform/microservices-demo), and our names for them.
 const BOUTIQUE: [(&str, &str); 2] = [("priceUsd", "price"), ("picture", "imageUrl")];
 
-/// A product of Online Boutique in our words, if it is one.
+/// A product of Online Boutique with our field names, if the text is one.
 fn renamed(text: &str) -> Option<String> {
     let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
     let mut found = false;
@@ -80,7 +79,7 @@ fn write(shape: MessageDescriptor, message: &impl Message) -> Result<String, Str
     serde_json::to_string(&dynamic).map_err(|error| error.to_string())
 }
 
-/// Why a text is no product.
+/// Why a text is not a product.
 enum Wrong {
     Json(serde_json::Error),
     Shape(String),
@@ -93,7 +92,7 @@ impl From<serde_json::Error> for Wrong {
 }
 
 impl Wrong {
-    /// What is wrong, and where, in a file in which the text begins on `line` behind `column` bytes.
+    /// The fault and its place in a file, where the text begins on `line` behind `column` bytes.
     fn reason(&self, line: u64, column: u64) -> String {
         let error = match self {
             Self::Json(error) => error,
@@ -113,7 +112,7 @@ impl Wrong {
     }
 }
 
-/// Characters of what is wrong with a text, which may be part of it.
+/// Characters of a fault, which may repeat a part of the text.
 const LONGEST_REASON: usize = 160;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the catalogue keeps copies of.
+//! The copies of the catalogue.
 
 use bytes::Bytes;
 use larder_cache::{Facts, Term, Value};
@@ -14,7 +14,7 @@ pub enum Copy {
     Product(Bytes),
     /// A page of a list or a search.
     Page(PageCopy),
-    /// The fact that the row of the product of this id cannot be read.
+    /// The fact that the row of a product, given by its id, cannot be read.
     Unreadable(Box<str>),
 }
 
@@ -25,7 +25,7 @@ pub struct PageCopy {
     pub ids: Vec<Box<str>>,
     /// The token of the next page; `None` on the last.
     pub next: Option<Box<str>>,
-    /// How many products match on all pages, if it was asked for.
+    /// How many products match on all pages, if the request asks for it.
     pub total: Option<i64>,
 }
 
@@ -48,14 +48,14 @@ impl Value for Copy {
         }
     }
 
-    /// Looks into the encoded product: that costs more than a list of terms beside it would, but only when one has been
-    /// invalidated, and saves that memory on every copy. A page does not know the terms of its products.
+    /// Reads the terms from the encoded product. That costs more than a list beside the product, but only when a term was
+    /// invalidated, and every copy saves the memory of a list. A page does not know the terms of its products.
     fn has(&self, term: &str) -> bool {
         let (Self::Product(bytes), Some(term)) = (self, Term::parse(term)) else { return true };
         catalog::Product::decode(bytes.clone()).map_or(true, |product| terms(&product).any(|has| has == term))
     }
 
-    /// A product says of itself what its version, its categories and its tags are.
+    /// A product contains its version, its categories and its tags.
     fn facts(&self) -> Facts {
         let Self::Product(bytes) = self else { return Facts::default() };
         let Ok(product) = catalog::Product::decode(bytes.clone()) else { return Facts::default() };
@@ -97,7 +97,7 @@ fn terms(product: &catalog::Product) -> impl Iterator<Item = Term<'_>> {
     categories.chain(product.tags.iter().map(|tag| Term::Tag(tag)))
 }
 
-/// A page as other replicas read it.
+/// A page in the form that other replicas read.
 #[derive(Clone, PartialEq, prost::Message)]
 struct StoredPage {
     #[prost(string, repeated, tag = "1")]

@@ -1,5 +1,5 @@
-//! Invalidations that somebody asks for: by hand, from a webhook or from a queue. They are rows of the change log, so that none
-//! is lost whatever becomes of this process or of Redis, and nothing is scanned.
+//! Invalidations on request: of an operator, a webhook or a queue. Each is a row of the change log, so that it survives the loss of
+//! this process and of Redis, and needs no scan.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::contract::Stamp;
 
-/// What is to be dropped of the copies on every tier.
+/// The copies to drop on every tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invalidation {
     /// The copy of one key, by its name or by the id of a product; not empty and without a NUL.
@@ -25,24 +25,24 @@ pub enum Invalidation {
     All,
 }
 
-/// A committed invalidation. This replica has learned of it, and the others have been told over the bus.
+/// A committed invalidation. This replica has applied it, and the bus has told the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invalidated {
-    /// Names the commit: whoever has seen it serves nothing that was to be dropped.
+    /// Names the commit: a replica that has seen it serves none of the dropped copies.
     pub token: Token,
-    /// Every change of a lower id was finished when it was made.
+    /// Every change with a lower id was finished before the invalidation.
     pub horizon: u64,
 }
 
 impl Invalidated {
-    /// What whoever asked is told of the commit.
+    /// The token of the commit for the reply.
     pub fn stamp(&self) -> Stamp {
         Stamp { token: self.token, horizon: self.horizon }
     }
 }
 
 impl Catalog {
-    /// Has copies dropped, up to 1,000 of these in one commit.
+    /// Drops copies, with up to 1,000 invalidations in one commit.
     pub async fn invalidate(&self, invalidations: Vec<Invalidation>) -> Result<Invalidated, StorageError> {
         let rows: Vec<_> = invalidations.into_iter().map(row).collect();
         let written = self.write(|repository| async move { repository.invalidate(&rows).await }, |()| None).await?;
@@ -52,8 +52,8 @@ impl Catalog {
         }
     }
 
-    /// Has copies dropped once for each request id, however often and on whichever replica it is asked for within a day. Of
-    /// requests that were `signed` at one second, and so may be copies of each other, one counts.
+    /// Drops copies once for each request id within a day, on whichever replica the request arrives again. Of requests that were
+    /// `signed` in the same second, and so may be copies of each other, one counts.
     pub async fn invalidate_once(
         &self,
         request_id: String,
@@ -66,17 +66,17 @@ impl Catalog {
         Ok(self.write(write, |_| None).await?.value)
     }
 
-    /// Asks the other replicas whether they have learned of a commit. What they have not learned within `at_most` they learn
-    /// within the staleness bound, or serve nothing that is not marked stale.
+    /// Asks the other replicas whether they have applied a commit. A replica that has not applied it within `at_most` applies it
+    /// within the staleness bound, or else serves only copies that are marked stale.
     pub async fn confirmed(&self, token: Token, at_most: Duration) -> Confirmed {
         self.cache.confirm(token, at_most).await
     }
 
-    /// What an invalidation would drop of this replica's L1 now, with the names of at most `most` copies.
+    /// The number of copies that an invalidation would drop from this replica's L1 now, with the names of at most `most`.
     pub async fn would_invalidate(&self, invalidation: Invalidation, most: usize) -> DryRun {
         let cache = self.cache.clone();
         let look = move || cache.dry_run(&subject(invalidation), most);
-        // Thousands of entries are looked at.
+        // This inspects thousands of entries.
         self.runtime.spawn_blocking(look).await.unwrap_or_default()
     }
 }
@@ -90,7 +90,7 @@ fn row(invalidation: Invalidation) -> storage::Invalidation {
     }
 }
 
-/// As the change log will tell it.
+/// The subject in the change log.
 fn subject(invalidation: Invalidation) -> Subject {
     match invalidation {
         Invalidation::Key(key) => Subject::Key(key_name(key)),
@@ -134,7 +134,7 @@ mod tests {
             (Invalidation::All, &["product:a", "product:b"]),
         ];
         for (invalidation, dropped) in cases {
-            // What this replica wrote is learned again from the log of SQLite.
+            // The follower applies this replica's own writes again from the log of SQLite.
             cache.reach(Freshness::FullyConsistent).await.unwrap();
             for id in ["a", "b"] {
                 catalog.product(parse_id("id", id.to_owned()).unwrap(), Read::default()).await.unwrap();

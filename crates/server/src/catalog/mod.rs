@@ -56,7 +56,7 @@ pub struct Page {
 pub struct ProductReader<'a>(Reader<'a, Copy>);
 
 impl ProductReader<'_> {
-    /// The copy of a product, or of its absence, if L1 has one that may be served. Returns `None` also for what is no id.
+    /// The copy of a product, or of its absence, if L1 has one that may be served. Also `None` for a text that is no id.
     pub fn get(&mut self, id: &str) -> Option<Arc<Entry<Copy>>> {
         let mut key = [0; LONGEST_KEY];
         let end = PRODUCT_PREFIX.len() + id.len();
@@ -65,7 +65,7 @@ impl ProductReader<'_> {
         self.0.get(std::str::from_utf8(&key[..end]).ok()?)
     }
 
-    /// The time by which it judges.
+    /// The time by which copies are judged.
     pub fn now(&self) -> Moment {
         self.0.now()
     }
@@ -90,7 +90,7 @@ impl Catalog {
         &self.repository
     }
 
-    /// Reads products from L1 under one look at the clock.
+    /// Reads products from L1 with one look at the clock.
     pub fn reader(&self) -> ProductReader<'_> {
         ProductReader(self.cache.reader())
     }
@@ -109,8 +109,8 @@ impl Catalog {
         Ok(found)
     }
 
-    /// Returns products, or the fact that there are none, in the order of `ids`, of which none may stand there twice. An
-    /// element is `None` only when copies alone were asked for and there is none.
+    /// Returns products, or their absence, in the order of `ids`, which must be distinct. An element is `None` only when the
+    /// request accepts copies alone and there is no copy.
     pub async fn products(&self, ids: Vec<String>, read: Read) -> Result<Vec<Option<Found<Copy>>>, ReadError> {
         self.cache.reach(read.freshness).await?;
         if read.same_snapshot {
@@ -171,8 +171,8 @@ impl Catalog {
         self.fill(page, read).await
     }
 
-    /// Finds the products of a page. One that was deleted meanwhile is left out; with copies alone, one that is not there
-    /// makes the page one that is not cached.
+    /// Finds the products of a page. Products that were deleted meanwhile are left out. When the request accepts copies alone, a
+    /// missing copy makes the whole page uncached.
     async fn fill(&self, page: Found<Copy>, read: Read) -> Result<Page, ReadError> {
         let ids = match &page.entry.value {
             Some(Copy::Page(page)) => page.ids.iter().map(ToString::to_string).collect(),
@@ -191,7 +191,7 @@ impl Catalog {
         Ok(items)
     }
 
-    /// Loads products of these, by their numbers.
+    /// Loads some of these products, given by their indices.
     fn load_some_of(&self, ids: Vec<String>) -> impl Fn(Vec<usize>) -> LoadingProducts + Send + Sync + 'static {
         let repository = Arc::clone(&self.repository);
         move |numbers| {
@@ -201,8 +201,8 @@ impl Catalog {
         }
     }
 
-    /// Makes sure that what was read is of the database that the reader named a state of. Since that state was found to be
-    /// reached, the database may have been restored or failed over, and the one that answered may not have it.
+    /// Checks that the reply comes from the database whose state the reader named. The database may have been restored or failed
+    /// over since that state was reached, and the one that answered may not have it.
     async fn confirm(&self, read: Read, found: impl IntoIterator<Item = &Found<Copy>>) -> Result<(), ReadError> {
         if read.freshness == Freshness::MinimizeLatency {
             return Ok(());
@@ -231,7 +231,7 @@ async fn load_products(repository: &Repository, ids: Vec<String>) -> Result<Load
     Ok(read_at(values, &loaded.point))
 }
 
-/// Copies of products, and of the fact that some cannot be read, by id.
+/// Copies by id: products, and the fact that a row cannot be read.
 fn copies(products: Products) -> impl Iterator<Item = (String, Copy)> {
     let Products { found, unreadable } = products;
     let found = found.into_iter().map(|product| (product.id.clone(), Copy::Product(encode(product))));
@@ -252,7 +252,7 @@ fn one(copy: Copy, point: &ReadPoint) -> Loaded<Copy> {
     read_at(vec![Some(copy)], point)
 }
 
-/// What a load returned, for the cache.
+/// The result of a load, for the cache.
 pub fn read_at<V>(values: Vec<Option<V>>, point: &ReadPoint) -> Loaded<V> {
     Loaded {
         values,

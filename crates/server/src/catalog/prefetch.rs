@@ -1,11 +1,11 @@
-//! Products that are read again before anybody asks for them.
+//! Prefetching: products that are loaded again before they are read.
 
 use super::Catalog;
 use crate::contract::PRODUCT_PREFIX;
 
 impl Catalog {
-    /// Loads what the cache finds worth it, some products at a time, until it is dropped. What is expected is a guess: an id that
-    /// is none, or a product that is gone, does no harm.
+    /// Loads the products that the cache suggests, some at a time, until the future is dropped. The suggestions are guesses: an
+    /// invalid id or an absent product does no harm.
     pub async fn prefetch(self) {
         loop {
             let names = self.cache.worth_prefetching().await;

@@ -1,4 +1,4 @@
-//! Whether the database takes writes, tried out.
+//! A probe of whether the database takes writes.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use larder_storage::{Creation, ProductData, ProductRepository as _, StorageError
 use super::Catalog;
 
 impl Catalog {
-    /// Writes a product and reads it back, in a transaction that is rolled back. Returns how long that took.
+    /// Writes a product and reads it back, in a transaction that is rolled back. Returns the time it took.
     pub async fn probe(&self) -> Result<Duration, StorageError> {
         #[expect(clippy::disallowed_methods, reason = "an id that no product has")]
         let id = format!("larder-probe-{:032x}", rand::random::<u128>());

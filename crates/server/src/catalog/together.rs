@@ -1,8 +1,8 @@
-//! Replies of which everything is of one snapshot of the database.
+//! Replies whose parts all come from one snapshot of the database.
 //!
-//! Copies are collected as for any read; then the change log is looked at once. Those that still stand when it has been
-//! learned are all of the snapshot of that look. Where one does not, another round follows, in which only what fell is
-//! loaded again; and if writers are faster than that, one statement reads it all.
+//! Copies are collected as for any read. Then the follower makes one pass over the change log. All copies that are still valid
+//! after it belong to the snapshot of that pass. If a copy is invalid, another round loads it again; if writers are faster than
+//! that, one statement reads everything.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use larder_storage::{ProductRepository as _, Products, ReadPoint};
 use super::{Catalog, Copy, Page, copies, list_copy, load_error, load_products, read_at, search_copy};
 use crate::contract::{ListRequest, Read, SearchRequest};
 
-/// Rounds before it is all read in one statement.
+/// Rounds before one statement reads everything.
 const ROUNDS: usize = 3;
 
 impl Catalog {
-    /// Products of one snapshot. With copies alone, one that does not stand counts as one that is not there.
+    /// Products of one snapshot. When the request accepts copies alone, an invalid copy counts as a missing one.
     pub(super) async fn products_together(
         &self,
         ids: Vec<String>,
@@ -87,10 +87,10 @@ impl Catalog {
         self.whole_page(self.cache.load_apart(Policy::Search, read.options, load).await?, read).await
     }
 
-    /// The page, if it and its products are of one snapshot. With copies alone there is no other round.
+    /// The page, if it and its products are of one snapshot. When the request accepts copies alone there is no other round.
     async fn settled(&self, page: Page, read: Read) -> Result<Option<Page>, ReadError> {
         self.look().await?;
-        // A product that is on the page and was found to be gone is of another snapshot than the page.
+        // An absent product on the page is of another snapshot than the page.
         let complete =
             matches!(&page.page.entry.value, Some(Copy::Page(copy)) if copy.ids.len() == page.products.len());
         if complete && self.stands(&page.page) && page.products.iter().all(|found| self.stands(found)) {
@@ -99,7 +99,7 @@ impl Catalog {
         if read.options.cache_only { Err(ReadError::NotCached) } else { Ok(None) }
     }
 
-    /// What one statement returned: the page first.
+    /// The result of one statement: the page first.
     async fn whole_page(&self, mut found: Vec<Found<Copy>>, read: Read) -> Result<Page, ReadError> {
         self.confirm(read, &found).await?;
         if found.is_empty() {
@@ -110,7 +110,7 @@ impl Catalog {
         Ok(Page { page, products })
     }
 
-    /// Looks at the change log, once for everybody who asks at the same time.
+    /// Makes a pass over the change log, one for all concurrent callers.
     async fn look(&self) -> Result<(), ReadError> {
         self.cache.reach(Freshness::FullyConsistent).await
     }

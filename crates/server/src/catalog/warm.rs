@@ -1,4 +1,4 @@
-//! Products read into the tiers of the cache before somebody asks for them.
+//! Warming: products are loaded into the cache before they are read.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -13,33 +13,33 @@ use super::{Catalog, Copy};
 use crate::contract::PRODUCT_PREFIX;
 use crate::contract::Read;
 
-/// Which products to read.
+/// The products to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warmth {
-    /// Those of these ids.
+    /// The products with these ids.
     Ids(Vec<String>),
-    /// Those of these categories.
+    /// The products in these categories.
     Categories(Vec<String>),
-    /// So many of those that are read most.
+    /// So many of the hottest products.
     Hottest(usize),
 }
 
-/// How far the reading is.
+/// The progress of warming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Warmed {
-    /// How many there are; 0 while that is not known.
+    /// How many products there are; 0 while that is unknown.
     pub total: u64,
-    /// How many have been looked at.
+    /// How many products are done.
     pub done: u64,
-    /// Of those, the ones that were in L1 already.
+    /// How many of them were in L1 already.
     pub from_l1: u64,
-    /// The ones that came from Redis.
+    /// How many came from Redis.
     pub from_l2: u64,
-    /// The ones that came from the database.
+    /// How many came from the database.
     pub from_database: u64,
-    /// The ones that do not exist.
+    /// How many do not exist.
     pub not_found: u64,
-    /// The ones that could not be read.
+    /// How many could not be read.
     pub failed: u64,
 }
 
@@ -52,8 +52,7 @@ const PAGE: u32 = 1_000;
 type Batch = Result<Vec<String>, StorageError>;
 
 impl Catalog {
-    /// Reads products into the tiers, so many batches of 100 at once, and tells how far it is after each. It ends when it is
-    /// dropped.
+    /// Loads products, so many batches of 100 at once, and yields the progress after each. Dropping the stream ends the loading.
     pub async fn warm(&self, warmth: Warmth, at_once: usize) -> BoxStream<'static, Warmed> {
         let (batches, total) = self.batches(warmth).await;
         let catalog = self.clone();
@@ -66,7 +65,7 @@ impl Catalog {
             warmed.add(batch);
             std::future::ready(Some(*warmed))
         });
-        // The first word, or the only one when there is nothing to do.
+        // The first progress, or the only one when there is nothing to do.
         stream::once(std::future::ready(begun)).chain(progress).boxed()
     }
 
@@ -82,7 +81,7 @@ impl Catalog {
         (stream::iter(batches).boxed(), ids.len() as u64)
     }
 
-    /// The products that are read most: by all replicas, or else by the readers of this one.
+    /// The hottest products: of all replicas, or else of this one.
     async fn hottest(&self, most: usize) -> Vec<String> {
         let mut names = self.cache.remembered_hot_keys(most).await;
         if names.is_empty() {

@@ -1,7 +1,7 @@
-//! Writes: the database decides, the cache learns, then the writer is told.
+//! Writes: the database decides, the cache applies the change, then the writer gets its reply.
 //!
-//! A write runs on the runtime of the database, so that a caller who goes away neither stops it half-way nor keeps the
-//! cache from learning of it.
+//! A write runs on the runtime of the database, so that a caller who goes away neither stops the write half-way nor keeps the
+//! change from the cache.
 
 use std::{future::Future, sync::Arc};
 
@@ -14,19 +14,19 @@ use larder_storage::{
 use super::{Catalog, Copy, convert::change};
 use crate::contract::{Stamp, encode, product_name};
 
-/// What a write made, and the token of its commit.
+/// The result of a write, and the token of its commit.
 #[derive(Debug)]
 pub struct Written<T> {
-    /// What it made.
+    /// The result.
     pub value: T,
-    /// Names the commit; `None` when nothing was to be written.
+    /// Names the commit; `None` when there was nothing to write.
     pub token: Option<Token>,
-    /// Every change of a lower id was finished when it was made.
+    /// Every change with a lower id was finished before the write.
     pub horizon: u64,
 }
 
 impl<T> Written<T> {
-    /// What its writer is told of the commit; `None` when nothing was to be written.
+    /// The token of the commit for the writer; `None` when there was nothing to write.
     pub fn stamp(&self) -> Option<Stamp> {
         self.token.map(|token| Stamp { token, horizon: self.horizon })
     }
@@ -61,12 +61,12 @@ impl Catalog {
         self.write(|repository| async move { repository.delete(&id, version).await }, |_| None).await
     }
 
-    /// Creates or replaces products, at most 1,000, no id twice.
+    /// Creates or replaces products: at most 1,000, with distinct ids.
     pub async fn import(&self, products: Vec<(String, ProductData)>) -> Result<Written<Vec<Imported>>, StorageError> {
         self.write(|repository| async move { repository.import(&products).await }, |_| None).await
     }
 
-    /// Writes, and tells the cache what the product is now, if `item` knows.
+    /// Writes, and gives the cache the new product, if `item` knows it.
     pub(super) async fn write<T, F>(
         &self,
         write: impl FnOnce(Arc<Repository>) -> F,
@@ -86,8 +86,8 @@ impl Catalog {
         done.await.unwrap_or_else(|error| Err(StorageError::UnknownOutcome(error.into())))
     }
 
-    /// Learns a commit before anybody is told of it. Own writes only remove copies of this replica's: a newer one may be there
-    /// already.
+    /// Applies a commit before anybody is told of it. Own writes only remove copies of this replica, which may already have a
+    /// newer one.
     async fn wrote<T>(&self, committed: Committed<T>, item: Option<Product>) -> Written<T> {
         let Committed { value, changes, commit, horizon } = committed;
         let token = commit.map(token);
@@ -97,7 +97,7 @@ impl Catalog {
                 (name, Copy::Product(encode(product)))
             });
             let changes = changes.into_iter().map(change).collect();
-            // A horizon above the commit is that of a database with one writer, whose changes have one order.
+            // A horizon above the commit means a database with one writer, whose changes have one order.
             let witness = (horizon > id).then_some(Witness { id, salt });
             let items = items.into_iter().collect();
             let commit = larder_cache::Commit { incarnation, horizon, witness, changes, items };

@@ -339,7 +339,7 @@ fn dropped_names_say_what_replaced_them() {
     let dropped: Vec<_> = DROPPED.iter().copied().flatten().collect();
     assert_eq!(dropped.len(), 63);
     let environment: Vec<_> = dropped.iter().map(|dropped| (dropped.env, "1")).collect();
-    let text: String = dropped.iter().map(|dropped| format!("{} = 1\n", dropped.key)).collect();
+    let text: String = dropped.iter().flat_map(|dropped| [dropped.key, " = 1\n"]).collect();
     let file = file(&text);
     let flags = [("config", path(&file))];
     let (in_environment, in_file) = (errors(&sources(&environment, &[])), errors(&sources(&[], &flags)));

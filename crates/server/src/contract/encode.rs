@@ -8,12 +8,12 @@ use larder_storage::Product;
 use prost::Message as _;
 use prost_types::Timestamp;
 
-/// A product's bytes on the wire.
+/// The encoded product, as it is sent.
 pub fn encode(product: Product) -> Bytes {
     to_message(product).encode_to_vec().into()
 }
 
-/// A product as the contract knows it.
+/// A product as a message of the contract.
 pub fn to_message(product: Product) -> catalog::Product {
     let Product { id, data, create_time, update_time, version } = product;
     catalog::Product {
@@ -46,12 +46,12 @@ fn timestamp(time: SystemTime) -> Timestamp {
     match (before, nanos) {
         (false, nanos) => Timestamp { seconds, nanos },
         (true, 0) => Timestamp { seconds: -seconds, nanos: 0 },
-        // The protocol counts nanoseconds forward, also before 1970.
+        // The protocol counts nanoseconds forward, even before 1970.
         (true, nanos) => Timestamp { seconds: -seconds - 1, nanos: 1_000_000_000 - nanos },
     }
 }
 
-/// A duration as the contract knows it.
+/// A duration as a message of the contract.
 pub fn duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),

@@ -1,4 +1,4 @@
-//! Which products, and in which order.
+//! Filters and orders.
 
 use std::fmt::Write as _;
 
@@ -68,7 +68,7 @@ pub fn parse_order(order_by: &str) -> Result<Order, Violations> {
     }
 }
 
-/// A filter as text: the same for the same meaning, another for another.
+/// A filter as text. Filters with the same meaning have the same text; others differ.
 pub fn canonical_filter(filter: &Filter) -> String {
     let mut text = String::new();
     let mut part = |name: &str, value: &str| {
@@ -97,7 +97,7 @@ pub fn canonical_filter(filter: &Filter) -> String {
     text
 }
 
-/// Writes text so that it holds no character with a meaning in a key.
+/// Escapes the characters that have a meaning in a key.
 pub(super) fn escape(into: &mut String, text: &str) {
     for c in text.chars() {
         if c == '&' || c == '=' || c == '%' || c.is_control() {

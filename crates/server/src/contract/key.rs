@@ -8,13 +8,13 @@ use super::{ProductId, Violations, page::term, parse_id};
 /// The key of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyKey {
-    /// A product's.
+    /// The key of a product.
     Product(ProductId),
-    /// A page's: of a list, with the term that it depends on, or of a search.
+    /// The key of a page: of a list, with the term that it depends on, or of a search.
     Page(Key),
 }
 
-/// What the names of products begin with, which no id contains.
+/// The prefix of the names of products. No id contains its colon.
 pub(crate) const PRODUCT_PREFIX: &str = "product:";
 const LONGEST: usize = 8 << 10;
 const RULE: &str = "must be product:ID, list:... or search:... as x-cache-key tells it, or the id of a product";
@@ -55,14 +55,14 @@ fn product(field: &str, id: &str) -> Result<CopyKey, Violations> {
     parse_id(field, id.to_owned()).map(CopyKey::Product).map_err(|_| Violations::one(field, RULE))
 }
 
-/// What a list depends on, of the filter that its name tells.
+/// The part of a list's filter, as its name has it, on which the list depends.
 fn filter(meaning: &str) -> Filter {
     let value =
         |name: &str| meaning.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('=')).map(unescape);
     Filter { category: value("category"), tag: value("tag"), ..Filter::default() }
 }
 
-/// Reads what stands in a name so that it holds no character with a meaning there.
+/// Reads a part of a name, in which characters with a meaning are escaped.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

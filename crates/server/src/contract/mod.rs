@@ -1,5 +1,5 @@
-//! The contract, at the door: requests are parsed into types that hold only valid values, and every rule that a request
-//! breaks is named with its field.
+//! Parsing at the door: requests become types that hold only valid values. Every rule that a request breaks is named with its
+//! field.
 
 mod encode;
 mod filter;
@@ -26,5 +26,5 @@ pub use violation::{Violation, Violations, cut};
 pub const MAX_BATCH: usize = 1_000;
 /// Products on one page.
 pub const MAX_PAGE: u32 = 1_000;
-/// Products on one page when the request does not say.
+/// Products on one page, unless the request says.
 pub const DEFAULT_PAGE: u32 = 50;

@@ -15,19 +15,19 @@ use super::{
 
 const LIST: u8 = 0x11;
 const SEARCH: u8 = 0x12;
-/// More than a name has, since a decomposed one is longer.
+/// Longer than any name, because a decomposed name is longer than a composed one.
 const MAX_QUERY: usize = 2_048;
 
 /// A valid request for a page of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListRequest {
-    /// What to ask the database.
+    /// The query for the database.
     pub query: ListQuery,
-    /// The name of the page's copy: the same for the same meaning.
+    /// The name of the page's copy. Requests with the same meaning have the same name.
     pub key: String,
-    /// What the page depends on.
+    /// The terms that the page depends on.
     pub term: String,
-    /// How fresh it must be.
+    /// How fresh the page must be.
     pub read: Read,
     tokens: PageToken,
 }
@@ -35,11 +35,11 @@ pub struct ListRequest {
 /// A valid request for a page of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchRequest {
-    /// What to ask the database.
+    /// The query for the database.
     pub query: SearchQuery,
-    /// The name of the page's copy: the same for the same meaning.
+    /// The name of the page's copy. Requests with the same meaning have the same name.
     pub key: String,
-    /// How fresh it must be.
+    /// How fresh the page must be.
     pub read: Read,
     tokens: PageToken,
 }
@@ -183,7 +183,7 @@ fn list_position(field: OrderField, bytes: &[u8]) -> Option<ListPosition> {
     Some(ListPosition { value, id: String::from_utf8(rest.0.to_vec()).ok()? })
 }
 
-/// What is left to read of a position.
+/// The rest of a position.
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
@@ -215,8 +215,8 @@ fn page_size(size: i32) -> Result<u32, Violations> {
 
 /// A page depends on the one category or tag that it is filtered by, or on any change at all.
 ///
-/// With an order or another filter besides it is still right: whatever moves a product in or out of the category, or
-/// changes a product inside it, touches the category's term.
+/// That stays right with an order or a further filter: every change that moves a product in or out of the category, or changes a
+/// product inside it, touches the term of the category.
 pub(super) fn term(filter: &Filter) -> String {
     match filter {
         Filter { category: Some(category), .. } => Term::Category(category).to_string(),

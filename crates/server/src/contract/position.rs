@@ -1,42 +1,42 @@
-//! Positions of a stream of changes: opaque text like tokens of commits, but of what was told rather than of one commit.
+//! Positions in a stream of changes: opaque text, as the tokens of commits, for everything that the stream has told.
 
 use larder_cache::{Incarnation, Snapshot};
 
 use super::token::{Stamp, decode_stamp, seal, unseal};
 
 const POSITION: u8 = 0x22;
-/// Of releases whose positions had no salts.
+/// The version of releases whose positions had no salts.
 const UNSALTED: u8 = 0x21;
 /// A start after a write leaves out this many transactions one by one that were under way beside it.
 const MOST_BESIDE: u64 = 1_000;
 
-/// How far a stream of changes has come.
+/// The progress of a stream of changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
-    /// Of which database.
+    /// The incarnation of the database.
     pub incarnation: Incarnation,
-    /// What it sees has been told.
+    /// Every change that this snapshot sees was told.
     pub told: Snapshot,
-    /// What has been told besides, in the middle of a step.
+    /// The told part of a further step, if the position is within one.
     pub step: Option<Step>,
 }
 
 /// A step from one snapshot to the next, told in the order of versions; requested invalidations, which have none, come first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What the step leads to.
+    /// The snapshot after the step.
     pub to: Snapshot,
-    /// Of that, the changes up to this version have been told.
+    /// The changes of the step up to this version were told.
     pub version: i64,
 }
 
 impl Position {
-    /// Where everything that a snapshot saw has been told, and nothing else.
+    /// The position after every change that a snapshot sees.
     pub fn after(told: Snapshot, incarnation: Incarnation) -> Self {
         Self { incarnation, told, step: None }
     }
 
-    /// Writes it as a token.
+    /// Writes the position as a token.
     pub fn encode(&self) -> String {
         let mut content = self.incarnation.0.to_be_bytes().to_vec();
         put_snapshot(&mut content, &self.told);
@@ -58,7 +58,7 @@ impl Position {
     }
 }
 
-/// Just after a write: what was finished when it was made has been told, and the write itself.
+/// The position just after a write: the write, and every change that was finished before it, were told.
 fn after_write(Stamp { token, horizon }: Stamp) -> Position {
     let (id, end) = (token.id, token.id.saturating_add(1));
     let told = if id <= horizon {
@@ -86,7 +86,7 @@ fn parse(content: &[u8], salted: bool) -> Option<Position> {
     rest.is_empty().then_some(Position { incarnation, told, step })
 }
 
-/// Differences are short where the numbers are long.
+/// Writes differences, which are shorter than the numbers.
 fn put_snapshot(into: &mut Vec<u8>, snapshot: &Snapshot) {
     put(into, snapshot.xmin);
     put(into, snapshot.xmax - snapshot.xmin);

@@ -40,7 +40,7 @@ impl fmt::Display for ProductId {
     }
 }
 
-/// Parses an id that must be there.
+/// Parses a required id.
 pub fn parse_id(field: &str, id: String) -> Result<ProductId, Violations> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-');
     if id.is_empty() {
@@ -52,7 +52,7 @@ pub fn parse_id(field: &str, id: String) -> Result<ProductId, Violations> {
     }
 }
 
-/// Parses a version from an etag; `None` when there is no etag. Whatever is no etag of ours is that of no version.
+/// Parses a version from an etag; `None` when there is no etag. An etag that Larder did not make matches no version.
 pub fn parse_etag(etag: &str) -> Option<i64> {
     if etag.is_empty() {
         return None;
@@ -61,7 +61,7 @@ pub fn parse_etag(etag: &str) -> Option<i64> {
     Some(version.unwrap_or(-1))
 }
 
-/// Parses a product to import, whose id must be there.
+/// Parses a product to import, whose id is required.
 pub fn parse_import(product: catalog::Product) -> Result<(String, ProductData), Violations> {
     let mut violations = Violations::default();
     let mut product = product;
@@ -221,7 +221,7 @@ fn check_terms(violations: &mut Violations, field: &str, terms: &[String]) {
     }
 }
 
-/// Checks a category or a tag that stands alone.
+/// Checks a single category or tag.
 pub fn parse_term(field: &str, term: &str) -> Result<(), Violations> {
     let mut violations = Violations::default();
     if term.is_empty() {
@@ -231,7 +231,7 @@ pub fn parse_term(field: &str, term: &str) -> Result<(), Violations> {
     violations.or(())
 }
 
-/// Text from a request, short enough to stand in an error.
+/// Text from a request, shortened for an error.
 pub(super) fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(64).collect();
     if shown.len() < text.len() {

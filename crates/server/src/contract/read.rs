@@ -7,14 +7,14 @@ use larder_proto::serving::{self, read_options::Consistency};
 
 use super::{Violations, decode_token};
 
-/// How fresh a reply must be, and where it may come from.
+/// How fresh a reply must be, and which tiers may answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Read {
-    /// Which state it shows.
+    /// The state that the reply must show.
     pub freshness: Freshness,
-    /// Where it may come from.
+    /// Which tiers may answer.
     pub options: ReadOptions,
-    /// Whether everything in it is of one snapshot of the database.
+    /// Whether everything in the reply is of one snapshot of the database.
     pub same_snapshot: bool,
 }
 

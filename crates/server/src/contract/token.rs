@@ -8,7 +8,7 @@ use larder_cache::{Incarnation, Token};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const COMMIT: u8 = 2;
-/// Of releases whose tokens had no salt: they hold in the life of the database that they were made in.
+/// The version of releases whose tokens had no salt. Such tokens are valid in the life of the database that made them.
 const UNSALTED: u8 = 1;
 
 /// Writes a token.
@@ -16,17 +16,17 @@ pub fn encode_token(token: Token) -> String {
     seal(COMMIT, &numbers(&[token.incarnation.0, token.id, token.salt]))
 }
 
-/// Reads a token; `None` when it is none.
+/// Reads a token; `None` when the text is no token.
 pub fn decode_token(text: &str) -> Option<Token> {
     parse(text).map(|(token, _)| token)
 }
 
-/// The token of a write, with what a stream of changes needs that starts there.
+/// The token of a write. A stream of changes can start from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// Names the commit.
     pub token: Token,
-    /// Every change of a lower id was finished when the write was made.
+    /// Every change with a lower id was finished before the write.
     pub horizon: u64,
 }
 
@@ -35,7 +35,7 @@ pub fn encode_stamp(Stamp { token, horizon }: Stamp) -> String {
     seal(COMMIT, &numbers(&[token.incarnation.0, token.id, token.salt, horizon]))
 }
 
-/// Reads the token of a write; `None` when it is none.
+/// Reads the token of a write; `None` when the text is none.
 pub(super) fn decode_stamp(text: &str) -> Option<Stamp> {
     let (token, horizon) = parse(text)?;
     Some(Stamp { token, horizon: horizon? })
@@ -57,7 +57,7 @@ fn parse(text: &str) -> Option<(Token, Option<u64>)> {
     numbers.next().is_none().then_some((Token { incarnation, id, salt }, horizon))
 }
 
-/// Makes a text of some bytes. `kind` tells what they are, and their version.
+/// Seals some bytes as text. `kind` names their meaning and version.
 pub(super) fn seal(kind: u8, content: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(content.len() + 9);
     bytes.push(kind);
@@ -67,7 +67,7 @@ pub(super) fn seal(kind: u8, content: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Takes the bytes out of such a text; `None` when it is none of that kind.
+/// Opens a sealed text; `None` when it is not of that kind.
 pub(super) fn unseal(kind: u8, text: &str) -> Option<Vec<u8>> {
     let mut bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let end = bytes.len().checked_sub(8)?;

@@ -12,14 +12,14 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// The same, with texts of at most so many bytes and an ellipsis.
+    /// The same violation, with texts cut to so many bytes and an ellipsis.
     #[must_use]
     pub fn cut(self, most: usize) -> Self {
         Self { field: cut(self.field, most), rule: cut(self.rule, most) }
     }
 }
 
-/// The beginning of a text, with an ellipsis when that is not all.
+/// The beginning of a text, with an ellipsis when the text is longer.
 pub fn cut(mut text: String, most: usize) -> String {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));
@@ -28,7 +28,7 @@ pub fn cut(mut text: String, most: usize) -> String {
     text
 }
 
-/// The rules that a request breaks. So many as no client is told of are counted and not kept: a request may break millions.
+/// The rules that a request breaks. A request may break millions: those that no reply would name are only counted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Violations {
     named: Vec<Violation>,
@@ -50,12 +50,12 @@ impl Violations {
         violations
     }
 
-    /// Notes a broken rule.
+    /// Adds a broken rule.
     pub fn add(&mut self, field: impl Into<String>, rule: impl Into<String>) {
         self.keep(Violation { field: field.into(), rule: rule.into() });
     }
 
-    /// Notes the broken rules of a part, and returns the part if there are none.
+    /// Adds the broken rules of a part, and returns the part if there are none.
     pub fn take<T>(&mut self, part: Result<T, Self>) -> Option<T> {
         match part {
             Ok(part) => Some(part),
@@ -77,12 +77,12 @@ impl Violations {
         self.named.len() + self.more
     }
 
-    /// The first of them.
+    /// The first violation.
     pub fn named(&self) -> &[Violation] {
         &self.named
     }
 
-    /// Some violations in one line, and how many more there are.
+    /// Some violations in one line, and the number of the others.
     pub fn told(named: &[Violation], more: usize) -> String {
         let named = named.iter().map(|Violation { field, rule }| format!("{field}: {rule}"));
         let more = (more > 0).then(|| format!("and {more} more"));

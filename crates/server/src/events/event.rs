@@ -1,4 +1,4 @@
-//! What an event says, in the one form that both doors know.
+//! Events, in the one form that webhook and queue share.
 
 use larder_cache::{Glob, Key};
 use larder_storage::Term;
@@ -9,27 +9,27 @@ use crate::{
     contract::{Violations, parse_id, parse_key, parse_term, product_name},
 };
 
-/// An event, understood.
+/// A parsed event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Its type.
     pub kind: &'static str,
-    /// What is to be dropped, at most 1,000 of them, at least one.
+    /// The invalidations: at least one, at most 1,000.
     pub drops: Vec<Invalidation>,
 }
 
 /// The longest event, in bytes.
 pub(super) const LONGEST: usize = 256 << 10;
-/// What one event may name.
+/// The most ids, keys or terms of one event.
 pub(super) const MOST_ENTRIES: usize = 1_000;
 const TYPES: &str = "must be product.created, product.changed, product.deleted, key.invalidated, category.invalidated, \
                      tag.invalidated, pattern.invalidated or all.invalidated";
 
-/// Reads an event from JSON. Fields that are not known are ignored; a type that is not is refused.
+/// Reads an event from JSON. Unknown fields are ignored; an unknown type is refused.
 ///
-/// That a product has changed drops its own copies alone, also that of its absence. Pages of lists and searches hold ids and
-/// not products, so a page that was right stays right, and shows the product as it is read anew; and where the row of the
-/// product has changed, the trigger of the database has told of every list that it was or is on.
+/// An event about a product drops only the copies of the product and of its absence. Pages hold ids and not products, so a valid
+/// page stays valid and shows the reloaded product. When the row of the product has changed, the trigger of the database has
+/// already reported every list that had or has the product.
 pub fn parse_event(json: &[u8]) -> Result<Event, Violations> {
     let event: Value = serde_json::from_slice(json)
         .map_err(|error| Violations::one("event", format!("must be a JSON object, is none: {error}")))?;

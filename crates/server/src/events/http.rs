@@ -32,9 +32,9 @@ use crate::net::Listener;
 #[derive(Debug)]
 pub(super) struct Http(Listener);
 
-/// Connections at once; more wait to be accepted.
+/// Connections at once; further ones wait to be accepted.
 const CONNECTIONS: usize = 128;
-/// How long a client may take for the headers of a request, or be silent between two requests.
+/// How long a client may take for the headers of a request, and how long it may be silent between two requests.
 const HEADERS: Duration = Duration::from_secs(30);
 /// Bytes of the headers of one request.
 const HEADER_BYTES: usize = 16 << 10;
@@ -51,7 +51,7 @@ impl Http {
         self.0.address()
     }
 
-    /// Serves until the server is to end, and then until the requests under way are answered.
+    /// Serves until the server drains, and then until the requests in progress are answered.
     pub(super) async fn serve(self, webhook: Arc<Webhook>, draining: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
@@ -93,7 +93,7 @@ async fn serve_one(stream: TcpStream, webhook: Arc<Webhook>, draining: watch::Re
     let mut connection = pin!(connection);
     let done = tokio::select! {
         done = &mut connection => done,
-        // Whoever has not sent a whole request by now is not waited for.
+        // Clients that have not sent a whole request by now are cut off.
         () = super::drained(draining) => if busy.load(Ordering::Relaxed) {
             connection.as_mut().graceful_shutdown();
             connection.await

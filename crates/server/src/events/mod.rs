@@ -1,7 +1,7 @@
-//! Events of other systems: doors through which they say that copies are out of date.
+//! Events of other systems, which report that copies are out of date.
 //!
-//! There are two, a [webhook](webhook) and a [queue], and both end in [`Catalog::invalidate`](crate::catalog::Catalog): a row
-//! in the change log, committed before the sender is told. `docs/events.md` is their contract.
+//! They arrive by [webhook](webhook) or from a [queue]. Both end in [`Catalog::invalidate`](crate::catalog::Catalog): a row in the
+//! change log, committed before the sender gets its answer. `docs/events.md` is the contract.
 
 mod event;
 mod http;
@@ -20,23 +20,23 @@ pub use self::event::{Event, parse_event};
 use self::{http::Http, queue::Queue, webhook::Webhook};
 use crate::{catalog::Catalog, config::EventsConfig, error::ServeError};
 
-/// The time of day. It decides one thing only: whether a message was signed recently.
+/// The time of day. It decides only whether a message was signed recently.
 #[derive(Clone)]
 pub struct WallClock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
-/// What the doors need of the server around them.
+/// The parts of the server that events need.
 pub(crate) struct IngestContext {
     pub(crate) catalog: Catalog,
-    /// What other replicas call this one.
+    /// The name of this replica.
     pub(crate) name: String,
-    /// Where chance begins.
+    /// The seed of random choices.
     pub(crate) seed: u64,
     pub(crate) clock: WallClock,
-    /// Turns true when the server is to end.
+    /// Turns true when the server drains.
     pub(crate) draining: watch::Receiver<bool>,
 }
 
-/// The doors that are open.
+/// The open webhook and queue.
 pub(crate) struct Events {
     http: Option<SocketAddr>,
     /// Ends with the last of the tasks.
@@ -44,13 +44,13 @@ pub(crate) struct Events {
 }
 
 impl WallClock {
-    /// The machine's.
+    /// The clock of the machine.
     pub fn system() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the time of day")]
         Self::new(SystemTime::now)
     }
 
-    /// One that tells what a function says.
+    /// A clock that a function drives.
     pub fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
@@ -62,7 +62,7 @@ impl WallClock {
 }
 
 impl Events {
-    /// Opens the doors that are configured. Their tasks end by themselves soon after the server begins to drain.
+    /// Opens the configured webhook and queue. Their tasks end by themselves soon after the server begins to drain.
     pub(crate) async fn open(
         config: EventsConfig,
         shared: Option<&SharedConfig>,
@@ -84,7 +84,7 @@ impl Events {
                 drop(guard);
             });
         }
-        // That there is no queue without Redis was checked with the rest of the configuration.
+        // The configuration was checked: there is no queue without Redis.
         if let (Some(stream), Some(shared)) = (&queue.stream, shared) {
             let queue = Queue::new(catalog, shared, &queue, stream, &name, seed).map_err(ServeError::Redis)?;
             tasks.spawn(async move {
@@ -95,19 +95,19 @@ impl Events {
         Ok(Self { http, running })
     }
 
-    /// Where webhooks are received, if they are.
+    /// The address for webhooks, if there is one.
     pub(crate) fn http_address(&self) -> Option<SocketAddr> {
         self.http
     }
 
-    /// Waits until what was under way when the server began to drain has ended.
+    /// Waits until the events in progress at the beginning of the drain have ended.
     pub(crate) async fn ended(&mut self) {
         self.running.recv().await;
     }
 }
 
-/// Waits until the server is to end.
+/// Waits until the server drains.
 async fn drained(mut draining: watch::Receiver<bool>) {
-    // An error means that the server is gone.
+    // An error means that the server has gone.
     let _ = draining.wait_for(|&draining| draining).await;
 }

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::Coalesced;
 
-/// What answers requests.
+/// Answers requests.
 pub trait Respond: Clone + Send + 'static {
     /// The body of a response.
     type Body: http_body::Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
@@ -33,16 +33,16 @@ pub struct Limits {
     pub connections: usize,
     /// Streams at once on one connection.
     pub streams: u32,
-    /// Bytes of a request's header list that are taken in.
+    /// Bytes of the headers of a request.
     pub header_list: u32,
     /// How long a new connection may stay silent before it says that it speaks HTTP/2.
     pub preface: Duration,
-    /// How long a connection may be silent before it is asked whether it is there; `None` never asks.
+    /// How long a connection may be silent before it is pinged; `None`: never.
     pub keepalive_interval: Option<Duration>,
-    /// How long it may take to answer that.
+    /// How long the other end may take to answer a ping.
     pub keepalive_timeout: Duration,
-    /// After this time a connection is asked to go, so that clients spread over new replicas; what is under way ends in
-    /// peace. `None` lets it stay.
+    /// The client is asked to reconnect after this time, so that clients spread over new replicas. Requests in progress end
+    /// normally. `None`: never.
     pub max_age: Option<Duration>,
 }
 
@@ -61,7 +61,7 @@ impl Connections {
         Self { limits: Arc::new(limits), places, draining }
     }
 
-    /// Waits for a place for one more; `None` when they are to end.
+    /// Waits for a place for one more connection; `None` when the server drains.
     pub async fn place(&self) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
@@ -70,14 +70,14 @@ impl Connections {
         }
     }
 
-    /// Waits until they are to end.
+    /// Waits until the server drains.
     pub async fn draining(&self) {
         let mut draining = self.draining.clone();
-        // An error means that the server is gone, and so are they.
+        // An error means that the server has gone.
         let _ = draining.wait_for(|&draining| draining).await;
     }
 
-    /// Waits until none is open.
+    /// Waits until no connection is open.
     pub async fn closed(&self) {
         let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
         let _ = self.places.acquire_many(all).await;

@@ -1,8 +1,8 @@
-//! Connections: who accepts them, which thread serves them, and how they end.
+//! Connections: how they are accepted, served and ended.
 //!
-//! One thread accepts; each of the others runs a runtime of its own and is dealt the connections it serves. A connection
-//! stays on its thread, so that no reply waits for another core, and connections are spread evenly, which
-//! `SO_REUSEPORT` does not promise for few of them.
+//! One thread accepts connections and deals them to the others, each of which has a runtime of its own. A connection stays on its
+//! thread, so that no reply waits for another core. Connections are spread evenly, which `SO_REUSEPORT` does not promise for few
+//! of them.
 
 mod coalesce;
 mod connection;

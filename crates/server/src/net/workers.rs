@@ -41,9 +41,9 @@ pub struct Workers(Vec<Worker>);
 /// A connection, not yet bound to a runtime, and its place among the open ones.
 type Dealt = (std::net::TcpStream, OwnedSemaphorePermit);
 
-/// Connections dealt to a thread that it has not begun to serve.
+/// Connections that wait for their thread.
 const QUEUE: usize = 256;
-/// How often a thread looks up without cause.
+/// How often a thread wakes without cause.
 ///
 /// tokio wakes the thread's driver by a system call for every timer that is earlier than all the others, even when the
 /// thread itself sets it, as it does for each call that waits. With this timer always there, those that are not due very
@@ -65,7 +65,7 @@ impl Listener {
         self.address
     }
 
-    /// Accepts a connection. Failures are waited out.
+    /// Accepts a connection, and retries after failures.
     pub async fn accept(&self) -> TcpStream {
         loop {
             match self.listener.accept().await {
@@ -80,7 +80,7 @@ impl Listener {
 }
 
 impl Workers {
-    /// Starts `count` threads. Each makes a future of every connection that it is dealt.
+    /// Starts `count` threads. Each makes a future of every connection that it gets.
     pub fn start<F>(count: usize, serve: impl Fn(TcpStream) -> F + Clone + Send + 'static) -> io::Result<Self>
     where
         F: Future<Output = ()> + Send + 'static,
@@ -98,7 +98,7 @@ impl Workers {
         worker.sender.send((stream, place)).await.map_err(|_| io::Error::other("worker has stopped"))
     }
 
-    /// Ends the threads, and with them whatever connections are left.
+    /// Ends the threads and the remaining connections.
     pub fn stop(self) {
         let threads: Vec<_> = self
             .0

@@ -1,4 +1,4 @@
-//! What a change is to somebody who watches some of the products.
+//! The events that a change makes for a watcher.
 
 use bytes::Bytes;
 use larder_proto::catalog::Product;
@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use crate::contract::parse_etag;
 
-/// What a watcher is told.
+/// An event for a watcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// What happened.
@@ -23,11 +23,11 @@ pub struct Event {
 /// What happened to a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
-    /// It was created or changed.
+    /// The product was created or changed.
     Put,
-    /// It was deleted.
+    /// The product was deleted.
     Delete,
-    /// It was changed and does not match the filter now.
+    /// The product changed and no longer matches the filter.
     Left,
     /// Anything may have changed.
     Resync,
@@ -40,8 +40,8 @@ impl Event {
     }
 }
 
-/// The id of the product that a change is about, if somebody with this filter may want to know of it. A category or a tag that
-/// the product neither had nor has rules that out; what it cost before nobody knows.
+/// The id of the product that a change is about, if the change may concern a watcher with this filter. It does not if the product
+/// neither had nor has the category or tag of the filter; the previous price is unknown, so a price never rules a change out.
 pub(super) fn concerns<'a>(change: &'a Change, filter: &Filter) -> Option<&'a str> {
     let (Subject::Put { key, terms, .. } | Subject::Delete { key, terms, .. }) = &change.subject else { return None };
     let among = |wanted: Option<Term>| wanted.is_none_or(|wanted| terms.contains(&wanted));
@@ -49,7 +49,7 @@ pub(super) fn concerns<'a>(change: &'a Change, filter: &Filter) -> Option<&'a st
     concerned.then_some(key)
 }
 
-/// The event of a change, given the product as it is now; `None` for what is no change of a product.
+/// The event of a change, given the product as it is now; `None` for a change of something other than a product.
 pub(super) fn event(change: &Change, filter: &Filter, now: Option<&Bytes>) -> Option<Event> {
     let (id, version, deleted) = match &change.subject {
         Subject::Put { key, version, .. } => (key, *version, false),
@@ -58,8 +58,8 @@ pub(super) fn event(change: &Change, filter: &Filter, now: Option<&Bytes>) -> Op
     };
     let product = now.and_then(|bytes| Product::decode(bytes.clone()).ok());
     let kind = match &product {
-        // A product that was created while its predecessor was being deleted may have the lower version of the two: it drew it
-        // before it had to wait. It is there all the same.
+        // A product that was created while its predecessor was deleted may have the lower version of the two, because it drew its
+        // version before it had to wait. The product exists all the same.
         Some(product) if deleted && parse_etag(&product.etag).is_some_and(|now| now < version) => {
             if matches(filter, product) { EventKind::Put } else { EventKind::Left }
         }
@@ -72,7 +72,7 @@ pub(super) fn event(change: &Change, filter: &Filter, now: Option<&Bytes>) -> Op
     Some(Event { kind, id: id.clone(), version, product })
 }
 
-/// Whether a product matches a filter, as the database would say.
+/// Whether a product matches a filter, by the rules of the database.
 fn matches(filter: &Filter, product: &Product) -> bool {
     let among = |wanted: &Option<String>, have: &[String]| wanted.as_ref().is_none_or(|wanted| have.contains(wanted));
     let in_range = filter.price.as_ref().is_none_or(|range| {

@@ -1,7 +1,7 @@
-//! What the follower reads of the change log, kept for a while for those who watch.
+//! Keeps the latest passes of the follower for the watchers.
 //!
-//! The change log is read once, by the cache's follower. What it reads comes by here in the same order, so that a watcher more
-//! costs the database nothing but the products it is told of, and those come from the cache.
+//! The cache's follower reads the change log once, and hands every pass on to the hub in the same order. A further watcher costs
+//! the database nothing but the products of its events, which come from the cache.
 
 use std::{
     collections::VecDeque,
@@ -17,17 +17,17 @@ use crate::config::WatchConfig;
 /// One step along the change log.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// What was seen before; `None` when it does not say.
+    /// The snapshot before the step; `None` when it is unknown.
     pub(crate) since: Option<Snapshot>,
-    /// What is seen now.
+    /// The snapshot after the step.
     pub(crate) to: Snapshot,
-    /// Of which database.
+    /// The incarnation of the database.
     pub(crate) incarnation: Incarnation,
-    /// What is seen now and was not before, in the order of versions; `None` when anything may have changed.
+    /// The changes between the two, in the order of versions; `None` when anything may have changed.
     pub(crate) changes: Option<Vec<Change>>,
 }
 
-/// Hands on what the follower reads.
+/// Hands the steps of the follower on to the watchers.
 #[derive(Debug)]
 pub(crate) struct Hub {
     config: WatchConfig,
@@ -37,7 +37,7 @@ pub(crate) struct Hub {
     closed: watch::Sender<bool>,
 }
 
-/// The last steps; those before number `next - steps.len()` are gone.
+/// The last steps; steps before number `next - steps.len()` are gone.
 #[derive(Debug, Default)]
 struct Ring {
     watchers: usize,
@@ -46,7 +46,7 @@ struct Ring {
     changes: usize,
 }
 
-/// Steps without a change are small, and have their own limit: at most 100 come in a second.
+/// Steps without a change are small, and have a limit of their own: at most 100 arrive in a second.
 const MOST_STEPS: usize = 4_096;
 
 /// A reader of the steps.
@@ -58,7 +58,7 @@ pub(crate) struct Cursor {
     _place: OwnedSemaphorePermit,
 }
 
-/// What was to be read next is not kept any more.
+/// The hub no longer keeps the next step of a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Behind;
 
@@ -77,12 +77,12 @@ impl Hub {
         &self.config
     }
 
-    /// Whether anybody watches. Who begins to while a step is on its way asks for another one anyway.
+    /// Whether there are watchers. A watcher that joins while a step arrives asks for another step anyway.
     pub(crate) fn watched(&self) -> bool {
         self.ring().watchers > 0
     }
 
-    /// Takes in a step.
+    /// Adds a step.
     pub(crate) fn tell(&self, step: Step) {
         let mut ring = self.ring();
         if ring.watchers == 0 {
@@ -98,7 +98,7 @@ impl Hub {
         self.news.send_replace(ring.next);
     }
 
-    /// Begins to read with the next step; `None` when there is no place.
+    /// A cursor that begins with the next step; `None` when there is no place for it.
     pub(crate) fn join(self: &Arc<Self>) -> Option<Cursor> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let mut ring = self.ring();
@@ -113,7 +113,7 @@ impl Hub {
 
     /// Waits until the streams are to end.
     pub(crate) async fn closed(&self) {
-        // An error cannot be: the sender is here.
+        // There is no error: `self` owns the sender.
         let _ = self.closed.subscribe().wait_for(|&closed| closed).await;
     }
 
@@ -129,7 +129,7 @@ impl Step {
 }
 
 impl Cursor {
-    /// The hub that it reads.
+    /// The hub of the cursor.
     pub(crate) fn hub(&self) -> &Arc<Hub> {
         &self.hub
     }

@@ -1,4 +1,4 @@
-//! Who watches products: told of every committed change once, from where it asked to begin.
+//! Watchers of products: each is told every committed change once, from the start that it asks for.
 
 mod event;
 mod hub;
@@ -32,28 +32,28 @@ pub(super) use hub::{Hub, Step};
 /// Where to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// With what is committed from now on.
+    /// With the next commit.
     Now,
-    /// After what was told already.
+    /// After the changes that were told already.
     After(Position),
 }
 
 /// Why a stream of changes cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// There is no place for one more.
+    /// There are as many streams as the server allows.
     #[error("too many watch")]
     TooMany,
-    /// Others change products faster than this one reads.
+    /// Products change faster than the stream is read.
     #[error("too far behind")]
     TooSlow,
-    /// The change log does not tell any more what came after the start.
+    /// The change log no longer has the changes after the start.
     #[error("the start is too old")]
     TooOld,
     /// The start is a state that the database has not reached.
     #[error("the start is a state that the database does not have")]
     UnknownState,
-    /// A product, or what has been learned, cannot be read now.
+    /// A product cannot be read now, or the follower does not reach the start.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The change log cannot be read now.
@@ -61,25 +61,25 @@ pub enum WatchError {
     Storage(#[from] StorageError),
 }
 
-/// Watches products. Dropping it gives its place to another one.
+/// Watches products. Dropping the watcher frees its place for another one.
 pub struct Watcher {
     catalog: Catalog,
     cursor: Cursor,
     filter: Filter,
     position: Position,
-    /// Whether that is of a life of the database that has been replaced, perhaps of the same incarnation: its numbers mean nothing.
+    /// Whether the position is from a replaced life of the database, perhaps of the same incarnation: its numbers are void.
     lost: bool,
-    /// What was committed between the start and the first step of the cursor.
+    /// The steps between the start and the first step of the cursor.
     before: VecDeque<Arc<Step>>,
-    /// The step that is being told, and how many of its changes have been.
+    /// The step in progress, and how many of its changes were told.
     current: Option<(Arc<Step>, usize)>,
 }
 
-/// Changes that are told together: their products are read in one go.
+/// Changes that are told together: one read gets their products.
 const AT_ONCE: usize = 64;
 
 impl Catalog {
-    /// Limits who may watch, and how far behind. To be called before anybody does.
+    /// Sets the limits of watchers. To be called before the first one.
     #[must_use]
     pub fn with_watch(self, config: WatchConfig) -> Self {
         Self { hub: Arc::new(Hub::new(config)), ..self }
@@ -92,7 +92,7 @@ impl Catalog {
 
     /// Begins to watch the products that match a filter.
     pub async fn watch(&self, start: Start, filter: Filter) -> Result<Watcher, WatchError> {
-        // First: nothing is lost then between what is read here and the first step.
+        // First, so that no change is lost between the reads below and the first step.
         let cursor = self.hub.join().ok_or(WatchError::TooMany)?;
         let (snapshot, incarnation) = self.reached().await?;
         let (mut before, mut lost) = (VecDeque::new(), false);
@@ -106,7 +106,7 @@ impl Catalog {
                 }
                 before = match self.replay(&position).await? {
                     Some(steps) if position.incarnation == incarnation && covered => steps,
-                    // Of another life of the database, of which it is not known what it shares with this one.
+                    // The position is from another life of the database, which may share anything or nothing with this one.
                     Some(_) | None => {
                         lost = true;
                         let anew = Step { since: None, to: snapshot, incarnation, changes: None };
@@ -119,22 +119,22 @@ impl Catalog {
         Ok(Watcher { catalog: self.clone(), cursor, filter, position, lost, before, current: None })
     }
 
-    /// The change log is learned up to here, which is no earlier than this call.
+    /// Waits until the follower has applied the change log as of this call.
     async fn reached(&self) -> Result<(Snapshot, Incarnation), WatchError> {
         self.cache.reach(Freshness::FullyConsistent).await?;
         Ok(self.cache.view().ok_or(ReadError::NoPass)?)
     }
 
-    /// What has been committed since a position. The step in whose middle it is comes first, for itself: the changes that it
-    /// knows are told apart by version, and those that came later may have lower ones.
-    /// `None` when the position is of another life of the database.
+    /// The steps since a position. A position within a step yields the rest of that step first, on its own: the version tells
+    /// which changes of the step were told, and later steps may have lower versions. `None` when the position is from another
+    /// life of the database.
     async fn replay(&self, position: &Position) -> Result<Option<VecDeque<Arc<Step>>>, WatchError> {
         let Position { incarnation, told, step } = position;
         let limit = self.cache.config().max_changes_per_pass;
         let of = larder_storage::Incarnation(incarnation.0);
         // On the runtime where the connections live, like every other query.
         let (repository, since) = (Arc::clone(&self.repository), to_storage(told));
-        // What has been told of a step counts as much as what came before it.
+        // The told part of a step counts as much as the steps before it.
         let newest = step.as_ref().and_then(|step| step.to.witness());
         let replayed = self.runtime.spawn(async move {
             if let Some(Witness { id, salt }) = newest
@@ -165,7 +165,7 @@ impl Catalog {
 }
 
 impl Watcher {
-    /// How far everything has been told.
+    /// The position up to which everything was told.
     pub fn position(&self) -> &Position {
         &self.position
     }
@@ -181,8 +181,8 @@ impl Watcher {
         async move { hub.closed().await }
     }
 
-    /// Waits for what happens next: some events, each with the position after it. There may be none when nothing of what happened
-    /// matters to this watcher. May be dropped and called again.
+    /// Waits for the next events, each with the position after it. There are none when nothing that happened matches the filter.
+    /// Cancel safe.
     pub async fn next(&mut self) -> Result<Vec<(Position, Event)>, WatchError> {
         let (step, done) = match &self.current {
             Some((step, done)) => (Arc::clone(step), *done),
@@ -220,7 +220,7 @@ impl Watcher {
         Ok(events)
     }
 
-    /// What a step is to who has come this far.
+    /// The relation of a step to the position.
     fn enter(&self, step: &Step) -> Entered {
         let Position { incarnation, told, .. } = &self.position;
         let same = *incarnation == step.incarnation;
@@ -242,7 +242,7 @@ impl Watcher {
         ids.dedup();
         let Some(products) = self.products(step, &ids).await? else { return Ok(Vec::new()) };
         let mut events = Vec::new();
-        // A bulk change is one row, which may stand beside rows of its own transaction and of others.
+        // A bulk change is one row, beside rows of its own transaction and of others.
         let bulk = |change: &Change| change.subject == Subject::All && !self.was_told(change);
         if first && step.changes.iter().flatten().any(bulk) {
             events.push((self.at(step, i64::MIN), Event::resync()));
@@ -265,14 +265,14 @@ impl Watcher {
             })
     }
 
-    /// Within a step, after the changes up to a version.
+    /// The position within a step, after the changes up to a version.
     fn at(&self, step: &Step, version: i64) -> Position {
         let told = Told { to: step.to.clone(), version };
         Position { step: Some(told), ..Position::after(self.position.told.clone(), step.incarnation) }
     }
 
-    /// The products as they are now: no earlier than the step, which the cache has learned then. What the cache cannot vouch
-    /// for is not told. `None` when the database has become another one: what is known of it is void, and what follows says so.
+    /// The products as they are now, after the cache has applied the step. Copies that the cache cannot prove fresh are left out.
+    /// `None` when the database has been replaced: the next step says so.
     async fn products(&self, step: &Step, ids: &[&str]) -> Result<Option<HashMap<String, Bytes>>, WatchError> {
         if ids.is_empty() {
             return Ok(Some(HashMap::new()));
@@ -295,11 +295,11 @@ impl Watcher {
 }
 
 enum Entered {
-    /// Everything in it has been told.
+    /// Everything in the step was told.
     Known,
-    /// It follows on what has been told.
+    /// The step follows the position.
     Next,
-    /// Something may be missing in between.
+    /// Changes may be missing between position and step.
     Gap,
 }
 

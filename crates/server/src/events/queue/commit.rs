@@ -1,4 +1,4 @@
-//! Committing what events ask for, however long the database takes.
+//! Commits the invalidations of events, however long the database takes.
 
 use larder_storage::StorageError;
 use tokio::{sync::watch, time::sleep};
@@ -17,7 +17,7 @@ pub(super) struct Committing {
     reported: bool,
 }
 
-/// The database works, and will not have it.
+/// The database works, and refuses the commit.
 pub(super) struct Refused(pub(super) StorageError);
 
 impl Committing {
@@ -25,7 +25,7 @@ impl Committing {
         Self { catalog, pause: Pause::new(seed), reported: false }
     }
 
-    /// Commits in one transaction; while the database is away, tries again. `None` when the server is to end before.
+    /// Commits in one transaction, and retries while the database is away. `None` when the server drains before.
     pub(super) async fn commit(
         &mut self,
         drops: Vec<Invalidation>,
@@ -52,8 +52,8 @@ impl Committing {
         }
     }
 
-    /// One attempt; the outer error is that of a database that is away. Whether it is, or works and refuses this, an empty
-    /// transaction tells.
+    /// One attempt; the outer error means that the database is away. An empty transaction tells whether it is, or whether it
+    /// refuses this commit.
     async fn try_commit(&self, drops: Vec<Invalidation>) -> Result<Result<(), Refused>, StorageError> {
         match self.catalog.invalidate(drops).await {
             Ok(_) => Ok(Ok(())),

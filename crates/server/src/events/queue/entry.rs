@@ -1,4 +1,4 @@
-//! Entries of a stream, as Redis tells them.
+//! Entries of a stream, as Redis returns them.
 
 use redis::Value;
 
@@ -11,18 +11,18 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) id: String,
-    /// Its fields in turn, names and values; `None` when it is no longer in the stream.
+    /// The fields, names and values in turn; `None` when the entry is no longer in the stream.
     pub(super) fields: Option<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
-/// What an entry asks for.
+/// The meaning of an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
-    /// That this is dropped.
+    /// An event: drop these copies.
     Event(Vec<Invalidation>),
-    /// Nothing that can be understood, and why.
+    /// The entry cannot be understood, for this reason.
     Poison(String),
-    /// It is not known any more.
+    /// The entry is no longer in the stream.
     Trimmed,
 }
 
@@ -32,7 +32,7 @@ const EVENT: &[u8] = b"event";
 const LONGEST_REASON: usize = 1 << 10;
 
 impl Entry {
-    /// Understands it.
+    /// Parses the entry.
     pub(super) fn parse(&self) -> Parsed {
         let Some(fields) = &self.fields else { return Parsed::Trimmed };
         let Some((_, json)) = fields.iter().find(|(name, _)| name == EVENT) else {
@@ -78,7 +78,7 @@ impl Entry {
     }
 }
 
-/// A text as Redis tells it.
+/// A text as Redis returns it.
 pub(super) fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::entry::{Entry, bytes};
 use crate::events::event::LONGEST;
 
-/// A consumer, and the group and the stream that it is one of.
+/// A consumer of a group of a stream.
 pub(super) struct Group {
     client: Client,
     connect_timeout: Duration,
@@ -20,33 +20,33 @@ pub(super) struct Group {
     connection: Option<MultiplexedConnection>,
 }
 
-/// Why Redis did not do what it was asked. Unless that [is a refusal](Self::is_refusal), the connection is of no more use then.
+/// Why a command failed. Unless the failure [is a refusal](Self::is_refusal), the connection can no longer be used.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// There is no connection to be had.
+    /// Redis cannot be reached.
     Connecting(String),
-    /// It said so, or the connection broke.
+    /// Redis refused the command, or the connection broke.
     Redis(RedisError),
-    /// It did not answer in time.
+    /// Redis did not answer in time.
     Late,
-    /// It answered what it does not answer.
+    /// The reply has an unexpected form.
     Strange(&'static str),
 }
 
-/// How long a command may take that does not wait.
+/// How long a command without a wait of its own may take.
 const COMMAND: Duration = Duration::from_secs(2);
-/// How long Redis is asked to wait for entries, at most.
+/// The longest wait for entries that a command asks of Redis.
 const BLOCK: Duration = Duration::from_secs(2);
 /// Entries read at once.
 const MOST: usize = 100;
-/// Entries that were put aside, of which the newest are kept.
+/// The newest entries of the dead stream that are kept.
 const MOST_DEAD: usize = 10_000;
 /// Fields of an entry that is put aside, and their bytes: as many as an event may have, and some for what stands beside it.
 const MOST_DEAD_FIELDS: usize = 16;
 const MOST_DEAD_BYTES: usize = LONGEST + (8 << 10);
 
-/// Removes consumers that have nothing in hand. One that had not a moment ago may have by now: an entry that it holds would be
-/// lost with it, so looking and removing is one step.
+/// Removes consumers without pending entries. Check and removal are one step, because removing a consumer loses the entries that it
+/// may have received since the check.
 const FORGET: &str = "\
     local gone = 0 \
     for _, facts in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do \
@@ -60,7 +60,7 @@ const FORGET: &str = "\
     return gone";
 
 impl Group {
-    /// Not connected yet. Fails when the URL of Redis cannot be used, ever.
+    /// A consumer without a connection. Fails when the URL of Redis is invalid.
     pub(super) fn new(shared: &SharedConfig, stream: &str, group: &str, consumer: &str) -> Result<Self, String> {
         Ok(Self {
             client: Client::open(shared.url.as_str()).map_err(|error| error.to_string())?,
@@ -73,12 +73,12 @@ impl Group {
         })
     }
 
-    /// Connects anew, and makes the group if there is none: it begins with the oldest entry that the stream still has.
+    /// Connects again, and creates the group if there is none. A new group begins with the oldest entry of the stream.
     pub(super) async fn open(&mut self) -> Result<(), Failure> {
         self.connection = None;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
-            // Commands are given their time here.
+            // The time limits of commands are set here, not by the client.
             .set_response_timeout(None);
         let connect = self.client.get_multiplexed_async_connection_with_config(&config);
         let connected = timeout(self.connect_timeout, connect).await;
@@ -95,7 +95,7 @@ impl Group {
         }
     }
 
-    /// The entries that this consumer has in hand after an id.
+    /// The pending entries of this consumer after an id.
     pub(super) async fn own_entries(&mut self, after: &str) -> Result<Vec<Entry>, Failure> {
         self.read(after, None).await
     }

@@ -1,4 +1,4 @@
-//! What the tiers have of a key, and why it is valid or is not.
+//! The copy of a key in each tier, and why it is valid or not.
 
 use larder_cache::{CopyState, Inspected, Term};
 use larder_proto::{
@@ -15,7 +15,7 @@ use crate::{
     grpc::errors,
 };
 
-/// Looks into every tier.
+/// Inspects every tier.
 pub(super) async fn inspect(catalog: &Catalog, key: &CopyKey) -> Result<InspectEntryResponse, Status> {
     let cache = catalog.cache();
     let looked_for = key.key();

@@ -1,4 +1,4 @@
-//! Whether every tier works, tried out.
+//! Whether every tier works, by real probes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use larder_proto::{
 use super::Identity;
 use crate::{catalog::Catalog, contract::duration};
 
-/// Tries every tier.
+/// Probes every tier.
 pub(super) async fn of_replica(identity: &Identity, catalog: &Catalog) -> GetHealthResponse {
     let cache = catalog.cache();
     let CacheConfig { staleness_bound, .. } = *cache.config();

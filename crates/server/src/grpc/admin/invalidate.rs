@@ -1,4 +1,4 @@
-//! What is to be dropped, and what became of it.
+//! Invalidations and their outcome.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::{
     grpc::errors,
 };
 
-/// What one call may name.
+/// The most keys or terms that one call may name.
 const MOST_KEYS: usize = 1_000;
 const MOST_TERMS: usize = 100;
-/// Keys of a dry run that are told.
+/// Keys of a dry run that the reply lists.
 const SAMPLE: usize = 100;
 
-/// What a call asks for.
+/// The request of a call.
 pub(super) struct Asked {
     what: Vec<Invalidation>,
     dry_run: bool,
@@ -89,7 +89,7 @@ fn several(
     violations.or(parsed)
 }
 
-/// Does what is asked for, or tells what it would do.
+/// Invalidates, or counts what an invalidation would drop.
 pub(super) async fn invalidate(catalog: &Catalog, asked: Asked) -> Result<admin::Invalidation, Status> {
     let Asked { what, dry_run, wait } = asked;
     if dry_run {
@@ -105,7 +105,7 @@ pub(super) async fn invalidate(catalog: &Catalog, asked: Asked) -> Result<admin:
     })
 }
 
-/// A copy that two of several kinds would drop counts once for each.
+/// A copy that several categories or tags would drop counts once for each.
 async fn would(catalog: &Catalog, what: Vec<Invalidation>) -> admin::Invalidation {
     let mut told = admin::Invalidation::default();
     for invalidation in what {

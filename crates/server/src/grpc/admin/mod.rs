@@ -29,10 +29,10 @@ use crate::{
     contract::{Violations, duration, parse_duration, parse_key},
 };
 
-/// What a replica is called.
+/// The identity of a replica.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// Chosen at random when it started.
+    /// Chosen at random at its start.
     pub id: u64,
     /// Its host and port.
     pub name: String,
@@ -47,14 +47,14 @@ pub struct AdminService {
     identity: Identity,
 }
 
-/// How long other replicas are waited for, unless the request says.
+/// How long to wait for other replicas, unless the request says.
 const WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// How often statistics are told, unless the request says.
+/// How often to send statistics, unless the request says.
 const INTERVAL: Duration = Duration::from_secs(1);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
-/// Hot keys that are told, unless the request says, and at most.
+/// Hot keys to list, unless the request says, and at most.
 const HOT_KEYS: usize = 20;
 const MOST_HOT_KEYS: usize = 1_000;
 
@@ -85,13 +85,13 @@ fn wait(field: &str, asked: Option<prost_types::Duration>) -> Result<Duration, V
 }
 
 impl AdminService {
-    /// The service of a replica. It also answers what other replicas ask this one.
+    /// The service of a replica. It also answers questions of other replicas.
     pub fn new(catalog: Catalog, identity: Identity) -> Self {
         replicas::answer(&catalog, &identity);
         Self { catalog, identity }
     }
 
-    /// Drops what a request asks for, and leaves a record of it; the id of the request stands in the span.
+    /// Drops the copies that a request names, and logs an audit record; the span has the id of the request.
     async fn invalidation<T>(
         &self,
         request: Request<T>,
@@ -131,7 +131,7 @@ impl CacheAdmin for AdminService {
             .map_err(|violations| errors::invalid(&violations))?
             .unwrap_or(INTERVAL);
         let mut ticks = interval(every);
-        // A client that was slow gets no burst of old figures.
+        // A slow client gets no burst of old figures.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (catalog, identity) = (self.catalog.clone(), self.identity.clone());
         let wait = all_replicas.then_some(every.min(LONGEST_WAIT));
@@ -213,7 +213,7 @@ impl CacheAdmin for AdminService {
 
     async fn purge_expired(&self, _: Request<PurgeExpiredRequest>) -> Result<Response<PurgeExpiredResponse>, Status> {
         let cache = self.catalog.cache().clone();
-        // Every entry is looked at.
+        // This inspects every entry.
         let purged = tokio::task::spawn_blocking(move || cache.purge_expired()).await;
         Ok(Response::new(PurgeExpiredResponse { purged: purged.map_err(errors::internal)? }))
     }

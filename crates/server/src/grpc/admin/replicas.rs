@@ -1,4 +1,4 @@
-//! What the replicas ask each other.
+//! Questions between replicas.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 /// The only question so far.
 const STATS: &[u8] = b"stats";
 
-/// Has this replica answer what others ask.
+/// Makes this replica answer questions of others.
 pub(super) fn answer(catalog: &Catalog, identity: &Identity) {
     let (cache, identity) = (catalog.cache().downgrade(), identity.clone());
     catalog.cache().on_question(move |question| {
@@ -20,15 +20,15 @@ pub(super) fn answer(catalog: &Catalog, identity: &Identity) {
         async move {
             match (&question[..], cache.upgrade()) {
                 (STATS, Some(cache)) => stats::of_replica(&identity, &cache).encode_to_vec().into(),
-                // A later release asks what this one does not know.
+                // A later release may ask a question that this one does not know.
                 _ => Bytes::new(),
             }
         }
     });
 }
 
-/// What this replica did and has, and, where others are to be asked, what those did and have that answer within `wait`; then
-/// also who does not.
+/// The statistics of this replica and, if others are asked, those of every replica that answers within `wait`; also the
+/// replicas that do not answer.
 pub(super) async fn stats(
     catalog: &Catalog,
     identity: &Identity,

@@ -1,4 +1,4 @@
-//! Counts and sizes, as the contract tells them.
+//! Counts and sizes in the form of the contract.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use larder_proto::{
 use super::Identity;
 use crate::{catalog::Copy, contract::duration};
 
-/// What a replica did and has, but for what Redis says about itself.
+/// The statistics of a replica, without the facts about Redis.
 pub(super) fn of_replica(identity: &Identity, cache: &Cache<Copy>) -> ReplicaStats {
     let stats = cache.stats();
     let (loads, commands) = cache.latencies();
@@ -43,7 +43,7 @@ pub(super) fn of_replica(identity: &Identity, cache: &Cache<Copy>) -> ReplicaSta
     }
 }
 
-/// Puts what Redis says about itself where it belongs.
+/// Adds the facts that Redis gives about itself.
 pub(super) fn add_redis(stats: &mut ReplicaStats, info: &str) {
     let redis = redis(info);
     if let Some(l2) = stats.tiers.iter_mut().find(|tier| tier.tier() == CacheTier::L2) {
@@ -97,7 +97,7 @@ fn l2(stats: &Stats, commands: LatencySummary) -> TierStats {
     }
 }
 
-/// The database answers whatever it is asked, unless it fails.
+/// Every request to the database is a hit, unless it fails.
 fn database(stats: &Stats, loads: LatencySummary) -> TierStats {
     let answered = stats.loads.saturating_sub(stats.load_errors);
     TierStats {

@@ -1,4 +1,4 @@
-//! What is to be read into the cache.
+//! Requests to warm the cache.
 
 use larder_proto::admin::{WarmCacheRequest, WarmCacheResponse, warm_cache_request::What};
 
@@ -13,7 +13,7 @@ const MOST_HOTTEST: i32 = 10_000;
 const AT_ONCE: usize = 4;
 const MOST_AT_ONCE: usize = 16;
 
-/// What to read, and how much at once.
+/// The products to load, and how many batches at once.
 pub(super) fn parse(request: WarmCacheRequest) -> Result<(Warmth, usize), Violations> {
     let mut violations = Violations::default();
     let at_once = match usize::try_from(request.concurrency) {

@@ -1,4 +1,4 @@
-//! `ImportProducts`: a stream of products in, committed batch by batch, a stream of progress out.
+//! `ImportProducts`: reads a stream of products, commits them in batches, and returns a stream of progress.
 
 use std::{collections::HashSet, pin::Pin};
 
@@ -21,16 +21,16 @@ use crate::{
 /// The stream of progress.
 pub(super) type Progress = Pin<Box<dyn Stream<Item = Result<ImportProductsResponse, Status>> + Send>>;
 
-/// Products committed together. Each of them is one row of the change log, so that every replica learns them one by one.
+/// Products committed together. Each of them has its own row in the change log, so that replicas apply them one by one.
 const BATCH: usize = 500;
-/// Bytes of text in a batch after which it is committed, however few products it holds.
+/// A batch with this many bytes of text is committed, however few products it holds.
 const BATCH_BYTES: usize = 4 << 20;
-/// Reports that may wait for a slow reader before the import waits too.
+/// Reports that may wait for a slow reader before the import waits as well.
 const REPORTS: usize = 4;
 /// Rejections after which a report is due, however few products were accepted.
 const REJECTIONS: usize = 100;
 
-/// Starts an import. It ends with the stream of products, or when nobody reads its progress.
+/// Starts an import. The import ends with the stream of products, or when its progress has no reader.
 pub(super) fn start(catalog: Catalog, request: Request<Streaming<ImportProductsRequest>>) -> Progress {
     let until = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
     let id = request.metadata().get(REQUEST_ID.as_str()).and_then(|id| id.to_str().ok()).unwrap_or_default();
@@ -44,7 +44,7 @@ pub(super) fn start(catalog: Catalog, request: Request<Streaming<ImportProductsR
             Some(until) => timeout_at(until, import).await.unwrap_or_else(|_| Err(Some(deadline()))),
         };
         if let Err(Some(status)) = ended {
-            // Nobody may be left who reads.
+            // The reader may have gone.
             let _ = sender.send(Err(status)).await;
         }
     };
@@ -52,7 +52,7 @@ pub(super) fn start(catalog: Catalog, request: Request<Streaming<ImportProductsR
     Box::pin(ReceiverStream::new(receiver))
 }
 
-/// An import under way.
+/// An import in progress.
 struct Import {
     catalog: Catalog,
     sender: mpsc::Sender<Result<ImportProductsResponse, Status>>,
@@ -63,7 +63,7 @@ struct Import {
     line: u64,
 }
 
-/// `Err(None)` ends the import because nobody reads its progress.
+/// `Err(None)` ends the import because its progress has no reader.
 type Ended = Result<(), Option<Status>>;
 
 impl Import {
@@ -85,7 +85,7 @@ impl Import {
                 Ok(Some(request)) => self.take(request).await?,
                 Ok(None) => break,
                 Err(status) => {
-                    // What came before the break is committed and reported: nothing of it is lost.
+                    // Products from before the break are committed and reported.
                     self.commit().await?;
                     return Err(Some(corrected(status.code(), status.message())));
                 }
@@ -105,7 +105,7 @@ impl Import {
         match parse_import(product) {
             Ok((id, data)) => {
                 if self.ids.contains(&id) {
-                    // The later one wins, as it would in two batches.
+                    // The later product wins, as it would in a batch of its own.
                     self.commit().await?;
                 }
                 self.ids.insert(id.clone());

@@ -45,7 +45,7 @@ pub struct CatalogService {
 }
 
 const LONGEST_REQUEST_ID: usize = 128;
-/// Replies below this size are not compressed: it would save next to nothing.
+/// Smaller replies are not compressed, because that would save next to nothing.
 const COMPRESS_FROM: usize = 1 << 10;
 
 impl CatalogService {
@@ -55,8 +55,8 @@ impl CatalogService {
         Self { catalog, max_response, compresses: compression != Compression::default() }
     }
 
-    /// The reply of a read, unless it is too large. tonic could refuse it as well, but only when the headers have left, without
-    /// details, and with another code.
+    /// The reply of a read, unless it is too large. tonic would refuse it after the headers were sent, without details, and with
+    /// another code.
     fn sized<T: Message>(&self, message: T) -> Result<Response<T>, Status> {
         if message.encoded_len() > self.max_response { Err(errors::reply_too_large()) } else { Ok(self.reply(message)) }
     }
@@ -123,7 +123,7 @@ impl ProductCatalog for CatalogService {
             entries.push(entry.map(|entry| (entry, Tier::L1)));
         }
         drop(reader);
-        // A name that stands in the request twice is looked up once.
+        // A repeated id is looked up once.
         let mut wanted = Vec::new();
         let mut seen = HashSet::new();
         for &number in &absent {
@@ -246,7 +246,7 @@ impl ProductCatalog for CatalogService {
         let id = violations.take(parse_id("product.id", std::mem::take(&mut product.id)));
         let version = parse_etag(&product.etag);
         let mask = violations.take(parse_mask(request.update_mask, &product));
-        // A product that may have to be created needs a name.
+        // An update that may create the product needs a name.
         let must_name = ProductMask { name: request.allow_missing, ..Default::default() };
         let checked = mask.map(|mask| ProductMask { name: mask.name || must_name.name, ..mask });
         let data = checked.and_then(|mask| violations.take(parse_product("product.", product, mask)));
@@ -337,12 +337,12 @@ impl CatalogService {
     }
 }
 
-/// The ids of the products of a page whose rows cannot be read.
+/// The ids of the products on a page whose rows cannot be read.
 fn unreadable_of(page: &Page) -> Vec<String> {
     page.products.iter().filter_map(|found| unreadable(&found.entry)).map(str::to_owned).collect()
 }
 
-/// Takes the product of a write apart.
+/// Reads the product of a write.
 fn take_product(product: Option<Product>, violations: &mut Violations) -> catalog::Product {
     match product.map(Product::parse) {
         Some(Ok(product)) => product,

@@ -1,4 +1,4 @@
-//! What copies become in replies.
+//! Replies made of copies.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     grpc::call::headers::{CACHE_DEBUG, CACHE_KEY, CACHE_STATUS, CACHE_TIER, CACHE_TTL, HIT, MISS, STALE},
 };
 
-/// Bytes of a header that repeats what the request said. Clients refuse replies with headers beyond some 8 KiB in all.
+/// Bytes of a header that repeats a part of the request. Clients refuse replies with more than some 8 KiB of headers.
 const MAX_HEADER: usize = 2 << 10;
 
 /// The cache facts of several copies together: the slowest tier, the greatest age, the shortest time to live.
@@ -29,7 +29,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Of no copy yet.
+    /// The facts of no copy yet.
     pub(super) fn new(now: Moment) -> Self {
         Self { tier: Tier::L1, stale: false, age: Duration::ZERO, ttl: None, now }
     }
@@ -48,7 +48,7 @@ impl Facts {
         self.hit(&found.entry);
     }
 
-    /// As a part of a reply.
+    /// The facts as a part of a reply.
     pub(super) fn info(&self) -> CacheInfo {
         let tier = match self.tier {
             Tier::L1 => CacheTier::L1,
@@ -86,7 +86,7 @@ impl Facts {
             metadata.as_mut().insert(CACHE_TIER, http::HeaderValue::from_static(tier));
             let ttl = self.ttl.unwrap_or_default().as_millis();
             for (name, value) in [(CACHE_KEY, key()), (CACHE_TTL, ttl.to_string())] {
-                // A key may hold what a header must not, such as an umlaut.
+                // A key may contain characters that a header must not, such as an umlaut.
                 let mut value = value.bytes().flat_map(std::ascii::escape_default).collect::<Vec<u8>>();
                 if value.len() > MAX_HEADER {
                     value.truncate(MAX_HEADER);
@@ -100,7 +100,7 @@ impl Facts {
     }
 }
 
-/// The id of a product whose row cannot be read, if that is what a copy says.
+/// The id of a product whose row cannot be read, if a copy records that.
 pub(super) fn unreadable(entry: &Entry<Copy>) -> Option<&str> {
     match &entry.value {
         Some(Copy::Unreadable(id)) => Some(id),
@@ -108,7 +108,7 @@ pub(super) fn unreadable(entry: &Entry<Copy>) -> Option<&str> {
     }
 }
 
-/// A copy's product as a part of a reply; `None` when it says that there is none.
+/// The product of a copy as a part of a reply; `None` when the copy records its absence.
 pub(super) fn product(entry: &Entry<Copy>) -> Option<Product> {
     match &entry.value {
         Some(Copy::Product(bytes)) => Some(Product::Ready(bytes.clone())),

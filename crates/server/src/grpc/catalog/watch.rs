@@ -1,4 +1,4 @@
-//! `WatchProducts`: committed changes out, until somebody ends it.
+//! `WatchProducts`: returns a stream of committed changes.
 
 use std::{convert::Infallible, pin::Pin, time::Duration};
 
@@ -28,15 +28,15 @@ use crate::{
 /// The stream of events.
 pub(super) type Events = Pin<Box<dyn Stream<Item = Result<WatchProductsResponse, Status>> + Send>>;
 
-/// Messages that wait for a slow reader before the watcher waits too.
+/// Messages that may wait for a slow reader before the watcher waits as well.
 const MESSAGES: usize = 16;
 /// A reader that takes no message for this long is cut off.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Why a stream ended: with a status, or because nobody reads it.
+/// Why a stream ended: with a status, or because its reader has gone.
 type Ended = Option<Status>;
 
-/// Starts a stream. It ends when the server drains, when the client goes, or when it cannot keep up.
+/// Starts a stream. The stream ends when the server drains, when the client goes, or when the client cannot keep up.
 pub(super) async fn start(catalog: Catalog, request: Request<WatchProductsRequest>) -> Result<Events, Status> {
     let until = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
     let id = request.metadata().get(REQUEST_ID.as_str()).and_then(|id| id.to_str().ok()).unwrap_or_default();
@@ -60,12 +60,12 @@ pub(super) async fn start(catalog: Catalog, request: Request<WatchProductsReques
             ended = told => ended,
         };
         if let Some(status) = status {
-            // Nobody may be left who reads.
+            // The reader may have gone.
             let _ = end.send(status);
         }
     };
     tokio::spawn(watch.instrument(span));
-    // The status has a way of its own, so that it waits behind no message that nobody takes.
+    // The status has a channel of its own, so that it does not wait behind messages that the client does not read.
     let end = once(ended).filter_map(|status| ready(status.ok().map(Err)));
     Ok(Box::pin(ReceiverStream::new(receiver).chain(end)))
 }
@@ -86,7 +86,7 @@ fn parse(request: WatchProductsRequest) -> Result<(Start, Filter), Violations> {
     violations.or((start, filter))
 }
 
-/// Tells until something ends it.
+/// Sends events until something ends the stream.
 async fn tell(
     mut watcher: Watcher,
     sender: mpsc::Sender<Result<WatchProductsResponse, Status>>,

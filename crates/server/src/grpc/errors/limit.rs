@@ -1,7 +1,7 @@
 //! Errors that every client can receive.
 //!
-//! A client refuses a reply whose headers or trailers are larger than it accepts (8 KiB with grpcio), and reports that
-//! in place of the error. So the message and the details of an error have a limit, whatever the request was.
+//! A client refuses a reply with larger headers or trailers than it accepts (8 KiB with grpcio), and reports that instead of
+//! the error. The message and the details of every error therefore have a limit.
 
 use std::collections::HashMap;
 
@@ -13,12 +13,12 @@ use crate::contract::{Violation, Violations, cut};
 
 /// Bytes of `grpc-message` and `grpc-status-details-bin` together, as they are sent.
 pub(super) const MAX_ERROR: usize = 2 << 10;
-/// The field of `ErrorInfo` that counts the violations that are not named.
+/// The field of `ErrorInfo` that counts the violations left out.
 const MORE: &str = "more_violations";
-/// Texts are tried at these lengths, in bytes; the last one fits however it is escaped.
+/// A text is cut to the first of these lengths that fits, in bytes; the last one fits with any escaping.
 const LENGTHS: [usize; 3] = [512, 128, 32];
 
-/// A status whose message is cut until it fits. Details that do not fit even so are reduced to their reason.
+/// A status whose message is cut until it fits. Details that still do not fit are reduced to their reason.
 pub(super) fn status(code: Code, message: &str, details: ErrorDetails) -> Status {
     let whole = Status::with_error_details(code, message, details.clone());
     if fits(&whole) {
@@ -33,7 +33,7 @@ pub(super) fn status(code: Code, message: &str, details: ErrorDetails) -> Status
     attempts.find(fits).unwrap_or_else(|| Status::new(code, cut(message.to_owned(), 32)))
 }
 
-/// A request that breaks rules. It names as many of them as fit, and says how many more there are.
+/// A request that breaks rules. The status names as many violations as fit, and counts the others.
 pub(super) fn invalid(reason: &str, violations: &Violations) -> Status {
     let named = violations.named();
     let attempts = LENGTHS.into_iter().flat_map(|most| (1..=named.len()).rev().map(move |count| (most, count)));
@@ -54,12 +54,12 @@ fn naming(reason: &str, named: &[Violation], more: usize) -> Status {
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
-/// Whether a client can receive it.
+/// Whether every client can receive a status.
 pub(super) fn fits(status: &Status) -> bool {
     escaped(status.message()) + encoded(status.details().len()) <= MAX_ERROR
 }
 
-/// The length of a message as `grpc-message`: what is not plain is written with three characters.
+/// The length of a message as `grpc-message`, where an escaped byte takes three characters.
 fn escaped(message: &str) -> usize {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"#%<>`?{}".contains(&byte);
     message.bytes().map(|byte| if plain(byte) { 1 } else { 3 }).sum()
