@@ -222,7 +222,7 @@ impl<V: Value> Entry<V> {
     }
 
     /// When the copy expires unless it is read before.
-    pub fn expires(&self) -> Moment {
+    pub(crate) fn expires(&self) -> Moment {
         self.expiry.expires(self.began, self.deadline)
     }
 

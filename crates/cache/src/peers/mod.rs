@@ -188,7 +188,7 @@ impl Peers {
     /// Takes in a message. Never waits: the reader of the connection must not be delayed.
     pub(crate) fn receive(self: &Arc<Self>, payload: &[u8]) {
         let Ok(Envelope { sender, age, message }) = Envelope::decode(payload) else {
-            self.counters.talk_unknown.one();
+            self.counters.peer_unknown.one();
             return;
         };
         if self.l2.as_ref().is_none_or(|l2| l2.replica == sender) {
@@ -209,7 +209,7 @@ impl Peers {
             PeerMessage::Question { number, at_most, query } => {
                 let late = self.membership().late(sender, age, now);
                 let Some(left) = at_most.checked_sub(late).filter(|left| !left.is_zero()) else {
-                    self.counters.talk_late.one();
+                    self.counters.peer_late.one();
                     return;
                 };
                 let deadline = Instant::now() + left;
@@ -218,7 +218,7 @@ impl Peers {
                     match answer.ok().filter(|_| Instant::now() < deadline) {
                         Some(answer) => Some(PeerMessage::Answer { number, answer }),
                         None => {
-                            peers.counters.talk_late.one();
+                            peers.counters.peer_late.one();
                             None
                         }
                     }
@@ -249,7 +249,7 @@ impl Peers {
             return;
         }
         let Ok(slot) = Arc::clone(&self.tasks).try_acquire_owned() else {
-            self.counters.talk_dropped.one();
+            self.counters.peer_dropped.one();
             return;
         };
         let (peers, channel) = (Arc::clone(self), l2.one(to));
@@ -271,7 +271,7 @@ impl Peers {
             Query::Server(question) => {
                 let answer = self.handler.get()?(question).await;
                 if answer.len() > MOST_BYTES {
-                    self.counters.talk_dropped.one();
+                    self.counters.peer_dropped.one();
                     return None;
                 }
                 Some(answer)

@@ -127,7 +127,7 @@ impl Peers {
     /// Asks every expected replica, and waits for all answers, at most `at_most` (and a minute).
     pub(crate) async fn ask(&self, question: Bytes, at_most: Duration) -> Answers {
         if question.len() > MOST_BYTES {
-            self.counters.talk_dropped.one();
+            self.counters.peer_dropped.one();
             return Answers { answers: Vec::new(), silent: self.expected() };
         }
         self.put(Query::Server(question), at_most).await

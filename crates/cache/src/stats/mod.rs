@@ -97,9 +97,9 @@ pub(crate) struct Counters {
     pub(crate) bus_unknown: Counter,
     pub(crate) bus_overflows: Counter,
     pub(crate) bus_losses: Counter,
-    pub(crate) talk_unknown: Counter,
-    pub(crate) talk_late: Counter,
-    pub(crate) talk_dropped: Counter,
+    pub(crate) peer_unknown: Counter,
+    pub(crate) peer_late: Counter,
+    pub(crate) peer_dropped: Counter,
     pub(crate) log_known: Counter,
     pub(crate) log_new: Counter,
     pub(crate) invalidations: InvalidationCounters,
@@ -197,11 +197,11 @@ pub struct Stats {
     /// How often the connection of the bus was lost.
     pub bus_losses: u64,
     /// Peer messages that could not be decoded.
-    pub talk_unknown: u64,
+    pub peer_unknown: u64,
     /// Questions of peers that were not answered in time.
-    pub talk_late: u64,
+    pub peer_late: u64,
     /// Questions and answers that were dropped because they were too large or too many.
-    pub talk_dropped: u64,
+    pub peer_dropped: u64,
     /// Changes found in the change log that the bus or a write of this replica had brought already.
     pub log_known: u64,
     /// Changes that the change log brought first.
@@ -261,9 +261,9 @@ impl Counters {
             bus_unknown: self.bus_unknown.get(),
             bus_overflows: self.bus_overflows.get(),
             bus_losses: self.bus_losses.get(),
-            talk_unknown: self.talk_unknown.get(),
-            talk_late: self.talk_late.get(),
-            talk_dropped: self.talk_dropped.get(),
+            peer_unknown: self.peer_unknown.get(),
+            peer_late: self.peer_late.get(),
+            peer_dropped: self.peer_dropped.get(),
             log_known: self.log_known.get(),
             log_new: self.log_new.get(),
             invalidations: self.invalidations.read(),

@@ -1,5 +1,6 @@
 //! The cache through its public interface.
 
+mod applying;
 mod capacity;
 mod follower;
 mod forks;
@@ -7,15 +8,14 @@ mod incarnation;
 mod incomplete;
 mod interleavings;
 mod invalidations;
-mod learning;
 mod loads;
 mod negative;
+mod peers;
 mod policies;
 mod prefetch;
 mod races;
 mod shared;
 mod stale;
-mod talk;
 mod tokens;
 mod ttl;
 

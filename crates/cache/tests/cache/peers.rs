@@ -96,7 +96,7 @@ async fn all_answer_and_who_does_not_is_named() {
     assert!(cluster.replicas[0].on_question(|_| pending()));
     let answers = cluster.replicas[2].ask(Bytes::new(), SHORT).await;
     assert_eq!((told(&answers).len(), names(&answers.silent)), (1, vec!["replica-1"]));
-    until(|| cluster.replicas[0].stats().talk_late == 1).await;
+    until(|| cluster.replicas[0].stats().peer_late == 1).await;
 }
 
 #[tokio::test]
@@ -218,13 +218,13 @@ async fn what_is_too_large_or_not_understood_is_left_out() {
     for (size, dropped) in [(size(largest), 1), (size(largest + 1), 0)] {
         let answers = cluster.replicas[0].ask(size, LONG).await;
         assert_eq!((answers.answers.len(), answers.silent.len()), (0, 1));
-        assert_eq!(cluster.replicas[1].stats().talk_dropped, 1);
-        assert_eq!(cluster.replicas[0].stats().talk_dropped, 1 - dropped);
+        assert_eq!(cluster.replicas[1].stats().peer_dropped, 1);
+        assert_eq!(cluster.replicas[0].stats().peer_dropped, 1 - dropped);
     }
     for channel in ["replicas", "replica:0000000000000001"] {
         redis.cli(&["PUBLISH", &format!("{}:{channel}", config.prefix), "hello?"]).await;
     }
-    until(|| cluster.replicas[0].stats().talk_unknown == 2).await;
+    until(|| cluster.replicas[0].stats().peer_unknown == 2).await;
     assert_eq!(cluster.replicas[0].ask(Bytes::new(), LONG).await.answers.len(), 1, "and all goes on");
 }
 
@@ -245,7 +245,7 @@ async fn a_question_past_its_time_is_not_answered() {
     proxy.set(Faults { push_delay: Duration::from_millis(800), ..Faults::default() });
     let answers = cluster.replicas[0].ask(Bytes::new(), Duration::from_millis(200)).await;
     assert_eq!((answers.answers.len(), names(&answers.silent)), (0, vec!["replica-2"]));
-    until(|| cluster.replicas[1].stats().talk_late == 1).await;
+    until(|| cluster.replicas[1].stats().peer_late == 1).await;
     assert_eq!(asked.load(Ordering::SeqCst), 0);
     assert_eq!(cluster.replicas[0].ask(Bytes::new(), LONG).await.answers.len(), 1, "one that is late and in time");
 }
