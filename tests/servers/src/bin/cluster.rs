@@ -58,7 +58,7 @@ async fn main() -> ExitCode {
     let mut interrupts = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .map(|kind| signal(kind).expect("a signal to listen to"));
     println!("Starting ...");
-    let options = ClusterOptions { program: program.clone(), redis: arguments.redis };
+    let options = ClusterOptions { program: program.clone(), redis: arguments.redis, variables: Vec::new() };
     let cluster = tokio::select! {
         cluster = Cluster::start(options) => match cluster {
             Ok(cluster) => cluster,

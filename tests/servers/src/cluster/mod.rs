@@ -20,6 +20,8 @@ pub struct ClusterOptions {
     pub program: PathBuf,
     /// Whether there is a Redis; without one every replica loads for itself.
     pub redis: bool,
+    /// Environment variables of the replicas, besides those that make them a cluster.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 /// Three replicas, PostgreSQL with the sample catalogue, and Redis. All of them end when this is dropped, and also when
@@ -64,6 +66,7 @@ impl Cluster {
                 ("LARDER_SAMPLE_CATALOGUE", (number == 0).to_string()),
             ];
             variables.extend(redis.as_ref().map(|redis| ("REDIS_URL", redis.url())));
+            variables.extend(options.variables.iter().cloned());
             match Replica::start(&options.program, port, &variables).await {
                 Ok(replica) => {
                     replicas.push(replica);
