@@ -9,15 +9,15 @@ use std::{
 };
 
 use larder_cache::{
-    Cache, CacheConfig, Change, ChangeLog, Changes, Clock, Freshness, Incarnation, Key, Loaded, LogBatch, Policy,
-    ReadError, ReadOptions, Recall, Snapshot, Subject, Tier, Witness,
+    ANY, Cache, CacheConfig, Change, ChangeLog, Changes, Clock, Freshness, Incarnation, Key, LoadError, Loaded,
+    LogBatch, Policy, ReadError, ReadOptions, Recall, Snapshot, Subject, Tier, Witness,
 };
 use larder_test_servers::Redis;
 use tokio::{runtime::Handle, time::sleep};
 
 use crate::{
     shared::{Cluster, shared},
-    support::{At, Bench, Item, config, entry, seq, until},
+    support::{At, Bench, Item, config, entry, list, seq, until},
 };
 
 async fn bench() -> Arc<Bench> {
@@ -118,6 +118,49 @@ async fn what_a_standby_returns_is_served_no_longer_than_copies_are() {
     bench.db.fail_passes.store(false, Ordering::SeqCst);
     bench.pass().await;
     assert!(bench.read("item:a").await.unwrap().stale, "the database is asked what has changed, and it answers");
+}
+
+#[tokio::test]
+async fn what_a_standby_returns_is_not_served_where_it_is_known_to_be_overwritten() {
+    let bench = bench().await;
+    bench.db.loads_say(None);
+    bench.cache.clear();
+    bench.db.hold(At::Loaded);
+    let loads = bench.db.arrived(At::Loaded);
+    let (item, absence, page, ()) = tokio::join!(
+        bench.read("item:a"),
+        bench.read("item:none"),
+        bench.read_with(list(ANY), ReadOptions::default()),
+        async {
+            bench.db.reached(At::Loaded, loads + 3).await;
+            for key in ["item:a", "item:none"] {
+                bench.db.put(key, &[]);
+            }
+            bench.pass().await;
+            bench.db.release(At::Loaded);
+        }
+    );
+    for read in [item, absence, page] {
+        assert!(matches!(read, Err(ReadError::Load(LoadError::Unavailable(_)))), "{:?}", read.map(|found| seq(&found)));
+    }
+    let found = bench.read("item:a").await.unwrap();
+    assert_eq!((found.stale, seq(&found)), (true, Some(2)), "it has caught up");
+}
+
+#[tokio::test]
+async fn what_a_standby_returns_of_one_snapshot_is_not_served() {
+    let bench = bench().await;
+    for (of, served) in [(Some(1), true), (None, false)] {
+        bench.db.loads_say(of);
+        let db = Arc::clone(&bench.db);
+        let load = move || {
+            let db = Arc::clone(&db);
+            async move { db.load(vec!["item:a".to_owned()]).await }
+        };
+        let found = bench.cache.load_apart(Policy::Item, ReadOptions::default(), load).await;
+        let found = found.map(|found| found.iter().map(|found| found.stale).collect::<Vec<_>>());
+        assert_eq!(found, if served { Ok(vec![false]) } else { Err(ReadError::NoPass) });
+    }
 }
 
 /// A log that says nothing of what the incarnation before it held.

@@ -107,3 +107,27 @@ pub(super) async fn check_sessions(one: &mut PgConnection, other: &mut PgConnect
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use larder_test_servers::Postgres;
+    use sqlx::Connection as _;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_session_that_is_not_what_it_was_set_to_is_refused() {
+        let url = Postgres::shared().await.create_database().await;
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let settings = Settings::new(&StorageConfig::new(url));
+        settings.apply(&mut connection).await.unwrap();
+        // As where a pooler has led the statements to sessions of others.
+        for (set, lost) in [("RESET ALL", "statement_timeout"), ("SET larder.notify = 'on'", "larder.notify")] {
+            let set = format!("{}; {set}", settings.set.trim_end_matches("; "));
+            let settings = Settings { set, check: settings.check.clone(), ..settings };
+            let error = settings.apply(&mut connection).await.unwrap_err();
+            let sqlx::Error::Configuration(reason) = error else { panic!("{error:?}") };
+            assert!(is_unsuitable(&*reason) && reason.to_string().contains(lost), "{reason}");
+        }
+    }
+}

@@ -114,8 +114,17 @@ impl Database {
         let id = |path: &Path| FileId::of(path).map_err(|error| StorageError::Unavailable(error.into()));
         let file = id(&place.path)?;
         let pool = |connections: u32, options: SqliteConnectOptions| {
+            let path = place.path.clone();
             SqlitePoolOptions::new()
+                // All of them now, before the path is looked at again: a connection opened later might lead to another file, and
+                // stay when the path leads to this one again.
+                .min_connections(connections)
                 .max_connections(connections)
+                // One that takes the place of a broken one.
+                .after_connect(move |_, _| {
+                    let same = FileId::of(&path).is_ok_and(|id| id == file);
+                    Box::pin(async move { if same { Ok(()) } else { Err(sqlx::Error::WorkerCrashed) } })
+                })
                 .acquire_timeout(place.acquire_timeout)
                 .idle_timeout(None)
                 .max_lifetime(None)

@@ -106,7 +106,7 @@ async fn commits_that_hang_cost_readers_nothing_and_are_told_as_unknown() {
         reads_go_on(&repository).await;
         let mut unknown = 0;
         for writer in writers {
-            match writer.await.unwrap() {
+            match timeout(PLENTY, writer).await.expect("a write that ends").unwrap() {
                 Err(StorageError::UnknownOutcome(_)) => unknown += 1,
                 Err(StorageError::Timeout(_)) => {}
                 other => panic!("{other:?}"),
@@ -167,6 +167,97 @@ async fn connections_that_a_network_forgot_are_replaced() {
     timeout(Duration::from_secs(15), recovered).await.expect("every connection replaced within 15 s");
     for call in first {
         let _ = call.await.unwrap();
+    }
+}
+
+/// The server is asked, over another connection, what has become of the statement.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_that_meets_a_forgotten_connection_is_made_over_another() {
+    let mut bench = Bench::postgres().await;
+    let (gate, repository) = gated(&mut bench).await;
+    stock(&repository).await;
+    assert!(gate.forget_all() >= 1);
+    let loaded = repository.get(&["read-0".to_owned()]).await.expect("a load");
+    assert_eq!(loaded.value.found.len(), 1);
+}
+
+/// BEGIN is the first that a write says, and nothing has been done by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_meets_forgotten_connections_is_made_over_another() {
+    let mut bench = Bench::postgres().await;
+    let (gate, repository) = gated(&mut bench).await;
+    stock(&repository).await;
+    let Shell::Postgres(_, url) = &bench.shell else { unreachable!() };
+    let mut lock = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql("BEGIN; UPDATE products SET name = 'locked' WHERE id = 'written-0'")
+        .execute(&mut lock)
+        .await
+        .unwrap();
+    let together: Vec<_> = (0..6).map(|_| write(&repository, "written-0".to_owned())).collect();
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("connections", || async { bench.number(waiting).await == 6 }).await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut lock).await.unwrap();
+    for write in together {
+        write.await.unwrap().expect("a write");
+    }
+    assert!(gate.forget_all() >= 6);
+    let write = timeout(PLENTY, write(&repository, "written-1".to_owned())).await;
+    write.expect("a write that ends").unwrap().expect("a write");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_whose_connection_is_forgotten_in_the_middle_of_it_ends() {
+    let mut bench = Bench::postgres().await;
+    bench.config.statement_timeout = Duration::from_secs(2);
+    let (gate, repository) = gated(&mut bench).await;
+    stock(&repository).await;
+    let Shell::Postgres(_, url) = &bench.shell else { unreachable!() };
+    let mut lock = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql("BEGIN; UPDATE products SET name = 'locked' WHERE id = 'written-0'")
+        .execute(&mut lock)
+        .await
+        .unwrap();
+    let first = write(&repository, "written-0".to_owned());
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("the write", || async { bench.number(waiting).await == 1 || first.is_finished() }).await;
+    gate.forget_all();
+    sqlx::raw_sql("ROLLBACK").execute(&mut lock).await.unwrap();
+    let first = timeout(PLENTY, first).await.expect("a write that ends").unwrap();
+    assert!(matches!(first, Err(StorageError::Timeout(_))), "{first:?}");
+    // The server ends the transaction that was left open.
+    until("a write", || async { write(&repository, "written-0".to_owned()).await.unwrap().is_ok() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_follower_waits_for_no_load_and_needs_no_new_connection() {
+    let mut bench = Bench::postgres().await;
+    (bench.config.acquire_timeout, bench.config.statement_timeout) = (PLENTY * 3, PLENTY * 3);
+    let repository = Arc::new(bench.another().await);
+    stock(&repository).await;
+    let Shell::Postgres(server, url) = &bench.shell else { unreachable!() };
+    let pass = repository.pass(None, 10).await.expect("a pass");
+    let mut shell = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE products IN ACCESS EXCLUSIVE MODE").execute(&mut shell).await.unwrap();
+    let load = || {
+        let repository = Arc::clone(&repository);
+        tokio::spawn(async move { repository.get(&["read-0".to_owned()]).await.map(drop) })
+    };
+    let loads: Vec<_> = (0..STUCK).map(|_| load()).collect();
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("as many loads as may", || async { bench.number(waiting).await >= 10 }).await;
+    let database = url.rsplit('/').next().unwrap();
+    server.psql("postgres", &format!("ALTER DATABASE \"{database}\" ALLOW_CONNECTIONS false")).await;
+    let since = Some((&pass.snapshot, pass.incarnation));
+    for _ in 0..3 {
+        timeout(PLENTY, repository.pass(since, 10)).await.expect("a pass that does not wait").expect("a pass");
+    }
+    assert!(loads.iter().all(|load| !load.is_finished()));
+    sqlx::raw_sql("ROLLBACK").execute(&mut shell).await.unwrap();
+    for load in loads {
+        load.await.unwrap().expect("a load, late");
     }
 }
 

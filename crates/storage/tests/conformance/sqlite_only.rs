@@ -1,6 +1,12 @@
 //! What only SQLite has: replaced files, statements that skip triggers, more than one process on one file.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use larder_storage::{
     Deletion, Filter, ProductRepository, Repository, SearchQuery, StorageConfig, StorageError, Subject, WriteOptions,
@@ -294,4 +300,56 @@ async fn what_is_read_of_a_file_that_was_moved_away_is_nobodys() {
     std::fs::rename(&aside, &place).unwrap();
     assert!(bench.repository.get(&ids).await.unwrap().point.incarnation.is_some());
     assert_eq!(follower.told().await, [""; 0]);
+}
+
+/// Moves the file away in the middle of a call, before that goes on for the `step`th time, and puts it back afterwards. `None`
+/// when the call ends earlier.
+async fn moved_away<T>(place: &Path, step: usize, call: impl Future<Output = T>) -> Option<T> {
+    let aside = place.with_extension("aside");
+    let (mut call, mut steps) = (pin!(call), 0);
+    let done = poll_fn(|context| {
+        if steps == step {
+            std::fs::rename(place, &aside).unwrap();
+        }
+        steps += 1;
+        call.as_mut().poll(context)
+    })
+    .await;
+    (steps > step).then(|| {
+        std::fs::rename(&aside, place).unwrap();
+        done
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_moved_away_meanwhile_proves_nothing_and_acknowledges_nothing() {
+    let bench = Bench::sqlite().await;
+    bench.create("a", &named("x")).await;
+    let (place, follower) = (path(&bench), bench.follow().await);
+    let since = Some((&follower.snapshot, follower.incarnation));
+    // How many steps a call takes depends on who is quicker.
+    let (mut round, mut looks) = (0, 0);
+    while looks < 5 {
+        assert!(round < 1_000, "no look was met in the middle of it");
+        if let Some(looked) = moved_away(&place, round % 5 + 1, bench.repository.pass(since, 10)).await {
+            assert!(looked.is_err(), "round {round}: {looked:?}");
+            looks += 1;
+        }
+        round += 1;
+    }
+    // The last step of a write takes in the answer to its COMMIT.
+    let (mut round, mut unknown) = (0, 0);
+    while unknown == 0 {
+        assert!(round < 1_000, "no COMMIT was met");
+        let (id, options) = (format!("b{round}"), WriteOptions::default());
+        let product = full();
+        let write = Box::pin(bench.repository.create(&id, &product, &options));
+        match moved_away(&place, round % 16, write).await {
+            Some(Err(StorageError::UnknownOutcome(_))) => unknown += 1,
+            None | Some(Err(StorageError::Unavailable(_))) => {}
+            Some(other) => panic!("round {round}: {other:?}"),
+        }
+        round += 1;
+    }
+    bench.create("c", &full()).await;
 }

@@ -144,6 +144,21 @@ async fn an_alteration_that_commits_late_is_noticed_when_it_does() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alteration_is_noticed_once_however_old_a_transaction_is_open() {
+    let bench = Bench::postgres().await;
+    let crate::bench::Shell::Postgres(_, url) = &bench.shell else { unreachable!() };
+    let mut other = <sqlx::PgConnection as sqlx::Connection>::connect(url).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT pg_current_xact_id()").execute(&mut other).await.unwrap();
+    let mut follower = bench.follow().await;
+    bench.sql("ALTER TABLE products ALTER COLUMN image_url TYPE text USING 'https://example.com/' || id").await;
+    assert!(starts_anew(&mut follower).await);
+    assert!(!starts_anew(&mut follower).await, "once");
+    bench.create("a", &named("x")).await;
+    assert_eq!(follower.told().await, ["put a"]);
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+}
+
 pub(crate) async fn a_mark_that_was_removed_is_put_back(bench: Bench) {
     bench.create("a", &named("x")).await;
     let mut follower = bench.follow().await;
@@ -179,6 +194,11 @@ async fn a_trigger_of_sqlite_that_is_dropped_or_altered_makes_the_log_incomplete
         let why = wrong(&mut follower).await.unwrap_or_else(|| panic!("complete after {sql}"));
         assert!(why.contains(expected) && why.contains("larder database repair"), "{sql}: {why}");
         assert_eq!(wrong(&mut follower).await, Some(why), "and stays so");
+        let replayed = bench.repository.replay(&follower.snapshot, follower.incarnation, 10).await.unwrap();
+        assert!(
+            matches!(&replayed, Replay::Told(pass) if matches!(pass.changes, PassChanges::Window { .. })),
+            "{sql}: {replayed:?}"
+        );
         let first = bench.another().await.pass(None, 10_000).await.unwrap();
         assert!(matches!(first.changes, PassChanges::Incomplete(_)), "{:?}", first.changes);
         assert_eq!(bench.another().await.repair().await.unwrap(), [expected], "{sql}");

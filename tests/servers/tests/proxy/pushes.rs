@@ -23,8 +23,9 @@ async fn without_faults_both_protocols_pass() {
 
 #[tokio::test]
 async fn pushes_are_dropped_while_replies_pass() {
-    let (redis, proxy) = proxied().await;
     for protocol in ["2", "3"] {
+        // One for each: the last subscriber of another may still be served.
+        let (redis, proxy) = proxied().await;
         let mut client = subscriber(&proxy, protocol).await;
         proxy.set(Faults { push_drop: 1.0, ..NONE });
         let before = proxy.counts().pushes_dropped;
