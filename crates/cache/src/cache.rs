@@ -30,11 +30,13 @@ use crate::{
 
 /// Copies of values, kept coherent. A clone is another handle to the same cache.
 pub struct Cache<V> {
+    /// Beside the other rooms, so that a hit follows no pointer through them.
+    reads: Arc<ReadPath<V>>,
     rooms: Arc<Rooms<V>>,
 }
 
+/// The rooms that no hit touches.
 struct Rooms<V> {
-    reads: Arc<ReadPath<V>>,
     applier: Arc<Applier<L1<V>>>,
     progress: Arc<Progress>,
     commits: Arc<Commits>,
@@ -53,31 +55,34 @@ struct SharedRooms<V> {
 }
 
 /// A handle that does not keep the cache alive.
-pub struct WeakCache<V>(Weak<Rooms<V>>);
+pub struct WeakCache<V> {
+    reads: Weak<ReadPath<V>>,
+    rooms: Weak<Rooms<V>>,
+}
 
 impl<V> WeakCache<V> {
     /// The cache, if it is still alive.
     pub fn upgrade(&self) -> Option<Cache<V>> {
-        self.0.upgrade().map(|rooms| Cache { rooms })
+        Some(Cache { reads: self.reads.upgrade()?, rooms: self.rooms.upgrade()? })
     }
 }
 
 impl<V> Clone for WeakCache<V> {
     fn clone(&self) -> Self {
-        Self(Weak::clone(&self.0))
+        Self { reads: Weak::clone(&self.reads), rooms: Weak::clone(&self.rooms) }
     }
 }
 
 impl<V> Clone for Cache<V> {
     fn clone(&self) -> Self {
-        Self { rooms: Arc::clone(&self.rooms) }
+        Self { reads: Arc::clone(&self.reads), rooms: Arc::clone(&self.rooms) }
     }
 }
 
 impl<V: Value> Cache<V> {
     /// A handle that does not keep the cache alive, for closures that the cache itself keeps.
     pub fn downgrade(&self) -> WeakCache<V> {
-        WeakCache(Arc::downgrade(&self.rooms))
+        WeakCache { reads: Arc::downgrade(&self.reads), rooms: Arc::downgrade(&self.rooms) }
     }
 }
 
@@ -90,7 +95,7 @@ impl<V: Value> Cache<V> {
 
     /// Reads several copies from L1 by one reading of the clock.
     pub fn reader(&self) -> Reader<'_, V> {
-        self.rooms.reads.reader()
+        self.reads.reader()
     }
 
     /// Makes sure that reads from here on show at least the demanded state.
@@ -114,7 +119,7 @@ impl<V: Value> Cache<V> {
         F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        self.rooms.reads.get_or_load(key, policy, options, load).await
+        self.reads.get_or_load(key, policy, options, load).await
     }
 
     /// Returns the copies of distinct keys, in their order, and loads the missing ones together. `load` receives the indices of the
@@ -130,7 +135,7 @@ impl<V: Value> Cache<V> {
         F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        self.rooms.reads.get_or_load_many(keys, policy, options, load).await
+        self.reads.get_or_load_many(keys, policy, options, load).await
     }
 
     /// Loads past every tier: the result of one query is returned and not stored. The load counts towards the limits of all loads.
@@ -144,18 +149,18 @@ impl<V: Value> Cache<V> {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        self.rooms.reads.load_apart(policy, options, load).await
+        self.reads.load_apart(policy, options, load).await
     }
 
     /// Whether a copy is valid and belongs to the followed database. When another database is followed, every copy is touched.
     pub fn still_stands(&self, entry: &Entry<V>) -> bool {
-        self.rooms.reads.still_stands(entry)
+        self.reads.still_stands(entry)
     }
 
     /// Waits for items that are worth prefetching, and returns the names of their keys. The caller has to
     /// [load](Self::prefetch) them, or they are forgotten.
     pub async fn worth_prefetching(&self) -> Vec<Arc<str>> {
-        self.rooms.reads.prefetch.next().await
+        self.reads.prefetch.next().await
     }
 
     /// Loads items that are [worth prefetching](Self::worth_prefetching) into L1, except those that L1 can serve. `load` receives
@@ -165,7 +170,7 @@ impl<V: Value> Cache<V> {
         F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        self.rooms.reads.load_ahead(names, load).await;
+        self.reads.load_ahead(names, load).await;
     }
 }
 
@@ -199,12 +204,12 @@ impl<V: Value> Cache<V> {
 
     /// Removes every copy from L1.
     pub fn clear(&self) {
-        self.rooms.reads.l1.clear();
+        self.reads.l1.clear();
     }
 
     /// Removes the expired copies from L1. Returns how many.
     pub fn purge_expired(&self) -> u64 {
-        self.rooms.reads.l1.purge(self.clock().now())
+        self.reads.l1.purge(self.clock().now())
     }
 
     /// The snapshot and the incarnation up to which every change has been applied; `None` before the first pass.
@@ -248,9 +253,14 @@ impl<V: Value> Cache<V> {
     /// Takes part in the shared tier until the future is dropped: maintains the connections, applies what the bus brings and writes
     /// queued copies. Returns at once where there is no shared tier.
     pub async fn share(self) {
-        let Rooms { reads, peers, shared, .. } = &*self.rooms;
+        let Rooms { peers, shared, .. } = &*self.rooms;
         let Some(SharedRooms { l2, subscriber, hot_keys }) = shared else { return };
-        tokio::join!(l2.run(&reads.jitter), subscriber.run(), hot_keys.contribute(&reads.hot_keys), peers.announce(),);
+        tokio::join!(
+            l2.run(&self.reads.jitter),
+            subscriber.run(),
+            hot_keys.contribute(&self.reads.hot_keys),
+            peers.announce(),
+        );
     }
 
     /// Sets what the other replicas may call this one, such as its host and port, and the version of its program; each is cut off at
@@ -333,27 +343,27 @@ impl<V: Value> Cache<V> {
 impl<V: Value> Cache<V> {
     /// The configuration.
     pub fn config(&self) -> &CacheConfig {
-        &self.rooms.reads.config
+        &self.reads.config
     }
 
     /// Replaces the policies. Present copies keep their expiry.
     pub fn set_policies(&self, policies: Policies) {
-        self.rooms.reads.policies.set(policies);
+        self.reads.policies.set(policies);
     }
 
     /// The policies in force.
     pub fn policies(&self) -> Arc<Policies> {
-        self.rooms.reads.policies.get()
+        self.reads.policies.get()
     }
 
     /// The clock that decides what is fresh.
     pub fn clock(&self) -> &Clock {
-        &self.rooms.reads.clock
+        &self.reads.clock
     }
 
     /// Counts and sizes.
     pub fn stats(&self) -> Stats {
-        let (entries, bytes) = self.rooms.reads.l1.size();
+        let (entries, bytes) = self.reads.l1.size();
         Stats { entries, bytes, ..self.counters().read() }
     }
 
@@ -364,7 +374,7 @@ impl<V: Value> Cache<V> {
 
     /// The keys that are read most at present, by estimate, most read first; at most 1,000.
     pub fn hot_keys(&self, most: usize) -> Vec<HotKey> {
-        self.rooms.reads.hot_keys.top(most, self.clock().now())
+        self.reads.hot_keys.top(most, self.clock().now())
     }
 
     /// Finds what a change would drop from L1 now, with the names of at most `most` copies. Copies that are invalid already do not
@@ -373,7 +383,7 @@ impl<V: Value> Cache<V> {
     /// Unless the change names one key, every copy is examined, at some 0.8 µs each and without a lock: call this on a thread that
     /// may block.
     pub fn dry_run(&self, subject: &Subject, most: usize) -> DryRun {
-        admin::dry_run(&self.rooms.reads.l1, self.validity(), subject, most)
+        admin::dry_run(&self.reads.l1, self.validity(), subject, most)
     }
 
     /// What L1 holds of a key.
@@ -402,19 +412,19 @@ impl<V: Value> Cache<V> {
     }
 
     fn inspector(&self) -> Inspector<'_, V> {
-        Inspector(&self.rooms.reads)
+        Inspector(&self.reads)
     }
 
     fn counters(&self) -> &Counters {
-        &self.rooms.reads.counters
+        &self.reads.counters
     }
 
     fn validity(&self) -> &Validity {
-        &self.rooms.reads.validity
+        &self.reads.validity
     }
 
     #[cfg(test)]
     pub(crate) fn reads(&self) -> &ReadPath<V> {
-        &self.rooms.reads
+        &self.reads
     }
 }

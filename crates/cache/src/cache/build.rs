@@ -92,7 +92,7 @@ impl<V: Value> Cache<V> {
         let write = reads.l2.clone().zip(reads.config.shared.as_ref().map(|shared| shared.write));
         let publisher =
             Publisher { reads: Arc::clone(&reads), validity, applier: Arc::clone(&applier), shared: write, counters };
-        Self { rooms: Arc::new(Rooms { reads, applier, progress, commits, follower, publisher, peers, shared }) }
+        Self { reads, rooms: Arc::new(Rooms { applier, progress, commits, follower, publisher, peers, shared }) }
     }
 }
 
