@@ -144,38 +144,7 @@ impl ProductCatalog for CatalogService {
             }
         }
 
-        let mut counts = CacheCounts::default();
-        let mut products = Vec::with_capacity(entries.len());
-        let mut missing_ids: Vec<String> = Vec::new();
-        let mut missing = HashSet::new();
-        let mut unreadable_ids: Vec<String> = Vec::new();
-        for (id, entry) in request.ids.iter().zip(&entries) {
-            let cannot = entry.as_ref().and_then(|(entry, _)| unreadable(entry));
-            if let Some(id) = cannot.filter(|&id| unreadable_ids.iter().all(|known| known != id)) {
-                unreadable_ids.push(id.to_owned());
-            }
-            match entry.as_ref().and_then(|(entry, tier)| product(entry).zip(Some(tier))) {
-                Some((product, tier)) => {
-                    products.push(product);
-                    match tier {
-                        Tier::L1 => counts.l1 += 1,
-                        Tier::L2 => counts.l2 += 1,
-                        Tier::Database => counts.database += 1,
-                    }
-                }
-                None if missing.insert(id) => missing_ids.push(id.clone()),
-                None => {}
-            }
-        }
-        let cannot = |id: &String| unreadable_ids.contains(id);
-        missing_ids.retain(|id| !cannot(id));
-        let reply = BatchGetProductsResponse {
-            products,
-            missing_ids,
-            cache: Some(facts.info()),
-            counts: Some(counts),
-            unreadable_ids,
-        };
+        let reply = batch_reply(&request.ids, &entries, &facts);
         Ok(facts.reply(self.sized(reply)?, &metadata, || "product:*".to_owned()))
     }
 
@@ -335,6 +304,40 @@ impl CatalogService {
             _ => (facts, products, String::new(), None),
         }
     }
+}
+
+/// The reply of a batch: the products in the order of the ids, and the ids without a product.
+fn batch_reply(
+    ids: &[String],
+    entries: &[Option<(Arc<Entry<Copy>>, Tier)>],
+    facts: &Facts,
+) -> BatchGetProductsResponse {
+    let mut counts = CacheCounts::default();
+    let mut products = Vec::with_capacity(entries.len());
+    let mut missing_ids: Vec<String> = Vec::new();
+    let mut missing = HashSet::new();
+    let mut unreadable_ids: Vec<String> = Vec::new();
+    for (id, entry) in ids.iter().zip(entries) {
+        let cannot = entry.as_ref().and_then(|(entry, _)| unreadable(entry));
+        if let Some(id) = cannot.filter(|&id| unreadable_ids.iter().all(|known| known != id)) {
+            unreadable_ids.push(id.to_owned());
+        }
+        match entry.as_ref().and_then(|(entry, tier)| product(entry).zip(Some(tier))) {
+            Some((product, tier)) => {
+                products.push(product);
+                match tier {
+                    Tier::L1 => counts.l1 += 1,
+                    Tier::L2 => counts.l2 += 1,
+                    Tier::Database => counts.database += 1,
+                }
+            }
+            None if missing.insert(id) => missing_ids.push(id.clone()),
+            None => {}
+        }
+    }
+    let cannot = |id: &String| unreadable_ids.contains(id);
+    missing_ids.retain(|id| !cannot(id));
+    BatchGetProductsResponse { products, missing_ids, cache: Some(facts.info()), counts: Some(counts), unreadable_ids }
 }
 
 /// The ids of the products on a page whose rows cannot be read.
