@@ -306,12 +306,11 @@ impl CatalogService {
     }
 }
 
+/// A copy, and the tier that answered with it.
+type Answered = (Arc<Entry<Copy>>, Tier);
+
 /// The reply of a batch: the products in the order of the ids, and the ids without a product.
-fn batch_reply(
-    ids: &[String],
-    entries: &[Option<(Arc<Entry<Copy>>, Tier)>],
-    facts: &Facts,
-) -> BatchGetProductsResponse {
+fn batch_reply(ids: &[String], entries: &[Option<Answered>], facts: &Facts) -> BatchGetProductsResponse {
     let mut counts = CacheCounts::default();
     let mut products = Vec::with_capacity(entries.len());
     let mut missing_ids: Vec<String> = Vec::new();
