@@ -152,10 +152,12 @@ async fn a_stream_starts_after_a_write(database: &Database) {
     let server = Server::start(database).await;
     // While a transaction of another database of the same server is older than the migration that made the triggers, a write's token
     // does not say that it saw them: such a stream begins with RESYNC.
+    let mut attempts = 0;
     eventually("a write that saw the triggers", async || {
-        let token = server.create(product(&format!("first-{:x}", rand::random::<u64>()))).await.token;
+        attempts += 1;
+        let token = server.create(product(&format!("first-{attempts}"))).await.token;
         let mut watching = Watching::open(&server, &token, None).await.expect("a stream");
-        server.create(product(&format!("second-{:x}", rand::random::<u64>()))).await;
+        server.create(product(&format!("second-{attempts}"))).await;
         watching.event().await.expect("an event").kind() != ProductEventKind::Resync
     })
     .await;
