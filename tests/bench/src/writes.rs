@@ -43,8 +43,7 @@ pub(crate) async fn run(wanted: &Writes) -> anyhow::Result<String> {
     let postgres = Postgres::start(PostgresOptions { fsync: true, ..PostgresOptions::default() }).await;
     let mut servers = Vec::new();
     for (number, binary) in binaries.iter().enumerate() {
-        let database = postgres.create_database().await;
-        let settings = [("DATABASE_URL", postgres.url(&database))];
+        let settings = [("DATABASE_URL", postgres.create_database().await)];
         let server = ServerProcess::larder(binary, directory.path(), &format!("writes-{number}"), &settings)?;
         fill(server.target.address, wanted.writers as usize).await?;
         servers.push((binary, server, Vec::new()));
