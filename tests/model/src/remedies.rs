@@ -74,6 +74,12 @@ pub enum Remedy {
     OwnWriteNotStored,
     /// PostgreSQL: the server's start time, which cannot be put back, is part of the incarnation.
     StartTimeInIncarnation,
+    /// PostgreSQL: copies outlive a restart of the server only where the log still has every change of the last batch.
+    LastBatchInPlace,
+    /// PostgreSQL: of these, the ones that landed since the last pass began are dropped: a cold copy may be older.
+    LandedSinceDropped,
+    /// PostgreSQL: what such a pass finds above the last batch is new, even if its id was seen: it may have been used again.
+    AboveLastBatchIsNew,
     /// PostgreSQL: so are the oids of the tables, which a restored dump makes anew under a running server.
     TablesInIncarnation,
     /// PostgreSQL: the life id is not logged for recovery, so that a crash empties it.

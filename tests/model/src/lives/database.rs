@@ -64,6 +64,14 @@ impl File {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Incarnation([u8; 5]);
 
+impl Incarnation {
+    /// Whether nothing but the start of the server tells it from another one.
+    pub fn restarted(self, other: Self) -> bool {
+        let lineage = |Self([place, life, _, tables, triggers])| [place, life, tables, triggers];
+        lineage(self) == lineage(other)
+    }
+}
+
 /// What a statement could see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Snapshot {

@@ -84,6 +84,15 @@ pub enum Pass {
         /// What it looked for, and found.
         found: Salts,
     },
+    /// It has asked, and only the server's start is another one: the copies may be kept.
+    Restarted {
+        /// What it will publish.
+        view: Box<View>,
+        /// What it tells of.
+        changes: Salts,
+        /// Those of them that the last pass had not seen.
+        new: Salts,
+    },
     /// The log is not the one of the pass before; a new life id is to be inserted in the place of this one.
     Rename(u8),
 }
@@ -95,6 +104,10 @@ pub struct Replica {
     pub view: Option<View>,
     /// The copies: the commits whose states they hold.
     pub l1: [Option<Salt>; ROWS],
+    /// The copies that landed since the last pass began, and those since the pass began that is under way.
+    landed: [[bool; ROWS]; 2],
+    /// The last changes that a pass found above the pass before.
+    batch: Salts,
     /// The load that is under way.
     pub load: Option<Load>,
     /// The pass that is under way.
@@ -127,6 +140,8 @@ impl Replica {
         Self {
             view: None,
             l1: [None; ROWS],
+            landed: [[false; ROWS]; 2],
+            batch: Salts::default(),
             load: None,
             pass: None,
             known: [Known::default(); ROWS],
@@ -140,7 +155,7 @@ impl Replica {
     /// The database is in another state: the judge takes note.
     pub fn observe(&mut self, database: &Database) {
         let asked = match &mut self.pass {
-            Some(Pass::Asked { view, .. }) => Some(&mut view.since),
+            Some(Pass::Asked { view, .. } | Pass::Restarted { view, .. }) => Some(&mut view.since),
             Some(Pass::Rename(_)) | None => None,
         };
         let view = self.view.as_mut().map(|view| &mut view.since);
@@ -168,7 +183,12 @@ impl Replica {
 
     /// Takes a frame from L2 into L1.
     pub fn take(&mut self, frame: &Frame) {
-        self.l1[usize::from(frame.key)] = Some(frame.stamp);
+        self.store(frame.key, frame.stamp);
+    }
+
+    fn store(&mut self, key: Key, stamp: Salt) {
+        self.l1[usize::from(key)] = Some(stamp);
+        self.landed.iter_mut().for_each(|landed| landed[usize::from(key)] = true);
     }
 
     /// A load reads, from the file that is open or from a standby.
@@ -198,8 +218,9 @@ impl Replica {
         let primary = !load.standby || !world.has(Remedy::NothingOfStandby);
         let ours = of == view.of && linked && primary;
         if ours && view.proves && load.stands && self.is_of_our_life(world, database, &load) {
-            self.l1[usize::from(key)] = Some(stamp);
-            if let Some(witness) = witness.filter(|&witness| !view.seen.has(witness)) {
+            let unseen = witness.filter(|&witness| !view.seen.has(witness));
+            self.store(key, stamp);
+            if let Some(witness) = unseen {
                 self.saw(world, database, witness);
             }
         }
@@ -246,6 +267,7 @@ impl Replica {
     /// A pass asks.
     pub fn ask(&mut self, world: &Protocol, database: &Database) {
         self.place = database.place;
+        self.landed[1] = [false; ROWS];
         let file = &database.file;
         if let Some(load) = &mut self.load {
             load.alone = false;
@@ -271,7 +293,12 @@ impl Replica {
             let start = if world.has(Remedy::StartAtPruned) { view.pruned } else { 0 };
             Pass::Asked { anew: Some(start), view: Box::new(view), changes, found: Salts::default() }
         };
-        let Some(last) = self.view.as_ref().filter(|last| last.of == view.of) else { return window(view) };
+        let Some(last) = self.view.as_ref().filter(|last| last.of == view.of) else {
+            return match self.new_since_restart(world, database, &view) {
+                Some(new) => Pass::Restarted { changes: view.kept, view: Box::new(view), new },
+                None => window(view),
+            };
+        };
         let found = self.looked_for(world, last);
         let went_back = match world.scenario.kind {
             Kind::Sqlite => !found.within(view.seen),
@@ -290,6 +317,21 @@ impl Replica {
         Pass::Asked { view: Box::new(view), anew, changes, found }
     }
 
+    /// The changes that the last pass had not seen, if the server has only been started anew since, perhaps over a cold copy that
+    /// has everything the last pass saw: then the log has every change of the last batch, among which is one of the last life that
+    /// wrote anything.
+    fn new_since_restart(&self, world: &Protocol, database: &Database, view: &View) -> Option<Salts> {
+        let last = self.view.as_ref().filter(|last| last.of.restarted(view.of) && last.proves && view.proves)?;
+        let id = |salt: Salt| database.commit(salt).id;
+        let in_place = self.batch != Salts::default() && self.batch.within(view.kept);
+        if (!in_place && world.has(Remedy::LastBatchInPlace)) || view.pruned > last.snapshot.xmin {
+            return None;
+        }
+        let top = self.batch.iter().map(id).max().unwrap_or(0);
+        let above = |salt: Salt| id(salt) > top && world.has(Remedy::AboveLastBatchIsNew);
+        Some(view.kept.iter().filter(|&salt| above(salt) || !last.snapshot.sees(id(salt))).collect())
+    }
+
     /// The changes that a pass over SQLite looks for, with their salts.
     fn looked_for(&self, world: &Protocol, last: &View) -> Salts {
         let of_pass = last.newest.filter(|_| world.has(Remedy::PassLooksForNewest)).into_iter().collect();
@@ -301,8 +343,16 @@ impl Replica {
     pub fn follow(&mut self, world: &Protocol, database: &Database) -> Option<u8> {
         let (view, anew, changes, found) = match self.pass.take()? {
             Pass::Asked { view, anew, changes, found } => (view, anew, changes, found),
+            Pass::Restarted { view, changes, new } => {
+                self.keep(world, database, *view, changes, new);
+                return None;
+            }
             Pass::Rename(life) => return Some(life),
         };
+        if anew.is_none() && changes != Salts::default() {
+            self.batch = changes;
+        }
+        self.landed[0] = self.landed[1];
         if let Some(start) = anew {
             let fresh = Self::new(self.place);
             let load = self.load.take().map(|load| Load { stands: false, ..load });
@@ -317,5 +367,21 @@ impl Replica {
         self.saw = self.saw.without(found);
         self.view = Some(*view);
         None
+    }
+
+    /// A pass found that the server was started anew: knowledge starts anew, and the copies are kept.
+    fn keep(&mut self, world: &Protocol, database: &Database, view: View, changes: Salts, new: Salts) {
+        let Self { l1, batch, place, .. } = *self;
+        let landed = self.landed;
+        let load = self.load.take().map(|load| Load { stands: false, ..load });
+        *self = Self { l1, load, start: if world.has(Remedy::StartAtPruned) { view.pruned } else { 0 }, ..Self::new(place) };
+        self.noted = changes.without(new);
+        changes.iter().for_each(|salt| self.learn(database, salt));
+        for (copy, landed) in self.l1.iter_mut().zip(landed[0]) {
+            *copy = copy.filter(|_| !landed || !world.has(Remedy::LandedSinceDropped));
+        }
+        self.batch = if new == Salts::default() { batch } else { new };
+        self.landed[0] = landed[1];
+        self.view = Some(view);
     }
 }

@@ -64,6 +64,16 @@ impl Scenario {
         Self { at_once: 2, ..Self::new(Kind::Postgres, &[Fault::PutBack, Fault::Stop]) }
     }
 
+    /// The server is only started anew, or a cold copy of any state is put under it, while replicas keep their copies.
+    pub fn restarted() -> Self {
+        Self { commits: 2, strikes: 2, ..Self::new(Kind::Postgres, &[Fault::PutBack, Fault::Restart]) }
+    }
+
+    /// The same with transactions that overlap.
+    pub fn restarted_overlapping() -> Self {
+        Self { at_once: 2, strikes: 1, ..Self::restarted() }
+    }
+
     /// It is put back and pruned.
     pub fn pruned() -> Self {
         Self { commits: 2, ..Self::new(Kind::Postgres, &[Fault::PutBack, Fault::Prune]) }
