@@ -31,7 +31,7 @@ mod validity;
 pub use admin::{CopyState, DryRun, Inspected, Unreachable};
 pub use bus::Commit;
 pub use cache::{Cache, WeakCache};
-pub use change::{ANY, Change, Incarnation, Snapshot, Subject, Term, Token, Witness};
+pub use change::{ANY, Change, Incarnation, Lineage, Snapshot, Subject, Term, Token, Witness};
 pub use changelog::{ChangeLog, Changes, LogBatch, Recall, Recalled};
 pub use clock::{Clock, Moment};
 pub use config::{CacheConfig, Eviction, SharedConfig, WritePolicy};

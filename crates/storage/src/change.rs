@@ -110,6 +110,9 @@ pub struct Pass {
     pub snapshot: Snapshot,
     /// Of which database.
     pub incarnation: Incarnation,
+    /// What two incarnations have in common when the server was only started anew in between, perhaps over an earlier copy of its
+    /// files; `None` where no start of a server makes an incarnation.
+    pub lineage: Option<u64>,
     /// What has been committed since the pass before.
     pub changes: PassChanges,
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use larder_cache::SharedConfig;
+use larder_cache::{Freshness, SharedConfig};
 use larder_proto::catalog::{ProductEventKind, ReadOptions, read_options::Consistency};
 use larder_test_servers::{Postgres, PostgresOptions, Redis};
 
@@ -178,6 +178,32 @@ async fn a_cold_copy_of_postgres_put_back() {
         is_of_this_life(&server, &of_lost, &of_kept).await;
         server.stop().await;
     }
+}
+
+/// The load on the database is that of a warm start: none.
+#[tokio::test]
+async fn copies_in_l1_outlive_a_clean_restart_of_postgres() {
+    let ((postgres, database), shared) = (own_postgres().await, shared().await);
+    let server = start(&database, &shared).await;
+    let token = fill(&server).await;
+    let watch = Watch { server: &server, questions: &[Question::Get("a"), Question::Get("gone")] };
+    watch.warm(&kept()).await;
+    server.settle().await;
+    let cache = server.running().catalog().cache();
+    let incarnation = || cache.view().map(|(_, incarnation)| incarnation);
+    let loads = server.stats().loads;
+    for round in 0..2 {
+        let before = incarnation();
+        postgres.restart().await;
+        eventually("another incarnation", async || incarnation() != before).await;
+        eventually("a pass", async || cache.reach(Freshness::FullyConsistent).await.is_ok()).await;
+        watch.read(&kept()).await;
+        assert_eq!(server.stats().loads, loads, "round {round}");
+    }
+    server.read("a", Some(at_least(&token))).await.expect("nothing was lost");
+    database.shell("UPDATE products SET name = 'Typed' WHERE id = 'a'").await;
+    watch.until_shown("a change", &kept(), &rows(&[("a", "Typed"), ("gone", "Kept")]), Instant::now()).await;
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use super::{Cache, Rooms, SharedRooms};
 use crate::{
     bus::{Publisher, Subscriber, SubscriberParts},
-    changelog::{Commits, Follower, FollowerLimits, Progress},
+    changelog::{Commits, Continuity, Follower, FollowerLimits, Progress},
     clock::Clock,
     config::CacheConfig,
     hot_keys::{HotKeySketch, Prefetch, SharedHotKeys},
@@ -59,6 +59,7 @@ impl<V: Value> Cache<V> {
             counters: Arc::clone(&counters),
             clock: clock.clone(),
             jitter: Arc::clone(&jitter),
+            continuity: Continuity::default(),
             limits: FollowerLimits {
                 staleness_bound: config.staleness_bound,
                 max_changes_per_pass: config.max_changes_per_pass,

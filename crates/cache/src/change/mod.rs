@@ -78,6 +78,11 @@ pub struct Token {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Incarnation(pub u64);
 
+/// What two incarnations have in common when the database server was only started anew in between, perhaps over an earlier copy of
+/// its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lineage(pub u64);
+
 impl Snapshot {
     /// The newest visible change, where it implies every earlier one.
     pub fn witness(&self) -> Option<Witness> {

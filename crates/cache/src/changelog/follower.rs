@@ -8,7 +8,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{ChangeLog, Changes, Commits, LogBatch, Progress, Recall, commits::Asked};
+use super::{ChangeLog, Changes, Commits, Continuity, LogBatch, Progress, Recall, commits::Asked};
 use crate::{
     change::{Change, Incarnation, Snapshot, Subject, Witness},
     clock::{Clock, Moment},
@@ -35,6 +35,7 @@ pub(crate) struct Follower<C> {
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
     pub(crate) jitter: Arc<Jitter>,
+    pub(crate) continuity: Continuity,
     pub(crate) limits: FollowerLimits,
 }
 
@@ -42,6 +43,13 @@ pub(crate) struct Follower<C> {
 pub(crate) struct FollowerLimits {
     pub(crate) staleness_bound: Duration,
     pub(crate) max_changes_per_pass: u32,
+}
+
+/// When a pass began, and its number.
+#[derive(Debug, Clone, Copy)]
+struct Began {
+    at: Moment,
+    pass: u64,
 }
 
 /// Marks the change log as unreadable when the following ends.
@@ -84,7 +92,7 @@ impl<C: Copies> Follower<C> {
     /// Reads the change log once and applies what it finds. Returns whether that succeeded.
     async fn pass(&self, log: &impl ChangeLog) -> bool {
         let request = self.progress.last_request();
-        let began = self.clock.now();
+        let began = Began { at: self.clock.now(), pass: self.validity.begin_pass() };
         let last = self.validity.view();
         let since = last.as_deref().map(|view| (&view.snapshot, view.incarnation));
         let at_most = self.limits.staleness_bound.max(LEAST_TIMEOUT);
@@ -140,27 +148,40 @@ impl<C: Copies> Follower<C> {
     }
 
     /// Applies a batch, and then publishes up to when the applied changes are complete.
-    async fn take_in(&self, batch: LogBatch, last: Option<&View>, began: Moment) {
+    async fn take_in(&self, batch: LogBatch, last: Option<&View>, began: Began) {
         // A log that went back has lost commits and will reuse their ids.
         let same =
             last.is_some_and(|last| last.incarnation == batch.incarnation && last.snapshot.xmax <= batch.snapshot.xmax);
-        let incarnation = batch.incarnation;
+        let restart = last.filter(|_| !same).and_then(|last| self.continuity.restart(last, &batch));
+        let LogBatch { incarnation, lineage, .. } = batch;
         let view = View { snapshot: batch.snapshot, incarnation };
         let told = witnesses(&batch.changes, &view.snapshot);
-        match batch.changes {
-            Changes::Incomplete(why) => {
-                return self.take_in_incomplete(view, same, began, why);
+        match (batch.changes, &restart) {
+            (Changes::Incomplete(why), _) => {
+                return self.take_in_incomplete(view, same, began.at, why);
             }
-            Changes::Complete(changes) if same && self.validity.incomplete().is_none() => {
+            (Changes::Complete(changes), _) if same && self.validity.incomplete().is_none() => {
                 self.apply_found(&changes, &view.snapshot, incarnation).await;
+                self.continuity.note(began.pass, lineage, changes.iter());
+            }
+            (Changes::Window { from, changes }, Some(restart)) => {
+                self.validity.forget_view();
+                self.validity.restart(incarnation, from);
+                let (new, known): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| restart.is_new(change));
+                known.iter().for_each(|change| self.validity.record_elsewhere(change, incarnation));
+                self.apply_found(&new, &view.snapshot, incarnation).await;
+                self.validity.touch_landed_since(restart.landed_since, incarnation);
+                self.continuity.note(began.pass, lineage, new.iter());
             }
             // There are more changes than a pass may apply one by one, so that none of the copies here can be kept.
-            Changes::Window { from, changes } if same => {
+            (Changes::Window { from, changes }, None) if same => {
+                self.continuity.note_gap();
                 self.validity.raise_start(from);
                 self.remember(&changes, incarnation).await;
                 self.applier.drop_all();
             }
-            changes => {
+            (changes, _) => {
+                self.continuity.note_gap();
                 let (from, changes) = match changes {
                     Changes::Window { from, changes } => (from, changes),
                     Changes::Complete(_) | Changes::Incomplete(_) => (view.snapshot.xmax, Vec::new()),
@@ -176,7 +197,8 @@ impl<C: Copies> Follower<C> {
             tracing::warn!(
                 before = format_args!("{:016x}", last.incarnation.0),
                 now = format_args!("{:016x}", incarnation.0),
-                "database has another incarnation, every copy is dropped"
+                copies_in_l1 = if restart.is_some() { "kept" } else { "dropped" },
+                "database has another incarnation"
             );
         }
         if self.validity.incomplete().is_some() {
@@ -184,11 +206,12 @@ impl<C: Copies> Follower<C> {
         }
         // After the changes were applied: a copy that one of them vouches for is judged by all of them.
         self.validity.witnesses().vouch(&told, &view.snapshot);
-        self.validity.publish(view, began);
+        self.validity.publish(view, began.at);
     }
 
     /// Drops every copy, again in every pass: a reader who waited for this pass then joins no load that began before it.
     fn take_in_incomplete(&self, view: View, same: bool, began: Moment, why: Arc<str>) {
+        self.continuity.note_gap();
         if same {
             self.validity.raise_start(view.snapshot.xmax);
         } else {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::change::{Change, Incarnation, Snapshot, Witness};
+use crate::change::{Change, Incarnation, Lineage, Snapshot, Witness};
 
 /// A log of committed changes.
 pub trait ChangeLog: Send + Sync + 'static {
@@ -30,6 +30,8 @@ pub struct LogBatch {
     pub snapshot: Snapshot,
     /// The incarnation of the database.
     pub incarnation: Incarnation,
+    /// The lineage of that incarnation; `None` if copies of one incarnation never outlive it.
+    pub lineage: Option<Lineage>,
     /// The changes since the previous pass.
     pub changes: Changes,
 }

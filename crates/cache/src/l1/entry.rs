@@ -81,6 +81,8 @@ pub struct Entry<V> {
     rules: AtomicU64,
     /// The number of reads, up to [`MOST_READS`], and the flag bits below. A read beyond that writes nothing.
     reads: AtomicU8,
+    /// The newest pass over the change log when the copy landed here. Its contents were read before the next pass began.
+    landed: u64,
 }
 
 /// The parts of a new [`Entry`].
@@ -142,7 +144,13 @@ impl<V: Value> Entry<V> {
             generation: stamp.generation,
             rules: AtomicU64::new(stamp.rules),
             reads: AtomicU8::new(UNCOUNTED),
+            landed: u64::MAX,
         }
+    }
+
+    /// Records the newest pass over the change log. Must follow the load of the copy.
+    pub(crate) fn land(&mut self, pass: u64) {
+        self.landed = pass;
     }
 
     /// The name of the key.
@@ -217,6 +225,7 @@ impl<V: Value> Entry<V> {
             // The absence of a value does not tell which terms the key has now.
             Rule::Term(term) => self.value.as_ref().is_none_or(|value| value.has(term)),
             Rule::Pattern(glob) => self.name.is_empty() || glob.matches(&self.name),
+            Rule::LandedSince(pass) => self.landed >= *pass,
             Rule::All => true,
         }
     }

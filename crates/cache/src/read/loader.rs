@@ -155,6 +155,7 @@ impl<V: Value> ReadPath<V> {
         if let (Policy::Item, Some(_)) = (policy, &entry.value) {
             entry.count_reads(self.prefetch.found(entry.name()));
         }
+        entry.land(self.validity.newest_pass());
         let entry = Arc::new(entry);
         let stored = storage == Storage::Allowed && self.l1.store(&entry, &self.validity);
         if stored { &self.counters.sets } else { &self.counters.not_stored }.one();

@@ -48,6 +48,8 @@ pub(crate) struct Validity {
     proven: AtomicU64,
     /// When the last successful pass began, whether the pass proved anything or not.
     looked: AtomicU64,
+    /// The number of the newest pass over the change log, finished or not.
+    newest_pass: AtomicU64,
     view: RwLock<Option<Arc<View>>>,
     /// Why the last pass proved nothing.
     incomplete: RwLock<Option<Arc<str>>>,
@@ -93,6 +95,7 @@ impl Validity {
             witnesses: Witnesses::default(),
             proven: AtomicU64::new(Moment::NEVER.nanos()),
             looked: AtomicU64::new(Moment::NEVER.nanos()),
+            newest_pass: AtomicU64::new(0),
             view: RwLock::default(),
             incomplete: RwLock::default(),
         }
@@ -151,7 +154,7 @@ impl Validity {
         }
     }
 
-    /// Records a change of a database that is not followed. L1 holds no copies of that database.
+    /// Records a change for judging the copies of other replicas. L1 holds no copy that the change touches.
     pub(crate) fn record_elsewhere(&self, change: &Change, incarnation: Incarnation) {
         self.remember(change, incarnation);
         if Rule::of(&change.subject).is_some() {
@@ -167,6 +170,11 @@ impl Validity {
     /// Invalidates every copy of this replica, since anything may have changed. The history still judges copies of others.
     pub(crate) fn touch_all(&self) {
         self.rules.touch_all();
+    }
+
+    /// Invalidates the copies that landed here while a pass, or a later one, was the newest.
+    pub(crate) fn touch_landed_since(&self, pass: u64, incarnation: Incarnation) {
+        self.rules.add(incarnation, 0, Rule::LandedSince(pass));
     }
 
     /// Records a change in the history alone. Copies here have been dropped already, but the history may have restarted since.
@@ -198,6 +206,7 @@ impl Validity {
         let touches = |rule: &Rule| match rule {
             Rule::Term(term) => terms.is_none_or(|terms| terms.iter().any(|t| **t == **term)),
             Rule::Pattern(glob) => glob.matches(name),
+            Rule::LandedSince(_) => false,
             Rule::All => true,
         };
         self.witnesses.vouch_for(origin.witness)
@@ -208,6 +217,16 @@ impl Validity {
     /// Whether a copy of this origin can be judged at all, given its incarnation and its age.
     pub(crate) fn remembers(&self, origin: &Origin) -> bool {
         self.witnesses.vouch_for(origin.witness) && self.history.remembers(origin)
+    }
+
+    /// Begins a pass over the change log. Returns its number.
+    pub(crate) fn begin_pass(&self) -> u64 {
+        self.newest_pass.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// The number of the newest pass over the change log.
+    pub(crate) fn newest_pass(&self) -> u64 {
+        self.newest_pass.load(Ordering::SeqCst)
     }
 
     /// Publishes that every change up to `view` has been applied, by a pass that began at `began`.

@@ -25,6 +25,9 @@ pub(crate) enum Rule {
     Term(Box<str>),
     /// Every entry whose key matches.
     Pattern(Glob),
+    /// Every entry that landed here while this pass over the change log, or a later one, was the newest. Touches no copy of another
+    /// replica.
+    LandedSince(u64),
     /// Every entry.
     All,
 }

@@ -211,7 +211,7 @@ impl ChangeLog for Rude {
         let count = self.0.fetch_add(1, Ordering::SeqCst);
         assert!(count % 2 == 1, "a pass that panics on purpose");
         let snapshot = Snapshot { xmin: count, xmax: count, in_progress: Vec::new(), salt: None };
-        Ok(LogBatch { snapshot, incarnation: Incarnation(1), changes: Changes::Complete(Vec::new()) })
+        Ok(LogBatch { snapshot, incarnation: Incarnation(1), lineage: None, changes: Changes::Complete(Vec::new()) })
     }
 
     async fn recall(&self, _: &[Witness]) -> Result<Recall, String> {

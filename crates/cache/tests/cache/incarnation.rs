@@ -169,7 +169,12 @@ struct Silent(AtomicU64);
 impl ChangeLog for Silent {
     async fn pass(&self, _: Option<(&Snapshot, Incarnation)>, _: u32) -> Result<LogBatch, String> {
         let incarnation = Incarnation(self.0.load(Ordering::SeqCst));
-        Ok(LogBatch { snapshot: Snapshot::default(), incarnation, changes: Changes::Complete(Vec::new()) })
+        Ok(LogBatch {
+            snapshot: Snapshot::default(),
+            incarnation,
+            lineage: None,
+            changes: Changes::Complete(Vec::new()),
+        })
     }
 
     async fn recall(&self, _: &[Witness]) -> Result<Recall, String> {
@@ -251,7 +256,7 @@ impl ChangeLog for PutBack {
         let (newest, salt) = (self.newest.load(Ordering::SeqCst), self.salt.load(Ordering::SeqCst));
         let snapshot = Snapshot { xmin: newest + 1, xmax: newest + 1, in_progress: Vec::new(), salt: Some(salt) };
         let changes = std::mem::take(&mut *self.changes.lock().unwrap());
-        Ok(LogBatch { snapshot, incarnation: Incarnation(1), changes: Changes::Complete(changes) })
+        Ok(LogBatch { snapshot, incarnation: Incarnation(1), lineage: None, changes: Changes::Complete(changes) })
     }
 
     async fn recall(&self, _: &[Witness]) -> Result<Recall, String> {

@@ -2,6 +2,7 @@
 
 mod applying;
 mod capacity;
+mod continuity;
 mod follower;
 mod forks;
 mod incarnation;

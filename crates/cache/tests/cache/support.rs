@@ -426,7 +426,7 @@ impl ChangeLog for Database {
                 }
                 None => Changes::Window { from: snapshot.xmax, changes: Vec::new() },
             };
-            LogBatch { snapshot, incarnation: Incarnation(state.incarnation), changes: news }
+            LogBatch { snapshot, incarnation: Incarnation(state.incarnation), lineage: None, changes: news }
         };
         self.gate(At::Passed).await;
         Ok(pass)

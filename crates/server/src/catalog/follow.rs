@@ -57,6 +57,7 @@ impl cache::ChangeLog for Log {
         Ok(cache::LogBatch {
             snapshot,
             incarnation,
+            lineage: pass.lineage.map(cache::Lineage),
             changes: match pass.changes {
                 storage::PassChanges::Complete(changes) => {
                     cache::Changes::Complete(changes.into_iter().map(change).collect())

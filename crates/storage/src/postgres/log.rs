@@ -97,7 +97,7 @@ impl PostgresRepository {
         } else {
             PassChanges::after(&seen.snapshot, seen.changes, limit)
         };
-        Ok(Replay::Told(Pass { snapshot: seen.snapshot, incarnation: of, changes }))
+        Ok(Replay::Told(Pass { snapshot: seen.snapshot, incarnation: of, lineage: Some(seen.lineage), changes }))
     }
 
     /// One statement outside any transaction: its snapshot, and the changes that it sees and the last one did not; without a
@@ -144,6 +144,7 @@ impl PostgresRepository {
             triggers,
             snapshot,
             life,
+            lineage: point::lineage(first)?,
             life_id: first.try_get::<Option<String>, _>(2).map_err(driver::sort)?.unwrap_or_default(),
             changes: changes(&rows, 7)?,
         })
@@ -270,6 +271,7 @@ pub(super) enum Looker {
 pub(super) struct Seen {
     pub(super) snapshot: Snapshot,
     pub(super) life: Life,
+    lineage: u64,
     life_id: String,
     /// `None` when somebody has removed the mark.
     pruned_below: Option<u64>,
@@ -292,10 +294,10 @@ impl Seen {
 
     /// The pass; `None` when what was read is not all that came after `since`, and the newest changes are to be read instead.
     fn pass(self, since: Option<(&Snapshot, Incarnation)>, incarnation: Incarnation, limit: u32) -> Option<Pass> {
-        let pruned_below = self.pruned_below();
+        let (pruned_below, lineage) = (self.pruned_below(), Some(self.lineage));
         if let Some(wrong) = self.triggers.wrong {
             let changes = PassChanges::Incomplete(format!("{wrong}; run `larder database repair`"));
-            return Some(Pass { snapshot: self.snapshot, incarnation, changes });
+            return Some(Pass { snapshot: self.snapshot, incarnation, lineage, changes });
         }
         let changes = match since {
             // What was changed while the triggers were not as they are now, nobody knows.
@@ -310,7 +312,7 @@ impl Seen {
             }
             Some(_) => return None,
         };
-        Some(Pass { snapshot: self.snapshot, incarnation, changes })
+        Some(Pass { snapshot: self.snapshot, incarnation, lineage, changes })
     }
 }
 

@@ -24,6 +24,23 @@ pub(super) const POINT: &str = "(SELECT pg_catalog.pg_current_snapshot()::text A
 pub(super) const STANDBY_POINT: &str =
     "(SELECT pg_catalog.pg_current_snapshot()::text AS snapshot, NULL::text AS life OFFSET 0) AS point";
 
+/// Which of the parts of a life is the start of the server.
+const START: usize = 4;
+
+/// The lineage of the life that a statement saw: all its parts but the start of the server.
+pub(super) fn lineage(row: &PgRow) -> Result<u64, StorageError> {
+    let parts = row.try_get::<Option<&str>, _>(1).map_err(driver::sort)?.unwrap_or_default();
+    Ok(fnv64(without_start(parts).as_bytes()))
+}
+
+fn without_start(parts: &str) -> String {
+    let mut parts: Vec<_> = parts.split('/').collect();
+    if parts.len() > START {
+        parts.remove(START);
+    }
+    parts.join("/")
+}
+
 /// Which life of the database a statement saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
@@ -91,6 +108,15 @@ pub(super) fn parse_snapshot(text: &str) -> Result<Snapshot, StorageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_start_of_the_server_is_no_part_of_a_lineage() {
+        assert_eq!(
+            without_start("7345/16384/00000001/uuid/1764331.25/16400/16410"),
+            "7345/16384/00000001/uuid/16400/16410"
+        );
+        assert_eq!(without_start(""), "");
+    }
 
     #[test]
     fn snapshots_are_parsed() {

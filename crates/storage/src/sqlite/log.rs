@@ -49,7 +49,7 @@ impl LastPass {
             Some(problem) => PassChanges::Incomplete(problem.clone()),
             None => PassChanges::Complete(Vec::new()),
         };
-        Pass { snapshot: self.snapshot.clone(), incarnation: self.incarnation, changes }
+        Pass { snapshot: self.snapshot.clone(), incarnation: self.incarnation, lineage: None, changes }
     }
 }
 
@@ -156,7 +156,7 @@ impl Follower {
         seen.looked(incarnation, (newest, salt));
         self.last_change = Instant::now();
         self.last = Some(LastPass { data_version, snapshot: snapshot.clone(), incarnation, schema_version, problem });
-        Ok(Ok(Pass { snapshot, incarnation, changes }))
+        Ok(Ok(Pass { snapshot, incarnation, lineage: None, changes }))
     }
 }
 
@@ -263,7 +263,7 @@ impl SqliteRepository {
                 } else {
                     PassChanges::Window { from: xmax, changes: Vec::new() }
                 };
-                Replay::Told(Pass { snapshot, incarnation: of, changes })
+                Replay::Told(Pass { snapshot, incarnation: of, lineage: None, changes })
             }
         };
         tx.commit().await.map_err(driver::sort)?;

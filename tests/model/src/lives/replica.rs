@@ -374,7 +374,12 @@ impl Replica {
         let Self { l1, batch, place, .. } = *self;
         let landed = self.landed;
         let load = self.load.take().map(|load| Load { stands: false, ..load });
-        *self = Self { l1, load, start: if world.has(Remedy::StartAtPruned) { view.pruned } else { 0 }, ..Self::new(place) };
+        *self = Self {
+            l1,
+            load,
+            start: if world.has(Remedy::StartAtPruned) { view.pruned } else { 0 },
+            ..Self::new(place)
+        };
         self.noted = changes.without(new);
         changes.iter().for_each(|salt| self.learn(database, salt));
         for (copy, landed) in self.l1.iter_mut().zip(landed[0]) {

@@ -256,7 +256,7 @@ impl ChangeLog for Origin {
                 Some((since, of)) if of == incarnation => Changes::Complete(changes(&|id| since.sees(id))),
                 _ => Changes::Window { from: 0, changes: changes(&|_| false) },
             };
-            LogBatch { snapshot, incarnation, changes: news }
+            LogBatch { snapshot, incarnation, lineage: None, changes: news }
         };
         self.dawdle().await;
         Ok(pass)
