@@ -42,5 +42,5 @@ pub use l2::check_shared_url;
 pub use peers::{Answers, Confirmed, Replica};
 pub use policy::{Policies, Policy, PolicyConfig};
 pub use read::{Found, Freshness, Key, Loaded, ReadOptions, Reader};
-pub use stats::{InvalidationCounts, LatencySummary, Stats, SubjectCounts};
+pub use stats::{ChangeSource, InvalidationCounts, LatencySummary, RecentChange, Stats, SubjectCounts};
 pub use validity::{Glob, GlobError};

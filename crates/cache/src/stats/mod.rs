@@ -2,11 +2,14 @@
 
 mod invalidations;
 mod latency;
+mod recent;
 
 pub(crate) use invalidations::Source;
 pub use invalidations::{InvalidationCounts, SubjectCounts};
 
 pub use latency::LatencySummary;
+pub(crate) use recent::RecentChanges;
+pub use recent::{ChangeSource, RecentChange};
 
 use std::{
     cell::Cell,
