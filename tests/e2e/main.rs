@@ -27,6 +27,7 @@ mod files;
 mod freshness;
 mod hanging;
 mod health;
+mod http;
 mod imports;
 mod loads;
 mod masks;

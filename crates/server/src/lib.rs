@@ -7,6 +7,7 @@ pub mod contract;
 mod error;
 pub mod events;
 pub mod grpc;
+mod http;
 pub mod json;
 pub mod net;
 pub mod sample;

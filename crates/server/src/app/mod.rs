@@ -26,7 +26,7 @@ use tokio::{
 
 use self::{
     health::Health,
-    serving::{Port, Serving, connections},
+    serving::{HttpServing, Port, Serving, connections},
     signals::Stop,
     warm_up::warm_up,
 };
@@ -36,6 +36,7 @@ use crate::{
     error::ServeError,
     events::{Events, IngestContext, WallClock},
     grpc::{AdminService, Identity},
+    http::probes,
     sample,
 };
 
@@ -89,6 +90,7 @@ pub struct Running {
     serving: Serving,
     /// The listener of `CacheAdmin`, which stays reachable under any load of the other one.
     admin: Option<Serving>,
+    http: Option<HttpServing>,
     events: Events,
     draining: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -144,12 +146,19 @@ impl Running {
                 Some(Serving::start(port, connections(&server, &drained), &mut tasks).await?)
             }
         };
-        let events = Events::open(events, shared.as_ref(), ingest, &mut tasks).await?;
+        let events = Events::open(events, shared.as_ref(), ingest, &mut tasks)?;
+        let http = match server.http_listen {
+            None => None,
+            Some(listen) => {
+                let routes = probes(health.ready()).merge(events.routes.clone());
+                Some(HttpServing::start(listen, routes, drained, &mut tasks).await?)
+            }
+        };
 
         health.serving(admin.as_ref().map(|admin| admin.address)).await;
         tasks.spawn(health.clone().follow(catalog.clone()));
         let drain = server.deadlines.drain;
-        let running = Self { catalog, health, serving, admin, events, draining, tasks, drain };
+        let running = Self { catalog, health, serving, admin, http, events, draining, tasks, drain };
         running.announce(server.addresses_file)?;
         Ok(running)
     }
@@ -183,9 +192,9 @@ impl Running {
         self.admin.as_ref().map(|admin| admin.address)
     }
 
-    /// Where webhooks are received, if they are.
+    /// Where HTTP is served, if it is.
     pub fn http_address(&self) -> Option<SocketAddr> {
-        self.events.http_address()
+        self.http.as_ref().map(|http| http.address)
     }
 
     /// The catalogue.
@@ -203,6 +212,9 @@ impl Running {
             self.serving.closed().await;
             if let Some(admin) = &self.admin {
                 admin.closed().await;
+            }
+            if let Some(http) = &mut self.http {
+                http.closed().await;
             }
             self.events.ended().await;
         };

@@ -2,22 +2,23 @@
 //! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
 
 mod body;
-mod refusal;
 mod signature;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use axum::{
+    Router,
+    extract::Request,
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use http::{HeaderValue, StatusCode, header::ALLOW};
 use larder_storage::{Invalidating, StorageError};
 use tokio::time::timeout;
 
-pub(super) use self::refusal::Refusal;
 use self::signature::{Genuine, Unverified, Verifier};
 use super::{Event, WallClock, parse_event};
-use crate::{catalog::Catalog, config::WebhookConfig};
+use crate::{catalog::Catalog, config::WebhookConfig, http::Refusal};
 
 /// Takes webhooks.
 pub(super) struct Webhook {
@@ -26,6 +27,7 @@ pub(super) struct Webhook {
     clock: WallClock,
 }
 
+const PATH: &str = "/webhooks/events";
 /// How long it may take to write down what an event says. Senders wait for 15 seconds at the least.
 const WRITE: Duration = Duration::from_secs(10);
 
@@ -34,23 +36,26 @@ impl Webhook {
         Self { catalog, verifier: Verifier::new(config), clock }
     }
 
+    /// The path of webhooks.
+    pub(super) fn routes(self) -> Router {
+        let webhook = Arc::new(self);
+        let respond = async move |request: Request| webhook.respond(request).await;
+        Router::new().route(PATH, post(respond).fallback(not_post))
+    }
+
     /// Answers a request: 204 when what its event says is committed, now or by an earlier delivery of its sender.
-    pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: Request) -> Response {
         match self.take(request).await {
-            Ok(()) => {
-                let mut response = Response::default();
-                *response.status_mut() = StatusCode::NO_CONTENT;
-                response
-            }
+            Ok(()) => StatusCode::NO_CONTENT.into_response(),
             Err(refusal) => {
                 let (status, reason) = (refusal.status().as_u16(), refusal.reason());
                 tracing::info!(status, reason, "webhook refused");
-                refusal.response()
+                refusal.into_response()
             }
         }
     }
 
-    async fn take(&self, request: Request<Incoming>) -> Result<(), Refusal> {
+    async fn take(&self, request: Request) -> Result<(), Refusal> {
         let (head, body) = request.into_parts();
         let body = body::read(&head.headers, body).await?;
         let Genuine { id, signed } =
@@ -78,6 +83,13 @@ impl Webhook {
         }
         Ok(())
     }
+}
+
+async fn not_post() -> Response {
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "events are sent with POST");
+    let mut response = refusal.into_response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    response
 }
 
 fn unverified(why: &Unverified) -> Refusal {
