@@ -44,6 +44,14 @@ pub struct SubjectCounts {
     pub all: u64,
 }
 
+impl SubjectCounts {
+    /// Changes, whatever they touch.
+    pub fn total(&self) -> u64 {
+        let Self { entries, keys, tags, categories, patterns, all } = self;
+        entries + keys + tags + categories + patterns + all
+    }
+}
+
 /// The counters behind [`InvalidationCounts`].
 #[derive(Debug, Default)]
 pub(crate) struct InvalidationCounters {

@@ -36,7 +36,7 @@ use crate::{
     error::ServeError,
     events::{Events, IngestContext, WallClock},
     grpc::{AdminService, Identity},
-    http::probes,
+    http::{page, probes},
     sample,
 };
 
@@ -137,11 +137,11 @@ impl Running {
             clock: WallClock::system(),
             draining: drained.clone(),
         };
+        let service = AdminService::new(catalog.clone(), identity);
         let admin = match server.admin_listen {
             None => None,
             Some(listen) => {
-                let service = AdminService::new(catalog.clone(), identity);
-                let router = services::admin(&server, service, health_service)?;
+                let router = services::admin(&server, service.clone(), health_service)?;
                 let port = Port { listen, threads: 1, router };
                 Some(Serving::start(port, connections(&server, &drained), &mut tasks).await?)
             }
@@ -150,7 +150,11 @@ impl Running {
         let http = match server.http_listen {
             None => None,
             Some(listen) => {
-                let routes = probes(health.ready()).merge(events.routes.clone());
+                let mut routes = probes(health.ready()).merge(events.routes.clone());
+                // Whoever switches CacheAdmin off wants no other way to it.
+                if admin.is_some() {
+                    routes = routes.merge(page(service, drained.clone(), &mut tasks));
+                }
                 Some(HttpServing::start(listen, routes, drained, &mut tasks).await?)
             }
         };

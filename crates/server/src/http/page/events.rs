@@ -88,15 +88,17 @@ impl Listener {
                 self.gathered.as_mut().await;
                 self.newest.wait_for(|&newest| newest > told).await.is_ok()
             };
-            tokio::select! {
-                _ = self.draining.wait_for(|&draining| draining) => return None,
+            let news = tokio::select! {
+                () = drained(&mut self.draining) => return None,
                 () = &mut self.ends => return None,
-                alive = changed => return if alive { Some(self.changes()) } else { None },
-                news = self.news.recv() => match news {
-                    Ok(News { name, data }) => return Some(event(name, &data)),
-                    Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                },
+                alive = changed => if alive { None } else { return None },
+                news = self.news.recv() => Some(news),
+            };
+            match news {
+                None => return Some(self.changes()),
+                Some(Ok(News { name, data })) => return Some(event(name, &data)),
+                Some(Err(broadcast::error::RecvError::Lagged(_))) => {}
+                Some(Err(broadcast::error::RecvError::Closed)) => return None,
             }
         }
     }
@@ -113,6 +115,11 @@ impl Listener {
             changes.iter().map(|change| to_json(change, now.since(change.at).as_secs_f64())).collect();
         event("changes", &json!({ "missed": missed, "changes": changes }).to_string())
     }
+}
+
+/// Waits until the server drains. An error means that it has gone.
+async fn drained(draining: &mut watch::Receiver<bool>) {
+    let _ = draining.wait_for(|&draining| draining).await;
 }
 
 fn event(name: &str, data: &str) -> Event {

@@ -133,7 +133,7 @@ async fn sample(service: &AdminService) -> Result<Value, String> {
     Ok(json!({
         "stats": message_to_value("larder.admin.v1.GetStatsResponse", &stats)?,
         "hotKeys": hot.get("keys").cloned().unwrap_or_else(|| json!([])),
-        "changeLog": message_to_value("larder.admin.v1.ChangeLogHealth", &service.change_log(None))?,
+        "changeLog": message_to_value("larder.admin.v1.ChangeLogHealth", &service.change_log())?,
         "l2Up": service.cache().shared_tier_up(),
     }))
 }
