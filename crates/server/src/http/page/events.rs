@@ -57,6 +57,8 @@ pub(super) async fn events(
         let text = "as many browsers as may listen at once do so already";
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "TOO_MANY_BROWSERS", text).retry());
     };
+    // Before the points are read, so that none is lost in between; the page ignores one that it has.
+    let news = page.feed.news();
     let hello = json!({ "points": page.feed.points(), "refusal": guard::refusal(peer, &headers) });
     let listener = Listener {
         _place: place,
@@ -64,7 +66,7 @@ pub(super) async fn events(
         told: 0,
         newest: page.service.cache().newest_change(),
         gathered: Box::pin(sleep(Duration::ZERO)),
-        news: page.feed.news(),
+        news,
         draining: page.draining.clone(),
         ends: Box::pin(sleep(LONGEST)),
         page,

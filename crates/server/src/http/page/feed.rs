@@ -64,17 +64,19 @@ impl Feed {
     }
 
     fn add(&self, point: Value) {
-        self.tell("point", &point);
+        let data = point.to_string().into();
         let mut points = self.points.lock().unwrap_or_else(PoisonError::into_inner);
         if points.len() == POINTS {
             points.pop_front();
         }
         points.push_back(point);
+        drop(points);
+        self.tell("point", data);
     }
 
-    fn tell(&self, name: &'static str, data: &Value) {
+    fn tell(&self, name: &'static str, data: Arc<str>) {
         // An error means that nobody listens.
-        let _ = self.news.send(News { name, data: data.to_string().into() });
+        let _ = self.news.send(News { name, data });
     }
 }
 
@@ -91,7 +93,7 @@ pub(super) async fn record(page: Arc<Page>) {
             continue;
         }
         match timeout(LONGEST, sample(&page.service)).await {
-            Ok(Ok(sample)) => page.feed.tell("sample", &sample),
+            Ok(Ok(sample)) => page.feed.tell("sample", sample.to_string().into()),
             Ok(Err(error)) => tracing::error!(%error, "figures cannot be written as JSON"),
             Err(_elapsed) => tracing::warn!(limit_s = LONGEST.as_secs(), "figures for the page took too long"),
         }

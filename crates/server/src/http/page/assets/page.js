@@ -103,6 +103,7 @@ function connect() {
     if (!paused) drawCharts();
   });
   on('point', (point) => {
+    if (points.length > 0 && point.at <= points.at(-1).at) return;
     points = [...points.filter(({ at }) => at >= point.at - WINDOW), point];
     if (!paused) drawCharts();
   });
