@@ -33,24 +33,32 @@ function onPage(name, options, body) {
 }
 
 /** The figures of the table of tiers, by name and tier; `null` where a tier has none. */
-const tierFigures = (page) => page.evaluate(() => {
-  const table = document.querySelector('#tiers');
-  const tiers = [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent);
-  return Object.fromEntries([...table.tBodies[0].rows].map((row) => {
-    const values = [...row.cells].slice(1).map((cell) => cell.querySelector('data')?.value ?? null);
-    return [row.cells[0].textContent, Object.fromEntries(tiers.map((tier, number) => [tier, values[number]]))];
-  }));
-});
+const tierFigures = (page) =>
+  page.evaluate(() => {
+    const table = document.querySelector('#tiers');
+    const tiers = [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent);
+    return Object.fromEntries(
+      [...table.tBodies[0].rows].map((row) => {
+        const values = [...row.cells].slice(1).map((cell) => cell.querySelector('data')?.value ?? null);
+        return [row.cells[0].textContent, Object.fromEntries(tiers.map((tier, number) => [tier, values[number]]))];
+      }),
+    );
+  });
 
 /** Sends a request that no browser would. */
 function send({ method = 'GET', path = '/', headers = {}, body = '', host = '127.0.0.1' }) {
   return new Promise((done, failed) => {
     const request = http.request({ host, port: server.port, method, path, headers, timeout: 10_000 }, (response) => {
       let text = '';
-      response.on('data', (part) => { text += part; });
+      response.on('data', (part) => {
+        text += part;
+      });
       response.on('end', () => done({ status: response.statusCode, headers: response.headers, text }));
     });
-    request.on('error', failed).on('timeout', () => request.destroy(new Error('no answer'))).end(body);
+    request
+      .on('error', failed)
+      .on('timeout', () => request.destroy(new Error('no answer')))
+      .end(body);
   });
 }
 
@@ -63,9 +71,22 @@ onPage('figures equal those of GetStats', {}, async (page) => {
     const [stats] = JSON.parse(await server.larder('stats', '--json')).replicas;
     const shown = await tierFigures(page);
     const fields = {
-      Requests: 'requests', Hits: 'hits', Misses: 'misses', Errors: 'errors', Entries: 'entries', Bytes: 'bytes', 'of at most': 'capacityBytes',
-      Stored: 'sets', 'Not stored': 'notStored', 'Removed by key': 'deletes', 'Found invalid': 'invalid', Expired: 'expired', Evicted: 'evictions',
-      'Absences served': 'notFoundHits', 'Marked stale': 'stale', 'Hit ratio': 'hitRate',
+      Requests: 'requests',
+      Hits: 'hits',
+      Misses: 'misses',
+      Errors: 'errors',
+      Entries: 'entries',
+      Bytes: 'bytes',
+      'of at most': 'capacityBytes',
+      Stored: 'sets',
+      'Not stored': 'notStored',
+      'Removed by key': 'deletes',
+      'Found invalid': 'invalid',
+      Expired: 'expired',
+      Evicted: 'evictions',
+      'Absences served': 'notFoundHits',
+      'Marked stale': 'stale',
+      'Hit ratio': 'hitRate',
     };
     const [l1, database] = stats.tiers;
     assert.deepEqual([l1.tier, database.tier], ['CACHE_TIER_L1', 'CACHE_TIER_DATABASE']);
@@ -74,7 +95,11 @@ onPage('figures equal those of GetStats', {}, async (page) => {
       assert.equal(Number(shown[name].L1), Number(l1[field] ?? 0), name);
       if (shown[name].Database !== null) assert.equal(Number(shown[name].Database), Number(database[field] ?? 0), name);
     }
-    for (const [name, field] of [['Median', 'p50'], ['95 %', 'p95'], ['99 %', 'p99']]) {
+    for (const [name, field] of [
+      ['Median', 'p50'],
+      ['95 %', 'p95'],
+      ['99 %', 'p99'],
+    ]) {
       assert.equal(Number(shown[name].Database), Number.parseFloat(database.latency[field]), name);
     }
   });
@@ -86,11 +111,17 @@ onPage('figures equal those of GetStats', {}, async (page) => {
 onPage('an invalidation typed elsewhere appears within a second, with its source', {}, async (page) => {
   const rows = page.locator('#changes tbody tr');
   await server.larder('invalidate', 'keys', 'product:typed-elsewhere');
-  await rows.filter({ hasText: 'product:typed-elsewhere' }).filter({ hasText: 'this replica' }).waitFor({ timeout: 1_000 });
+  await rows
+    .filter({ hasText: 'product:typed-elsewhere' })
+    .filter({ hasText: 'this replica' })
+    .waitFor({ timeout: 1_000 });
   await server.larder('invalidate', 'tags', 'seen-on-the-page');
   await rows.filter({ hasText: 'tag seen-on-the-page' }).waitFor({ timeout: 1_000 });
   await server.sql("UPDATE products SET name = name || ' (new)' WHERE id = 'copper-saucepan-18cm'");
-  await rows.filter({ hasText: 'product:copper-saucepan-18cm written' }).filter({ hasText: 'change log' }).waitFor({ timeout: 1_000 });
+  await rows
+    .filter({ hasText: 'product:copper-saucepan-18cm written' })
+    .filter({ hasText: 'change log' })
+    .waitFor({ timeout: 1_000 });
   // A page that is opened later shows them, too.
   await page.reload();
   await rows.filter({ hasText: 'tag seen-on-the-page' }).waitFor();
@@ -98,10 +129,11 @@ onPage('an invalidation typed elsewhere appears within a second, with its source
 
 onPage('a key is looked up and invalidated by keyboard alone', {}, async (page) => {
   await server.larder('get', 'copper-saucepan-18cm');
-  const focused = (id) => until(async () => {
-    await page.keyboard.press('Tab');
-    assert.equal(await page.evaluate(() => document.activeElement.id), id);
-  });
+  const focused = (id) =>
+    until(async () => {
+      await page.keyboard.press('Tab');
+      assert.equal(await page.evaluate(() => document.activeElement.id), id);
+    });
   await focused('key');
   await page.keyboard.type('copper-saucepan-18cm');
   await page.keyboard.press('Enter');
@@ -121,7 +153,12 @@ onPage('a key is looked up and invalidated by keyboard alone', {}, async (page) 
   await page.keyboard.press('Tab');
   await page.keyboard.press('Enter');
   await status.filter({ hasText: 'Invalidated. 1 replica has applied it.' }).waitFor();
-  await page.locator('#entry tbody tr', { hasText: 'State' }).locator('td').first().filter({ hasText: 'nothing' }).waitFor();
+  await page
+    .locator('#entry tbody tr', { hasText: 'State' })
+    .locator('td')
+    .first()
+    .filter({ hasText: 'nothing' })
+    .waitFor();
 });
 
 onPage('a preview counts and drops nothing, an invalidation asks first', {}, async (page) => {
@@ -177,7 +214,10 @@ for (const scheme of ['light', 'dark']) {
       // The mark of a new row fades.
       await page.locator('#changes tr.new').first().waitFor({ state: 'detached' });
       assert.deepEqual(await violations(page), []);
-      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the page is wider than the window');
+      assert.ok(
+        await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
+        'the page is wider than the window',
+      );
       await page.locator('#drop-key').click();
       await page.locator('#confirm').waitFor();
       assert.deepEqual(await violations(page), []);
@@ -230,20 +270,24 @@ test('from another machine one may look and not invalidate', async (context) => 
     await page.keyboard.press('Enter');
     await page.locator('#lookup-result', { hasText: 'Database valid' }).waitFor();
     // Over plain HTTP from elsewhere, the browser ignores one header and says so.
-    assert.deepEqual(complaints.filter((text) => !text.includes('Cross-Origin-Opener-Policy')), []);
+    assert.deepEqual(
+      complaints.filter((text) => !text.includes('Cross-Origin-Opener-Policy')),
+      [],
+    );
   } finally {
     await close();
   }
 });
 
 test('listeners are bounded, and one that leaves makes room', async () => {
-  const listen = () => new Promise((done, failed) => {
-    const request = http.get(`${server.url}page/events`, (response) => {
-      response.on('error', () => {}).resume();
-      done({ status: response.statusCode, leave: () => request.destroy() });
+  const listen = () =>
+    new Promise((done, failed) => {
+      const request = http.get(`${server.url}page/events`, (response) => {
+        response.on('error', () => {}).resume();
+        done({ status: response.statusCode, leave: () => request.destroy() });
+      });
+      request.on('error', failed);
     });
-    request.on('error', failed);
-  });
   const listeners = [];
   let refused = null;
   while (listeners.length < 20 && refused === null) {

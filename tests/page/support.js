@@ -11,10 +11,13 @@ import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const binary = process.env.LARDER_TEST_BINARY ?? join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/larder');
+const binary =
+  process.env.LARDER_TEST_BINARY ?? join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/larder');
 const browserPath = process.env.LARDER_TEST_CHROMIUM;
 /** The environment without settings of Larder, which would change the server. */
-const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(LARDER_|DATABASE_|REDIS_)/.test(name)));
+const environment = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !/^(LARDER_|DATABASE_|REDIS_)/.test(name)),
+);
 
 /** Waits for a condition, at most ten seconds. The condition returns what is wanted, or throws. */
 export async function until(condition) {
@@ -37,11 +40,24 @@ export class Server {
     const file = join(server.directory, 'addresses.json');
     // Every address of the machine, so that a client can be one that is not on loopback.
     const listen = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', '--http-listen', '0.0.0.0:0'];
-    const args = ['serve', ...listen, '--addresses-file', file, '--database-url', `sqlite://${server.database}`, '--sample-catalogue=true'];
+    const args = [
+      'serve',
+      ...listen,
+      '--addresses-file',
+      file,
+      '--database-url',
+      `sqlite://${server.database}`,
+      '--sample-catalogue=true',
+    ];
     server.log = '';
     server.process = spawn(binary, args, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
-    for (const stream of [server.process.stdout, server.process.stderr]) stream.on('data', (text) => { server.log += text; });
-    server.ended = new Promise((done) => { server.process.on('exit', done); });
+    for (const stream of [server.process.stdout, server.process.stderr])
+      stream.on('data', (text) => {
+        server.log += text;
+      });
+    server.ended = new Promise((done) => {
+      server.process.on('exit', done);
+    });
     server.addresses = await until(() => {
       if (server.process.exitCode !== null) throw new Error(`the server ended: ${server.log}`);
       return JSON.parse(readFileSync(file, 'utf8'));
@@ -53,7 +69,10 @@ export class Server {
 
   /** Runs a command of the command line against this server. Returns what it prints. */
   async larder(...args) {
-    const server = { LARDER_ADDRESS: `http://${this.addresses.catalog}`, LARDER_ADMIN_ADDRESS: `http://${this.addresses.admin}` };
+    const server = {
+      LARDER_ADDRESS: `http://${this.addresses.catalog}`,
+      LARDER_ADMIN_ADDRESS: `http://${this.addresses.admin}`,
+    };
     const { stdout } = await promisify(execFile)(binary, args, { env: { ...environment, ...server }, timeout: 20_000 });
     return stdout;
   }
@@ -87,7 +106,9 @@ export async function open(browser, url, { width = 1600, height = 1000, scheme =
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, bypassCSP: false });
   const page = await context.newPage();
   const [complaints, responses] = [[], []];
-  page.on('console', (message) => { if (['error', 'warning'].includes(message.type())) complaints.push(message.text()); });
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+  });
   page.on('pageerror', (error) => complaints.push(error.message));
   page.on('response', (response) => responses.push(response));
   await page.goto(url);
@@ -98,7 +119,7 @@ export async function open(browser, url, { width = 1600, height = 1000, scheme =
 
 const axePath = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
-/** What axe-core calls serious or critical. It is added through the protocol of the browser, which no policy of the page governs. */
+/** What axe-core calls serious or critical. The debugger adds it, which no policy of the page governs. */
 export async function violations(page) {
   await page.evaluate(readFileSync(axePath, 'utf8'));
   const { violations: found } = await page.evaluate(() => globalThis.axe.run(document));

@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn other_messages_are_read_by_name() {
-        let read = |text| message_from_json::<larder_proto::admin::HotKey>("larder.admin.v1.HotKey", text);
+        let read = |text: &str| message_from_json::<larder_proto::admin::HotKey>("larder.admin.v1.HotKey", text);
         let hot = larder_proto::admin::HotKey { key: "product:a".into(), rate: 1.5, reads: 3 };
         assert_eq!(read(r#"{"key":"product:a","rate":1.5,"reads":"3"}"#), Ok(hot.clone()));
         let value = message_to_value("larder.admin.v1.HotKey", &hot).unwrap();

@@ -49,8 +49,7 @@ impl<V: Value> Cache<V> {
         let departed = Arc::clone(&prefetch);
         let l1 = Arc::new(L1::new(&config, &counters, Arc::new(move |name, reads| departed.lost(name, reads))));
         let recent = Arc::new(RecentChanges::new(clock.clone()));
-        let applier =
-            Applier::new(Arc::clone(&validity), Arc::clone(&l1), Arc::clone(&counters), Arc::clone(&recent));
+        let applier = Applier::new(Arc::clone(&validity), Arc::clone(&l1), Arc::clone(&counters), Arc::clone(&recent));
         let applier = Arc::new(applier);
         let progress = Arc::new(Progress::new());
         let commits = Arc::new(Commits::new(Arc::clone(&validity), Arc::clone(&progress), config.load_timeout));
@@ -95,7 +94,10 @@ impl<V: Value> Cache<V> {
         let write = reads.l2.clone().zip(reads.config.shared.as_ref().map(|shared| shared.write));
         let publisher =
             Publisher { reads: Arc::clone(&reads), validity, applier: Arc::clone(&applier), shared: write, counters };
-        Self { reads, rooms: Arc::new(Rooms { applier, recent, progress, commits, follower, publisher, peers, shared }) }
+        Self {
+            reads,
+            rooms: Arc::new(Rooms { applier, recent, progress, commits, follower, publisher, peers, shared }),
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use larder_cache::{
-    ANY, Cache, ChangeSource, Clock, CopyState, Freshness, Key, Policy, ReadOptions, SharedConfig, Subject, SubjectCounts, Tier,
+    ANY, Cache, ChangeSource, Clock, CopyState, Freshness, Key, Policy, ReadOptions, SharedConfig, Subject,
+    SubjectCounts, Tier,
 };
 use larder_test_servers::{Faults, Proxy, Redis};
 use tokio::runtime::Handle;

@@ -150,12 +150,10 @@ impl Running {
         let http = match server.http_listen {
             None => None,
             Some(listen) => {
-                let mut routes = probes(health.ready()).merge(events.routes.clone());
                 // Whoever switches CacheAdmin off wants no other way to it.
-                if admin.is_some() {
-                    routes = routes.merge(page(service, drained.clone(), &mut tasks));
-                }
-                Some(HttpServing::start(listen, routes, drained, &mut tasks).await?)
+                let page = admin.as_ref().map(|_| page(service, drained.clone(), &mut tasks)).unwrap_or_default();
+                let paths = probes(health.ready()).merge(events.routes.clone()).merge(page);
+                Some(HttpServing::start(listen, paths, drained, &mut tasks).await?)
             }
         };
 

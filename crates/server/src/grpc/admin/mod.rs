@@ -11,12 +11,12 @@ use std::{pin::Pin, time::Duration};
 
 use larder_cache::{Cache, Moment};
 use larder_proto::admin::{
-    self, ChangeLogHealth, GetHealthRequest, GetHealthResponse, GetStatsRequest, GetStatsResponse, HotKey, InspectEntryRequest,
-    InspectEntryResponse, InvalidateAllRequest, InvalidateAllResponse, InvalidateCategoriesRequest,
-    InvalidateCategoriesResponse, InvalidateKeysRequest, InvalidateKeysResponse, InvalidatePatternRequest,
-    InvalidatePatternResponse, InvalidateTagsRequest, InvalidateTagsResponse, ListHotKeysRequest, ListHotKeysResponse,
-    PurgeExpiredRequest, PurgeExpiredResponse, Replica, WarmCacheRequest, WarmCacheResponse, WatchStatsRequest,
-    WatchStatsResponse, cache_admin_server::CacheAdmin,
+    self, ChangeLogHealth, GetHealthRequest, GetHealthResponse, GetStatsRequest, GetStatsResponse, HotKey,
+    InspectEntryRequest, InspectEntryResponse, InvalidateAllRequest, InvalidateAllResponse,
+    InvalidateCategoriesRequest, InvalidateCategoriesResponse, InvalidateKeysRequest, InvalidateKeysResponse,
+    InvalidatePatternRequest, InvalidatePatternResponse, InvalidateTagsRequest, InvalidateTagsResponse,
+    ListHotKeysRequest, ListHotKeysResponse, PurgeExpiredRequest, PurgeExpiredResponse, Replica, WarmCacheRequest,
+    WarmCacheResponse, WatchStatsRequest, WatchStatsResponse, cache_admin_server::CacheAdmin,
 };
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::{Stream, StreamExt as _, wrappers::IntervalStream};

@@ -21,7 +21,10 @@ function ceiling(value) {
 }
 
 export class Chart {
-  /** `lines` have a name and the class of their colour; `show` makes a text of a value; `top` is the highest value, if it is always the same. */
+  /**
+   * `lines` have a name and the class of their colour; `show` makes a text of a value; `top` is the highest value, if it
+   * is always the same.
+   */
   constructor(id, { title, lines, show, top = null }) {
     Object.assign(this, { title, lines, show, top, points: [], cursor: null });
     const figure = find(id);
@@ -36,7 +39,8 @@ export class Chart {
     this.svg.append(...this.paths, this.mark);
     this.values = lines.map(() => make('data'));
     const legend = lines.map(([name, style], number) =>
-      make('li', {}, make('i', { class: style }), name, this.values[number]));
+      make('li', {}, make('i', { class: style }), name, this.values[number]),
+    );
     figure.append(this.svg, make('ul', { class: 'legend' }, ...legend));
     this.svg.addEventListener('pointermove', (event) => this.point(event));
     this.svg.addEventListener('pointerleave', () => this.point(null));
@@ -81,7 +85,10 @@ export class Chart {
       const [least, most] = [Math.min(...values), Math.max(...values)].map(this.show);
       return `${name}: now ${this.show(this.points.at(-1).values[number])}, lowest ${least}, highest ${most}`;
     });
-    this.svg.setAttribute('aria-label', all.length === 0 ? `${this.title}: no value yet` : `${this.title}. ${told.join('; ')}`);
+    this.svg.setAttribute(
+      'aria-label',
+      all.length === 0 ? `${this.title}: no value yet` : `${this.title}. ${told.join('; ')}`,
+    );
   }
 
   /** Shows the values under the pointer, or the newest ones. */
@@ -98,9 +105,10 @@ export class Chart {
 
   tell() {
     const distance = (point) => Math.abs(point.at - this.cursor);
-    const chosen = this.cursor === null
-      ? this.points.at(-1)
-      : this.points.reduce((best, point) => (distance(point) < distance(best) ? point : best));
+    const chosen =
+      this.cursor === null
+        ? this.points.at(-1)
+        : this.points.reduce((best, point) => (distance(point) < distance(best) ? point : best));
     this.lines.forEach((_, number) => {
       const value = chosen?.values[number] ?? null;
       this.values[number].value = value ?? '';

@@ -9,11 +9,11 @@ const latency = (field) => (tier) => {
 };
 const counted = (field) => (tier) => [count(tier[field]), whole];
 
-/** The rows of the table of tiers: name, value with its form (`null` where the tier has none), and whether a gap comes first. */
+/** The rows of the table of tiers: name, value with its form (`null` where a tier has none), and whether a gap comes first. */
 const FIGURES = [
   ['Requests', counted('requests')],
   ['Hits', counted('hits')],
-  ['Hit ratio', (tier) => [count(tier.requests) > 0 ? tier.hitRate ?? 0 : null, percent]],
+  ['Hit ratio', (tier) => [count(tier.requests) > 0 ? (tier.hitRate ?? 0) : null, percent]],
   ['Misses', counted('misses')],
   ['Absences served', (tier) => (tier.tier === 'CACHE_TIER_L1' ? counted('notFoundHits')(tier) : null)],
   ['Marked stale', (tier) => (tier.tier === 'CACHE_TIER_L1' ? counted('stale')(tier) : null)],
@@ -23,7 +23,10 @@ const FIGURES = [
   ['99 %', latency('p99')],
   ['Entries', (tier) => (held(tier) ? counted('entries')(tier) : null), true],
   ['Bytes', (tier) => (held(tier) ? [count(tier.bytes), bytes] : null)],
-  ['of at most', (tier) => (held(tier) ? [count(tier.capacityBytes), (value) => (value > 0 ? bytes(value) : 'no limit')] : null)],
+  [
+    'of at most',
+    (tier) => (held(tier) ? [count(tier.capacityBytes), (value) => (value > 0 ? bytes(value) : 'no limit')] : null),
+  ],
   ['Stored', (tier) => (held(tier) ? counted('sets')(tier) : null), true],
   ['Not stored', (tier) => (held(tier) ? counted('notStored')(tier) : null)],
   ['Removed by key', (tier) => (held(tier) ? counted('deletes')(tier) : null)],
@@ -41,8 +44,11 @@ export function showTiers(tiers) {
   const body = table.tBodies[0];
   if (head.cells.length !== tiers.length + 1) {
     head.replaceChildren(head.cells[0], ...tiers.map((tier) => make('th', { scope: 'col' }, tierName(tier.tier))));
-    body.replaceChildren(...FIGURES.map(([name, , gap]) =>
-      make('tr', gap ? { class: 'gap' } : {}, make('th', { scope: 'row' }, name), ...tiers.map(() => make('td')))));
+    body.replaceChildren(
+      ...FIGURES.map(([name, , gap]) =>
+        make('tr', gap ? { class: 'gap' } : {}, make('th', { scope: 'row' }, name), ...tiers.map(() => make('td'))),
+      ),
+    );
   }
   FIGURES.forEach(([name, of], row) => {
     tiers.forEach((tier, column) => {
@@ -74,7 +80,8 @@ export function showHot(keys, look) {
 /** Shows the replicas. `before` has the last figures of each, by id, and becomes those of now. */
 export function showReplicas({ replicas, silent = [] }, before) {
   const body = find('replicas').tBodies[0];
-  const cells = () => make('tr', {}, make('th', { scope: 'row' }), ...[...Array(6)].map(() => make('td', { class: 'number' })));
+  const cells = () =>
+    make('tr', {}, make('th', { scope: 'row' }), ...[...Array(6)].map(() => make('td', { class: 'number' })));
   const list = rows(body, replicas.length + silent.length, cells);
   const now = new Map();
   replicas.forEach((stats, number) => {
@@ -120,12 +127,26 @@ export function showFacts({ stats, changeLog, l2Up }) {
   const own = stats.replicas[0];
   const look = seconds(changeLog.lastLook);
   const late = look === null || look > (seconds(changeLog.stalenessBound) ?? 0);
-  const facts = [['Change log', late ? `last read ${ago(look)}: past the staleness bound` : `last read ${ago(look)}`, late ? 'bad' : '']];
+  const facts = [
+    [
+      'Change log',
+      late ? `last read ${ago(look)}: past the staleness bound` : `last read ${ago(look)}`,
+      late ? 'bad' : '',
+    ],
+  ];
   if (l2Up !== null) {
-    facts.push(['Redis', l2Up ? `answers${own.redis ? `, ${own.redis.version}` : ''}` : 'away: its breaker is open', l2Up ? '' : 'bad']);
+    facts.push([
+      'Redis',
+      l2Up ? `answers${own.redis ? `, ${own.redis.version}` : ''}` : 'away: its breaker is open',
+      l2Up ? '' : 'bad',
+    ]);
   }
   const loads = own.loads ?? {};
-  facts.push(['Loads', `${whole(count(loads.loads))} begun, ${whole(count(loads.joined))} joined, ${whole(count(loads.refused))} refused`, '']);
+  facts.push([
+    'Loads',
+    `${whole(count(loads.loads))} begun, ${whole(count(loads.joined))} joined, ${whole(count(loads.refused))} refused`,
+    '',
+  ]);
   const ahead = own.prefetch ?? {};
   facts.push(['Prefetched', `${whole(count(ahead.loaded))} loaded, ${whole(count(ahead.used))} then read`, '']);
   const list = find('facts');
@@ -148,7 +169,13 @@ export function showChanges(changes, look) {
   const body = find('changes').tBodies[0];
   const marked = changes.map(({ at, source, subject, name }) => {
     const when = make('time', { dateTime: at.toISOString() }, clock(at));
-    const row = make('tr', { class: 'new' }, make('td', {}, when), make('td', {}, SOURCES[source] ?? source), make('td', {}, ...subjectOf(subject, name, look)));
+    const row = make(
+      'tr',
+      { class: 'new' },
+      make('td', {}, when),
+      make('td', {}, SOURCES[source] ?? source),
+      make('td', {}, ...subjectOf(subject, name, look)),
+    );
     body.prepend(row);
     return row;
   });
@@ -173,5 +200,8 @@ function subjectOf(subject, name, look) {
 /** Shows how many changes each source brought. */
 export function showTotals({ fromOwnWrites, fromBus, fromChangeLog }) {
   const [own, bus, log] = [fromOwnWrites, fromBus, fromChangeLog].map(count);
-  say(find('changes-total'), `${whole(own)} by this replica, ${whole(bus)} by the bus, ${whole(log)} by the change log`);
+  say(
+    find('changes-total'),
+    `${whole(own)} by this replica, ${whole(bus)} by the bus, ${whole(log)} by the change log`,
+  );
 }

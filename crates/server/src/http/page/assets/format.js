@@ -44,6 +44,7 @@ export function time(value) {
 /** A time of day. */
 export const clock = (date) => date.toLocaleTimeString('en-GB');
 
-export const tierName = (tier) => ({ CACHE_TIER_L1: 'L1', CACHE_TIER_L2: 'L2', CACHE_TIER_DATABASE: 'Database' })[tier] ?? tier;
+export const tierName = (tier) =>
+  ({ CACHE_TIER_L1: 'L1', CACHE_TIER_L2: 'L2', CACHE_TIER_DATABASE: 'Database' })[tier] ?? tier;
 
 export const replicaName = (replica) => replica?.name || replica?.id || 'unnamed';

@@ -26,7 +26,12 @@ async function run(form, status, action) {
     say(status, await action());
   } catch (error) {
     status.className = 'bad';
-    say(status, error.name === 'TimeoutError' ? 'The replica did not answer within 15 s.' : `${error.message}.`.replace(/\.\.$/, '.'));
+    say(
+      status,
+      error.name === 'TimeoutError'
+        ? 'The replica did not answer within 15 s.'
+        : `${error.message}.`.replace(/\.\.$/, '.'),
+    );
   } finally {
     form.ariaBusy = 'false';
   }
@@ -53,17 +58,31 @@ const STYLES = { valid: 'good', 'not valid': 'bad' };
 
 function showEntry({ key, tiers }) {
   const [table] = find('entry').children;
-  table.tHead.rows[0].replaceChildren(make('th', { scope: 'col' }, 'Tier'), ...tiers.map((tier) => make('th', { scope: 'col' }, tierName(tier.tier))));
-  const told = ASPECTS.map(([name, of]) => [name, tiers.map(of)]).filter(([, texts]) => texts.some((text) => text !== ''));
-  table.tBodies[0].replaceChildren(...told.map(([name, texts]) =>
-    make('tr', {}, make('th', { scope: 'row' }, name), ...texts.map((text) => make('td', { class: STYLES[text] ?? '' }, text)))));
+  table.tHead.rows[0].replaceChildren(
+    make('th', { scope: 'col' }, 'Tier'),
+    ...tiers.map((tier) => make('th', { scope: 'col' }, tierName(tier.tier))),
+  );
+  const told = ASPECTS.map(([name, of]) => [name, tiers.map(of)]).filter(([, texts]) =>
+    texts.some((text) => text !== ''),
+  );
+  table.tBodies[0].replaceChildren(
+    ...told.map(([name, texts]) =>
+      make(
+        'tr',
+        {},
+        make('th', { scope: 'row' }, name),
+        ...texts.map((text) => make('td', { class: STYLES[text] ?? '' }, text)),
+      ),
+    ),
+  );
   find('entry').hidden = false;
   find('drop-key').hidden = false;
   find('drop-key').dataset.key = key;
   return `${key}: ${tiers.map((tier) => `${tierName(tier.tier)} ${ASPECTS[0][1](tier)}`).join(', ')}`;
 }
 
-const lookUp = (key) => run(find('lookup-form'), find('lookup-result'), async () => showEntry(await call('InspectEntry', { key })));
+const lookUp = (key) =>
+  run(find('lookup-form'), find('lookup-result'), async () => showEntry(await call('InspectEntry', { key })));
 
 /** Looks a key of a table up. */
 export function look(key) {
@@ -76,10 +95,30 @@ export function look(key) {
 // ---- Invalidation
 
 const SUBJECTS = {
-  keys: { method: 'InvalidateKeys', label: 'Key, or id of a product', request: (value) => ({ keys: [value] }), named: (value) => `the copies of ${value}` },
-  categories: { method: 'InvalidateCategories', label: 'Category', request: (value) => ({ categories: [value] }), named: (value) => `the copies of every product in the category ${value}, and every list` },
-  tags: { method: 'InvalidateTags', label: 'Tag', request: (value) => ({ tags: [value] }), named: (value) => `the copies of every product with the tag ${value}, and every list` },
-  pattern: { method: 'InvalidatePattern', label: 'Pattern, such as product:sku-1*', request: (pattern) => ({ pattern }), named: (value) => `the copies of every key that matches ${value}` },
+  keys: {
+    method: 'InvalidateKeys',
+    label: 'Key, or id of a product',
+    request: (value) => ({ keys: [value] }),
+    named: (value) => `the copies of ${value}`,
+  },
+  categories: {
+    method: 'InvalidateCategories',
+    label: 'Category',
+    request: (value) => ({ categories: [value] }),
+    named: (value) => `the copies of every product in the category ${value}, and every list`,
+  },
+  tags: {
+    method: 'InvalidateTags',
+    label: 'Tag',
+    request: (value) => ({ tags: [value] }),
+    named: (value) => `the copies of every product with the tag ${value}, and every list`,
+  },
+  pattern: {
+    method: 'InvalidatePattern',
+    label: 'Pattern, such as product:sku-1*',
+    request: (pattern) => ({ pattern }),
+    named: (value) => `the copies of every key that matches ${value}`,
+  },
   all: { method: 'InvalidateAll', label: 'No value is needed', request: () => ({}), named: () => 'every copy' },
 };
 

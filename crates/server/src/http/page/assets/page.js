@@ -10,11 +10,21 @@ import { look, permit, start } from './forms.js';
 const SILENCE = 5_000;
 /** How long to wait before a refused connection is tried again; the browser itself retries a lost one. */
 const RETRY = 5_000;
+/** Points, two seconds apart, over which a value is taken: of fewer, rare events make a saw. */
+const SMOOTHED = 5;
 /** Changes that a pause keeps. */
 const HELD = 200;
 
-const [L1, L2, DATABASE] = [['L1', 'one'], ['L2', 'two'], ['Database', 'three']];
-const SOURCES = [['this replica', 'one'], ['bus', 'two'], ['change log', 'three']];
+const [L1, L2, DATABASE] = [
+  ['L1', 'one'],
+  ['L2', 'two'],
+  ['Database', 'three'],
+];
+const SOURCES = [
+  ['this replica', 'one'],
+  ['bus', 'two'],
+  ['change log', 'three'],
+];
 const charts = {
   requests: new Chart('chart-requests', { title: 'Requests per second', lines: [L1, L2, DATABASE], show: rate }),
   hits: new Chart('chart-hits', { title: 'Hit ratio', lines: [L1, L2], show: percent, top: 1 }),
@@ -45,7 +55,7 @@ function since(then, now) {
 }
 
 function drawCharts() {
-  const steps = points.slice(1).map((now, number) => since(points[number], now));
+  const steps = points.slice(1).map((now, number) => since(points[Math.max(0, number + 1 - SMOOTHED)], now));
   for (const [name, chart] of Object.entries(charts)) {
     chart.draw(steps.map((step) => ({ at: step.at, values: step[name] })));
   }
@@ -63,7 +73,8 @@ function drawSample() {
   showReplicas(stats, before);
   showFacts(sample);
   find('problem').hidden = !changeLog.problem;
-  if (changeLog.problem) say(find('problem'), `The change log is incomplete, so the database answers every read: ${changeLog.problem}`);
+  if (changeLog.problem)
+    say(find('problem'), `The change log is incomplete, so the database answers every read: ${changeLog.problem}`);
 }
 
 function drawChanges() {
@@ -91,10 +102,11 @@ function live() {
 
 function connect() {
   const events = new EventSource('/page/events');
-  const on = (name, take) => events.addEventListener(name, (event) => {
-    live();
-    take(JSON.parse(event.data));
-  });
+  const on = (name, take) =>
+    events.addEventListener(name, (event) => {
+      live();
+      take(JSON.parse(event.data));
+    });
   on('hello', (hello) => {
     points = hello.points;
     [held, missed] = [[], 0];
