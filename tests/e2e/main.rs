@@ -32,6 +32,7 @@ mod imports;
 mod loads;
 mod masks;
 mod metadata;
+mod metrics;
 mod outage;
 mod paging;
 mod poison;

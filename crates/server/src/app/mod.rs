@@ -34,9 +34,10 @@ use crate::{
     catalog::{Catalog, Copy},
     config::{Config, WatchConfig},
     error::ServeError,
-    events::{Events, IngestContext, WallClock},
+    events::{EventCounts, Events, IngestContext, WallClock},
     grpc::{AdminService, Identity},
     http::{page, probes},
+    metrics::{Calls, ChangelogRows, Metrics},
     sample,
 };
 
@@ -121,27 +122,31 @@ impl Running {
         let catalog = start_catalog(&repository, cache, server.watch.clone(), &mut tasks).await;
         warm_up(&catalog, server.warm_on_start, server.warm_timeout).await;
         tasks.spawn(catalog.clone().prefetch());
-        tasks.spawn(prune(repository, server.change_retention));
+        let changelog_rows = Arc::new(ChangelogRows::default());
+        tasks.spawn(prune(repository, server.change_retention, Arc::clone(&changelog_rows)));
 
         let (health, health_service) = Health::new().await;
         let (draining, drained) = watch::channel(false);
-        let router = services::catalog(&server, catalog.clone(), health_service.clone())?;
+        let calls = Arc::new(Calls::default());
+        let router = services::catalog(&server, catalog.clone(), Arc::clone(&calls), health_service.clone())?;
         let port = Port { listen: server.listen, threads: server.workers, router };
         let serving = Serving::start(port, connections(&server, &drained), &mut tasks).await?;
         let identity = Identity { id: instance, name: name_of(serving.address), started };
         catalog.cache().introduce(&identity.name, env!("CARGO_PKG_VERSION"));
+        let event_counts = Arc::new(EventCounts::default());
         let ingest = IngestContext {
             catalog: catalog.clone(),
             name: identity.name.clone(),
             seed: instance,
             clock: WallClock::system(),
+            counts: Arc::clone(&event_counts),
             draining: drained.clone(),
         };
         let service = AdminService::new(catalog.clone(), identity);
         let admin = match server.admin_listen {
             None => None,
             Some(listen) => {
-                let router = services::admin(&server, service.clone(), health_service)?;
+                let router = services::admin(&server, service.clone(), Arc::clone(&calls), health_service)?;
                 let port = Port { listen, threads: 1, router };
                 Some(Serving::start(port, connections(&server, &drained), &mut tasks).await?)
             }
@@ -151,8 +156,17 @@ impl Running {
             None => None,
             Some(listen) => {
                 // Whoever switches CacheAdmin off wants no other way to it.
-                let page = admin.as_ref().map(|_| page(service, drained.clone(), &mut tasks)).unwrap_or_default();
-                let paths = probes(health.ready()).merge(events.routes.clone()).merge(page);
+                let page = admin.as_ref().map(|_| page(service, Arc::clone(&calls), drained.clone(), &mut tasks));
+                let metrics = Metrics {
+                    catalog: catalog.clone(),
+                    calls,
+                    events: event_counts,
+                    changelog_rows,
+                    ready: health.ready(),
+                    runtime: Handle::current(),
+                };
+                let paths = probes(health.ready()).merge(metrics.routes()).merge(events.routes.clone());
+                let paths = paths.merge(page.unwrap_or_default());
                 Some(HttpServing::start(listen, paths, drained, &mut tasks).await?)
             }
         };
@@ -266,10 +280,14 @@ async fn start_catalog(
     catalog
 }
 
-/// Removes changes from the log that are older than its retention.
-async fn prune(repository: Arc<Repository>, retention: Duration) {
+/// Removes changes from the log that are older than its retention, and counts the others.
+async fn prune(repository: Arc<Repository>, retention: Duration, counted: Arc<ChangelogRows>) {
     let interval = (retention / 12).clamp(Duration::from_secs(1), Duration::from_mins(5));
     loop {
+        match repository.log_rows().await {
+            Ok(rows) => counted.set(rows),
+            Err(error) => tracing::warn!(%error, "rows of the change log not counted"),
+        }
         sleep(interval).await;
         match repository.prune(retention).await {
             Ok(0) => {}

@@ -3,6 +3,7 @@
 //! They arrive by [webhook](webhook) or from a [queue]. Both end in [`Catalog::invalidate`](crate::catalog::Catalog): a row in the
 //! change log, committed before the sender gets its answer. `docs/events.md` is the contract.
 
+mod counts;
 mod event;
 mod queue;
 mod webhook;
@@ -16,6 +17,7 @@ use tokio::{
     task::JoinSet,
 };
 
+pub(crate) use self::counts::EventCounts;
 pub use self::event::{Event, parse_event};
 use self::{queue::Queue, webhook::Webhook};
 use crate::{catalog::Catalog, config::EventsConfig, error::ServeError};
@@ -32,6 +34,7 @@ pub(crate) struct IngestContext {
     /// The seed of random choices.
     pub(crate) seed: u64,
     pub(crate) clock: WallClock,
+    pub(crate) counts: Arc<EventCounts>,
     /// Turns true when the server drains.
     pub(crate) draining: watch::Receiver<bool>,
 }
@@ -71,17 +74,16 @@ impl Events {
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, ServeError> {
         let EventsConfig { webhook, queue } = config;
-        let IngestContext { catalog, name, seed, clock, draining } = context;
         let (guard, running) = mpsc::channel(1);
         let mut routes = Router::new();
         if !webhook.secrets.is_empty() {
-            routes = Webhook::new(catalog.clone(), &webhook, clock).routes();
+            routes = Webhook::new(&context, &webhook).routes();
         }
         // The configuration was checked: there is no queue without Redis.
         if let (Some(stream), Some(shared)) = (&queue.stream, shared) {
-            let queue = Queue::new(catalog, shared, &queue, stream, &name, seed).map_err(ServeError::Redis)?;
+            let queue = Queue::new(&context, shared, &queue, stream).map_err(ServeError::Redis)?;
             tasks.spawn(async move {
-                queue.run(draining).await;
+                queue.run(context.draining).await;
                 drop(guard);
             });
         }

@@ -17,7 +17,7 @@ use larder_storage::{Invalidating, StorageError};
 use tokio::time::timeout;
 
 use self::signature::{Genuine, Unverified, Verifier};
-use super::{Event, WallClock, parse_event};
+use super::{Event, EventCounts, IngestContext, WallClock, counts::WebhookOutcome, parse_event};
 use crate::{catalog::Catalog, config::WebhookConfig, http::Refusal};
 
 /// Takes webhooks.
@@ -25,6 +25,7 @@ pub(super) struct Webhook {
     catalog: Catalog,
     verifier: Verifier,
     clock: WallClock,
+    counts: Arc<EventCounts>,
 }
 
 const PATH: &str = "/webhooks/events";
@@ -32,8 +33,10 @@ const PATH: &str = "/webhooks/events";
 const WRITE: Duration = Duration::from_secs(10);
 
 impl Webhook {
-    pub(super) fn new(catalog: Catalog, config: &WebhookConfig, clock: WallClock) -> Self {
-        Self { catalog, verifier: Verifier::new(config), clock }
+    pub(super) fn new(context: &IngestContext, config: &WebhookConfig) -> Self {
+        let IngestContext { catalog, clock, counts, .. } = context;
+        let (catalog, clock, counts) = (catalog.clone(), clock.clone(), Arc::clone(counts));
+        Self { catalog, verifier: Verifier::new(config), clock, counts }
     }
 
     /// The path of webhooks.
@@ -46,8 +49,13 @@ impl Webhook {
     /// Answers a request: 204 when what its event says is committed, now or by an earlier delivery of its sender.
     async fn respond(&self, request: Request) -> Response {
         match self.take(request).await {
-            Ok(()) => StatusCode::NO_CONTENT.into_response(),
+            Ok(outcome) => {
+                self.counts.webhook(outcome);
+                StatusCode::NO_CONTENT.into_response()
+            }
             Err(refusal) => {
+                let failed = refusal.status().is_server_error();
+                self.counts.webhook(if failed { WebhookOutcome::Failed } else { WebhookOutcome::Refused });
                 let (status, reason) = (refusal.status().as_u16(), refusal.reason());
                 tracing::info!(status, reason, "webhook refused");
                 refusal.into_response()
@@ -55,7 +63,7 @@ impl Webhook {
         }
     }
 
-    async fn take(&self, request: Request) -> Result<(), Refusal> {
+    async fn take(&self, request: Request) -> Result<WebhookOutcome, Refusal> {
         let (head, body) = request.into_parts();
         let body = body::read(&head.headers, body).await?;
         let Genuine { id, signed } =
@@ -68,20 +76,25 @@ impl Webhook {
             Err(_elapsed) => return Err(unavailable("the database takes too long")),
         };
         match done {
-            Invalidating::Done => tracing::debug!(id, kind, entries, "webhook taken"),
-            Invalidating::Repeated => tracing::debug!(id, kind, "webhook came again"),
+            Invalidating::Done => {
+                tracing::debug!(id, kind, entries, "webhook taken");
+                Ok(WebhookOutcome::Accepted)
+            }
+            Invalidating::Repeated => {
+                tracing::debug!(id, kind, "webhook came again");
+                Ok(WebhookOutcome::Repeated)
+            }
             // Its sender would have signed it anew: this is a copy that somebody has made.
             Invalidating::Replayed => {
                 let text = "this message, or a later one of the same webhook-id, came before; nothing was done. Its sender signs \
                             each attempt anew, with a later webhook-timestamp";
-                return Err(Refusal::new(StatusCode::CONFLICT, "WEBHOOK_REPLAYED", text));
+                Err(Refusal::new(StatusCode::CONFLICT, "WEBHOOK_REPLAYED", text))
             }
             Invalidating::RequestIdReused => {
                 let text = "another event came with this webhook-id before; nothing was done";
-                return Err(Refusal::new(StatusCode::CONFLICT, "WEBHOOK_ID_REUSED", text));
+                Err(Refusal::new(StatusCode::CONFLICT, "WEBHOOK_ID_REUSED", text))
             }
         }
-        Ok(())
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) async fn record(page: Arc<Page>) {
     for number in 0_u64.. {
         ticks.tick().await;
         if number.is_multiple_of(TICKS_PER_POINT) {
-            page.feed.add(point(&page.service));
+            page.feed.add(point(&page));
         }
         if page.feed.news.receiver_count() == 0 {
             continue;
@@ -101,13 +101,17 @@ pub(super) async fn record(page: Arc<Page>) {
 }
 
 /// The counts behind a point of each chart. The page divides what came since the last point by the time that passed.
-fn point(service: &AdminService) -> Value {
-    let stats: Stats = service.cache().stats();
-    let (loads, commands) = service.cache().latencies();
+fn point(page: &Page) -> Value {
+    let cache = page.service.cache();
+    let stats: Stats = cache.stats();
+    let (loads, commands) = cache.latencies();
+    let (calls, call_seconds) = page.calls.unary();
     let seconds = |summary: &LatencySummary| summary.total.as_secs_f64();
     let [own, bus, log] = [stats.invalidations.own, stats.invalidations.bus, stats.invalidations.log];
     json!({
-        "at": service.uptime().as_secs_f64(),
+        "at": page.service.uptime().as_secs_f64(),
+        "calls": calls,
+        "callSeconds": call_seconds,
         "l1Requests": stats.hits + stats.misses + stats.stale,
         "l1Hits": stats.hits,
         "l2Requests": stats.l2_hits + stats.l2_misses,

@@ -23,11 +23,12 @@ use tokio::{
 };
 
 use self::feed::Feed;
-use crate::grpc::AdminService;
+use crate::{grpc::AdminService, metrics::Calls};
 
 /// What the handlers of the page share.
 pub(crate) struct Page {
     service: AdminService,
+    calls: Arc<Calls>,
     feed: Feed,
     /// One for each browser that may listen at once.
     places: Arc<Semaphore>,
@@ -41,9 +42,14 @@ const BROWSERS: usize = 16;
 const REQUEST_BYTES: usize = 64 << 10;
 
 /// The routes of the page. Its figures are recorded until the server ends.
-pub(crate) fn page(service: AdminService, draining: watch::Receiver<bool>, tasks: &mut JoinSet<()>) -> Router {
+pub(crate) fn page(
+    service: AdminService,
+    calls: Arc<Calls>,
+    draining: watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> Router {
     let places = Arc::new(Semaphore::new(BROWSERS));
-    let page = Arc::new(Page { service, feed: Feed::default(), places, draining });
+    let page = Arc::new(Page { service, calls, feed: Feed::default(), places, draining });
     tasks.spawn(feed::record(Arc::clone(&page)));
     let parts = assets::routes()
         .route("/page/events", get(events::events))

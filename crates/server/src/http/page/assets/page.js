@@ -20,6 +20,7 @@ const [L1, L2, DATABASE] = [
   ['L2', 'two'],
   ['Database', 'three'],
 ];
+const CALLS = ['calls', 'all'];
 const SOURCES = [
   ['this replica', 'one'],
   ['bus', 'two'],
@@ -28,7 +29,7 @@ const SOURCES = [
 const charts = {
   requests: new Chart('chart-requests', { title: 'Requests per second', lines: [L1, L2, DATABASE], show: rate }),
   hits: new Chart('chart-hits', { title: 'Hit ratio', lines: [L1, L2], show: percent, top: 1 }),
-  latency: new Chart('chart-latency', { title: 'Mean latency', lines: [L2, DATABASE], show: time }),
+  latency: new Chart('chart-latency', { title: 'Mean latency', lines: [CALLS, L2, DATABASE], show: time }),
   changes: new Chart('chart-changes', { title: 'Invalidations per second', lines: SOURCES, show: rate }),
 };
 const before = new Map();
@@ -49,7 +50,7 @@ function since(then, now) {
     at: now.at,
     requests: [perSecond('l1Requests'), perSecond('l2Requests'), perSecond('loads')],
     hits: [share('l1Hits', 'l1Requests'), share('l2Hits', 'l2Requests')],
-    latency: [share('l2Seconds', 'l2Commands'), share('loadSeconds', 'loadsTimed')],
+    latency: [share('callSeconds', 'calls'), share('l2Seconds', 'l2Commands'), share('loadSeconds', 'loadsTimed')],
     changes: [perSecond('own'), perSecond('bus'), perSecond('log')],
   };
 }
