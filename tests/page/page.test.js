@@ -103,6 +103,8 @@ onPage('figures equal those of GetStats', {}, async (page) => {
       assert.equal(Number(shown[name].Database), Number.parseFloat(database.latency[field]), name);
     }
   });
+  await page.locator('#chart-requests svg[aria-label*="L1: now"]').waitFor();
+  await page.locator('#chart-latency svg[aria-label*="calls: now"]').waitFor();
   const keys = page.locator('#hot tbody tr');
   await keys.filter({ hasText: 'product:copper-saucepan-18cm' }).waitFor();
   await page.locator('#replicas tbody tr', { hasText: '(this one)' }).waitFor();
@@ -280,9 +282,10 @@ test('from another machine one may look and not invalidate', async (context) => 
 });
 
 test('listeners are bounded, and one that leaves makes room', async () => {
+  const own = await Server.start();
   const listen = () =>
     new Promise((done, failed) => {
-      const request = http.get(`${server.url}page/events`, (response) => {
+      const request = http.get(`${own.url}page/events`, (response) => {
         response.on('error', () => {}).resume();
         done({ status: response.statusCode, leave: () => request.destroy() });
       });
@@ -304,6 +307,7 @@ test('listeners are bounded, and one that leaves makes room', async () => {
     listeners.push(listener);
   });
   for (const listener of listeners) listener.leave();
+  assert.equal(await own.stop(), 0);
 });
 
 test('a drain ends the streams, and the page says so', async () => {
