@@ -204,6 +204,22 @@ onPage('a pause holds the page still, and loses nothing', {}, async (page) => {
   await row.waitFor({ timeout: 1_000 });
 });
 
+onPage('a hidden page does not listen, and catches up when it is seen again', {}, async (page) => {
+  const hide = (hidden) =>
+    page.evaluate((value) => {
+      Object.defineProperty(document, 'hidden', { configurable: true, value });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, hidden);
+  await hide(true);
+  await server.larder('invalidate', 'tags', 'while-hidden');
+  await server.larder('invalidate', 'tags', 'still-hidden');
+  const row = page.locator('#changes tbody tr', { hasText: 'tag while-hidden' });
+  assert.equal(await row.count(), 0);
+  await hide(false);
+  await row.waitFor();
+  assert.equal(await row.count(), 1);
+});
+
 for (const scheme of ['light', 'dark']) {
   for (const width of [360, 1600]) {
     onPage(`axe finds nothing serious, ${scheme} at ${width} px`, { width, scheme }, async (page) => {

@@ -184,6 +184,12 @@ export function showChanges(changes, look) {
   setTimeout(() => marked.forEach((row) => row.classList.remove('new')), 1500);
 }
 
+/** Shows no change any more. */
+export function forgetChanges() {
+  find('changes').tBodies[0].replaceChildren();
+  find('changes-none').hidden = false;
+}
+
 /** Says that changes came too fast to be listed. */
 export function showMissed(missed) {
   const row = make('tr', {}, make('td', { colSpan: 3, class: 'none' }, `${whole(missed)} more, too many to list`));

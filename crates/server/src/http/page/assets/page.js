@@ -2,7 +2,16 @@
 
 import { Chart, WINDOW } from './chart.js';
 import { find, say } from './dom.js';
-import { showChanges, showFacts, showHot, showMissed, showReplicas, showTiers, showTotals } from './figures.js';
+import {
+  forgetChanges,
+  showChanges,
+  showFacts,
+  showHot,
+  showMissed,
+  showReplicas,
+  showTiers,
+  showTotals,
+} from './figures.js';
 import { percent, rate, replicaName, seconds, time } from './format.js';
 import { look, permit, start } from './forms.js';
 
@@ -37,7 +46,11 @@ let points = [];
 let sample = null;
 let held = [];
 let missed = 0;
+/** Whether the changes to draw replace those that are shown. */
+let anew = false;
 let paused = false;
+let connection = ['connecting', ''];
+let events = null;
 let silence = null;
 
 /** What happened between two points of the same process. */
@@ -79,9 +92,10 @@ function drawSample() {
 }
 
 function drawChanges() {
+  if (anew) forgetChanges();
   if (missed > 0) showMissed(missed);
   if (held.length > 0) showChanges(held, look);
-  [held, missed] = [[], 0];
+  [held, missed, anew] = [[], 0, false];
 }
 
 function draw() {
@@ -90,65 +104,76 @@ function draw() {
   drawChanges();
 }
 
-function state(text, style) {
+function showState() {
+  const [text, style] = paused ? ['paused', ''] : connection;
   find('state').firstElementChild.className = `dot ${style}`;
   say(find('state-text'), text);
+}
+
+function state(text, style) {
+  connection = [text, style];
+  showState();
 }
 
 function live() {
   clearTimeout(silence);
   silence = setTimeout(() => state('no news, figures are old', 'bad'), SILENCE);
-  if (!paused) state('live', 'good');
+  state('live', 'good');
+}
+
+/** The server tells everything anew: the points so far, and then the changes that it keeps. */
+function hello(told) {
+  points = told.points;
+  [held, missed, anew] = [[], 0, true];
+  permit(told.refusal);
+}
+
+function addPoint(point) {
+  if (points.length > 0 && point.at <= points.at(-1).at) return;
+  points = [...points.filter(({ at }) => at >= point.at - WINDOW), point];
+}
+
+function addChanges(told) {
+  const now = Date.now();
+  held.push(...told.changes.map((change) => ({ ...change, at: new Date(now - change.age * 1000) })));
+  const over = Math.max(0, held.length - HELD);
+  held.splice(0, over);
+  missed += told.missed + over;
 }
 
 function connect() {
-  const events = new EventSource('/page/events');
-  const on = (name, take) =>
-    events.addEventListener(name, (event) => {
+  const source = new EventSource('/page/events');
+  const on = (name, take, draw) =>
+    source.addEventListener(name, (event) => {
       live();
       take(JSON.parse(event.data));
+      if (!paused) draw();
     });
-  on('hello', (hello) => {
-    points = hello.points;
-    [held, missed] = [[], 0];
-    find('changes').tBodies[0].replaceChildren();
-    permit(hello.refusal);
-    if (!paused) drawCharts();
-  });
-  on('point', (point) => {
-    if (points.length > 0 && point.at <= points.at(-1).at) return;
-    points = [...points.filter(({ at }) => at >= point.at - WINDOW), point];
-    if (!paused) drawCharts();
-  });
-  on('sample', (told) => {
-    sample = told;
-    if (!paused) drawSample();
-  });
-  on('changes', (told) => {
-    const now = Date.now();
-    missed += told.missed;
-    held.push(...told.changes.map((change) => ({ ...change, at: new Date(now - change.age * 1000) })));
-    const over = Math.max(0, held.length - HELD);
-    held.splice(0, over);
-    missed += over;
-    if (!paused) drawChanges();
-  });
-  events.onerror = () => {
+  on('hello', hello, draw);
+  on('point', addPoint, drawCharts);
+  on('sample', (told) => (sample = told), drawSample);
+  on('changes', addChanges, drawChanges);
+  source.onerror = () => {
     clearTimeout(silence);
     state('connection lost, trying again', 'bad');
-    if (events.readyState === EventSource.CLOSED) setTimeout(connect, RETRY);
+    if (source.readyState === EventSource.CLOSED) setTimeout(listen, RETRY);
   };
+  return source;
+}
+
+/** A hidden page does not listen: a browser has few connections to one server, which its tabs share. */
+function listen() {
+  events?.close();
+  clearTimeout(silence);
+  events = document.hidden ? null : connect();
 }
 
 find('pause').addEventListener('click', () => {
   paused = !paused;
   find('pause').setAttribute('aria-pressed', String(paused));
-  if (paused) {
-    state('paused', '');
-  } else {
-    state('live', 'good');
-    draw();
-  }
+  showState();
+  if (!paused) draw();
 });
+document.addEventListener('visibilitychange', listen);
 start();
-connect();
+listen();
