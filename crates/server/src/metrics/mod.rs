@@ -24,7 +24,8 @@ use larder_cache::Sample;
 use larder_storage::{Pool, ProductRepository as _};
 use tokio::{runtime::Handle, sync::watch};
 
-pub(crate) use self::calls::{Calls, Measured};
+pub use self::calls::Calls;
+pub(crate) use self::calls::Measured;
 use self::text::Format;
 use crate::{catalog::Catalog, events::EventCounts};
 
