@@ -10,7 +10,7 @@ LOCKED := $(if $(CI),--locked)
 # A fresh install of Rust may not be on the PATH of this shell yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run cluster test chaos bench descriptor-set fmt fmt-check lint links deny buf-lint buf-breaking tools ci clean rust
+.PHONY: help run cluster test test-page chaos bench descriptor-set fmt fmt-check lint links deny buf-lint buf-breaking tools ci clean rust
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,12 @@ test: rust ## Install what the tests need, and run all tests
 	@.ci/tools install test
 	@eval "$$(.ci/tools env)" && $(CARGO) build $(LOCKED) --bin larder && exec $(CARGO) test $(LOCKED) --workspace --no-fail-fast $(ARGS)
 
+test-page: rust ## Test the page in a headless Chromium
+	@.ci/tools install page
+	@$(CARGO) build $(LOCKED) --bin larder
+	@cd tests/page && npm ci --silent --no-audit --no-fund --ignore-scripts
+	@eval "$$(.ci/tools env)" && cd tests/page && exec npm test --silent -- $(ARGS)
+
 chaos: rust ## Break a cluster under load and check every read; ARGS="--full", "--only NAME" or "--list"
 	@.ci/tools install chaos
 	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) --bin larder
@@ -84,7 +90,7 @@ buf-lint: ## Check the style of the contract
 buf-breaking: ## Check that the contract breaks no client of the newest release
 	@.ci/buf-breaking
 
-tools: rust ## Install the tools for tests and checks (PostgreSQL, PgBouncer, Redis, sqlite3, libfaketime, grpcurl, grpcio, buf, cargo-deny)
+tools: rust ## Install the tools for tests and checks (PostgreSQL, PgBouncer, Redis, sqlite3, libfaketime, grpcurl, grpcio, buf, cargo-deny, Node.js, Chromium)
 	@.ci/tools install all
 
 ci: ## Run everything that CI runs

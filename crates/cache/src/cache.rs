@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::{
     admin::{self, DryRun, Inspected, Inspector, Unreachable},
@@ -25,7 +26,7 @@ use crate::{
     peers::{Answers, Confirmed, Peers, Replica},
     policy::{Policies, Policy},
     read::{Found, Freshness, Key, Loaded, ReadOptions, ReadPath, Reader},
-    stats::{Counters, LatencySummary, Source, Stats},
+    stats::{Counters, LatencySummary, RecentChange, RecentChanges, Source, Stats},
     validity::{Applier, Copies as _, Validity},
 };
 
@@ -39,6 +40,7 @@ pub struct Cache<V> {
 /// The rooms that no hit touches.
 struct Rooms<V> {
     applier: Arc<Applier<L1<V>>>,
+    recent: Arc<RecentChanges>,
     progress: Arc<Progress>,
     commits: Arc<Commits>,
     follower: Follower<L1<V>>,
@@ -376,6 +378,16 @@ impl<V: Value> Cache<V> {
     /// The keys that are read most at present, by estimate, most read first; at most 1,000.
     pub fn hot_keys(&self, most: usize) -> Vec<HotKey> {
         self.reads.hot_keys.top(most, self.clock().now())
+    }
+
+    /// The changes applied after the one of a number, oldest first; of all changes, the last 200 are kept.
+    pub fn recent_changes(&self, after: u64) -> Vec<RecentChange> {
+        self.rooms.recent.after(after)
+    }
+
+    /// The number of the newest applied change, with word of each newer one; 0 before the first.
+    pub fn newest_change(&self) -> watch::Receiver<u64> {
+        self.rooms.recent.newest()
     }
 
     /// Finds what a change would drop from L1 now, with the names of at most `most` copies. Copies that are invalid already do not

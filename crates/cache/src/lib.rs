@@ -44,7 +44,7 @@ pub use policy::{Policies, Policy, PolicyConfig};
 pub use read::{Found, Freshness, Key, Loaded, ReadOptions, Reader};
 pub use stats::metrics::{BUS_METRICS, CHANGE_METRICS, L2_METRICS, LOAD_METRICS, TIER_METRICS};
 pub use stats::{
-    BOUNDS, Distribution, Exemplar, InvalidationCounts, Kind, Label, LatencySummary, Metric, Reading, Sample, Stats,
-    SubjectCounts, Unit,
+    BOUNDS, ChangeSource, Distribution, Exemplar, InvalidationCounts, Kind, Label, LatencySummary, Metric, Reading,
+    RecentChange, Sample, Stats, SubjectCounts, Unit,
 };
 pub use validity::{Glob, GlobError};

@@ -69,14 +69,36 @@ pub fn to_json(product: &catalog::Product) -> Result<String, String> {
 
 /// Writes a message of the contract, which is named in full, as one line, without the line's end.
 pub fn message_to_json(name: &str, message: &impl Message) -> Result<String, String> {
-    let shape = POOL.get_message_by_name(name).ok_or_else(|| format!("the contract has no {name}"))?;
-    write(shape, message)
+    write(shape_of(name)?, message)
+}
+
+/// A message of the contract, which is named in full, as a JSON value.
+pub fn message_to_value(name: &str, message: &impl Message) -> Result<serde_json::Value, String> {
+    serde_json::to_value(dynamic(shape_of(name)?, message)?).map_err(|error| error.to_string())
+}
+
+/// Reads a message of the contract, which is named in full. An unknown field is an error.
+pub fn message_from_json<M: Message + Default>(name: &str, text: &str) -> Result<M, String> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let options = DeserializeOptions::new().deny_unknown_fields(true);
+    let message = DynamicMessage::deserialize_with_options(shape_of(name)?, &mut json, &options);
+    let message = message.map_err(|error| Wrong::Json(error).reason(1, 0))?;
+    json.end().map_err(|error| Wrong::Json(error).reason(1, 0))?;
+    message.transcode_to().map_err(|error| error.to_string())
+}
+
+fn shape_of(name: &str) -> Result<MessageDescriptor, String> {
+    POOL.get_message_by_name(name).ok_or_else(|| format!("the contract has no {name}"))
 }
 
 fn write(shape: MessageDescriptor, message: &impl Message) -> Result<String, String> {
+    serde_json::to_string(&dynamic(shape, message)?).map_err(|error| error.to_string())
+}
+
+fn dynamic(shape: MessageDescriptor, message: &impl Message) -> Result<DynamicMessage, String> {
     let mut dynamic = DynamicMessage::new(shape);
     dynamic.transcode_from(message).map_err(|error| error.to_string())?;
-    serde_json::to_string(&dynamic).map_err(|error| error.to_string())
+    Ok(dynamic)
 }
 
 /// Why a text is not a product.
@@ -167,6 +189,18 @@ mod tests {
         let line = message_to_json("larder.admin.v1.HotKey", &hot).unwrap();
         assert_eq!(line, r#"{"key":"product:a","rate":1.5,"reads":"3"}"#);
         assert_eq!(message_to_json("larder.v9.Nothing", &hot), Err("the contract has no larder.v9.Nothing".to_owned()));
+    }
+
+    #[test]
+    fn other_messages_are_read_by_name() {
+        let read = |text: &str| message_from_json::<larder_proto::admin::HotKey>("larder.admin.v1.HotKey", text);
+        let hot = larder_proto::admin::HotKey { key: "product:a".into(), rate: 1.5, reads: 3 };
+        assert_eq!(read(r#"{"key":"product:a","rate":1.5,"reads":"3"}"#), Ok(hot.clone()));
+        let value = message_to_value("larder.admin.v1.HotKey", &hot).unwrap();
+        assert_eq!(read(&value.to_string()), Ok(hot));
+        for wrong in [r#"{"keys":"product:a"}"#, r#"{"key":1}"#, "{} {}", "", "["] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

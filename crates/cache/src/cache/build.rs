@@ -17,7 +17,7 @@ use crate::{
     peers::{PeerParts, Peers},
     policy::ActivePolicies,
     read::{Admission, ReadPath, SingleFlight},
-    stats::Counters,
+    stats::{Counters, RecentChanges},
     validity::{Applier, Validity},
 };
 
@@ -48,7 +48,9 @@ impl<V: Value> Cache<V> {
         let prefetch = Arc::new(Prefetch::new(config.prefetch, config.l1_entries, Arc::clone(&counters)));
         let departed = Arc::clone(&prefetch);
         let l1 = Arc::new(L1::new(&config, &counters, Arc::new(move |name, reads| departed.lost(name, reads))));
-        let applier = Arc::new(Applier::new(Arc::clone(&validity), Arc::clone(&l1), Arc::clone(&counters)));
+        let recent = Arc::new(RecentChanges::new(clock.clone()));
+        let applier = Applier::new(Arc::clone(&validity), Arc::clone(&l1), Arc::clone(&counters), Arc::clone(&recent));
+        let applier = Arc::new(applier);
         let progress = Arc::new(Progress::new());
         let commits = Arc::new(Commits::new(Arc::clone(&validity), Arc::clone(&progress), config.load_timeout));
         let follower = Follower {
@@ -93,7 +95,10 @@ impl<V: Value> Cache<V> {
         let write = reads.l2.clone().zip(reads.config.shared.as_ref().map(|shared| shared.write));
         let publisher =
             Publisher { reads: Arc::clone(&reads), validity, applier: Arc::clone(&applier), shared: write, counters };
-        Self { reads, rooms: Arc::new(Rooms { applier, progress, commits, follower, publisher, peers, shared }) }
+        Self {
+            reads,
+            rooms: Arc::new(Rooms { applier, recent, progress, commits, follower, publisher, peers, shared }),
+        }
     }
 }
 

@@ -44,6 +44,14 @@ pub struct SubjectCounts {
     pub all: u64,
 }
 
+impl SubjectCounts {
+    /// Changes, whatever they touch.
+    pub fn total(&self) -> u64 {
+        let Self { entries, keys, tags, categories, patterns, all } = self;
+        entries + keys + tags + categories + patterns + all
+    }
+}
+
 impl InvalidationCounts {
     /// Every count as a sample.
     pub(super) fn samples(&self) -> impl Iterator<Item = Sample> {

@@ -20,6 +20,8 @@ pub(crate) struct Latencies {
 pub struct LatencySummary {
     /// How many durations were recorded.
     pub count: u64,
+    /// All durations together.
+    pub total: Duration,
     /// The mean.
     pub mean: Duration,
     /// The median, accurate to 1/32, like the other percentiles.
@@ -69,9 +71,11 @@ impl Latencies {
             return LatencySummary::default();
         }
         let count: u64 = recorded.as_slice().iter().sum();
+        let nanos = self.nanos.get();
         LatencySummary {
             count,
-            mean: Duration::from_nanos(self.nanos.get().checked_div(count).unwrap_or(0)),
+            total: Duration::from_nanos(nanos),
+            mean: Duration::from_nanos(nanos.checked_div(count).unwrap_or(0)),
             p50: Duration::from_nanos(p50.end()),
             p95: Duration::from_nanos(p95.end()),
             p99: Duration::from_nanos(p99.end()),
@@ -104,8 +108,8 @@ mod tests {
         for micros in 1..=1_000 {
             latencies.record(Duration::from_micros(micros));
         }
-        let LatencySummary { count, mean, p50, p95, p99 } = latencies.summary();
-        assert_eq!(count, 1_000);
+        let LatencySummary { count, total, mean, p50, p95, p99 } = latencies.summary();
+        assert_eq!((count, total), (1_000, Duration::from_micros(500_500)));
         assert_eq!(mean, Duration::from_nanos(500_500));
         for (found, exact) in [(p50, 500.0), (p95, 950.0), (p99, 990.0)] {
             let off = found.as_secs_f64() * 1e6 / exact;

@@ -8,12 +8,15 @@ mod invalidations;
 mod latency;
 mod metric;
 pub(crate) mod metrics;
+mod recent;
 
 pub(crate) use counter::Counter;
 pub(crate) use invalidations::Source;
 pub use invalidations::{InvalidationCounts, SubjectCounts};
 pub use latency::LatencySummary;
 pub use metric::{BOUNDS, Distribution, Exemplar, Kind, Label, Metric, Reading, Sample, Unit};
+pub(crate) use recent::RecentChanges;
+pub use recent::{ChangeSource, RecentChange};
 
 use self::{invalidations::InvalidationCounters, latency::Latencies};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Validity, dedup::Dedup};
 use crate::{
     change::{Change, Incarnation, Subject},
-    stats::{Counters, Source},
+    stats::{Counters, RecentChanges, Source},
 };
 
 /// The copies that changes drop.
@@ -22,12 +22,18 @@ pub(crate) struct Applier<C> {
     validity: Arc<Validity>,
     copies: Arc<C>,
     counters: Arc<Counters>,
+    recent: Arc<RecentChanges>,
     dedup: Dedup,
 }
 
 impl<C: Copies> Applier<C> {
-    pub(crate) fn new(validity: Arc<Validity>, copies: Arc<C>, counters: Arc<Counters>) -> Self {
-        Self { validity, copies, counters, dedup: Dedup::default() }
+    pub(crate) fn new(
+        validity: Arc<Validity>,
+        copies: Arc<C>,
+        counters: Arc<Counters>,
+        recent: Arc<RecentChanges>,
+    ) -> Self {
+        Self { validity, copies, counters, recent, dedup: Dedup::default() }
     }
 
     /// Applies a change, unless it was applied before: then its copies were dropped, and the present ones are newer. Returns
@@ -50,6 +56,7 @@ impl<C: Copies> Applier<C> {
         self.counters.invalidations.count(source, &change.subject);
         self.drop_copies(change, incarnation);
         self.dedup.note(change, incarnation);
+        self.recent.add(source, &change.subject);
         true
     }
 

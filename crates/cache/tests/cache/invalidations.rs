@@ -3,7 +3,8 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use larder_cache::{
-    ANY, Cache, Clock, CopyState, Freshness, Key, Policy, ReadOptions, SharedConfig, Subject, SubjectCounts, Tier,
+    ANY, Cache, ChangeSource, Clock, CopyState, Freshness, Key, Policy, ReadOptions, SharedConfig, Subject,
+    SubjectCounts, Tier,
 };
 use larder_test_servers::{Faults, Proxy, Redis};
 use tokio::runtime::Handle;
@@ -70,6 +71,10 @@ async fn each_kind_reaches_other_replicas_over_the_bus() {
         assert_eq!(count(cluster.replicas[0].stats().invalidations.own), 1);
         for replica in [1, 2] {
             until(|| count(cluster.replicas[replica].stats().invalidations.bus) == 1).await;
+        }
+        for (replica, source) in [(0, ChangeSource::Own), (1, ChangeSource::Bus), (2, ChangeSource::Bus)] {
+            let newest = cluster.replicas[replica].recent_changes(0).pop().unwrap();
+            assert_eq!((newest.source, &newest.subject), (source, &case.0));
         }
         let invalid = cluster.replicas[1].stats().l2_invalid;
         check(&cluster, 1, &case, commit).await;

@@ -36,7 +36,7 @@ use crate::{
     error::ServeError,
     events::{Events, IngestContext, WallClock},
     grpc::{AdminService, Identity},
-    http::probes,
+    http::{page, probes},
     metrics::{ChangelogRows, Metrics},
     sample,
 };
@@ -141,11 +141,11 @@ impl Running {
             counts: Arc::clone(&metrics.events),
             draining: drained.clone(),
         };
+        let service = AdminService::new(catalog.clone(), identity);
         let admin = match server.admin_listen {
             None => None,
             Some(listen) => {
-                let service = AdminService::new(catalog.clone(), identity);
-                let router = services::admin(&server, service, calls, health_service)?;
+                let router = services::admin(&server, service.clone(), Arc::clone(&calls), health_service)?;
                 let port = Port { listen, threads: 1, router };
                 Some(Serving::start(port, connections(&server, &drained), &mut tasks).await?)
             }
@@ -154,7 +154,10 @@ impl Running {
         let http = match server.http_listen {
             None => None,
             Some(listen) => {
+                // Whoever switches CacheAdmin off wants no other way to it.
+                let page = admin.as_ref().map(|_| page(service, calls, drained.clone(), &mut tasks));
                 let paths = probes(health.ready()).merge(metrics.routes()).merge(events.routes.clone());
+                let paths = paths.merge(page.unwrap_or_default());
                 Some(HttpServing::start(listen, paths, drained, &mut tasks).await?)
             }
         };

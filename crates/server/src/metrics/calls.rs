@@ -62,6 +62,8 @@ const METHODS: [&str; 25] = [
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
+/// The first methods above: the calls of the catalogue that have one reply.
+const UNARY: usize = 7;
 /// The label of every other method (semantic conventions of RPC metrics).
 const OTHER: &str = "_OTHER";
 
@@ -93,6 +95,12 @@ impl Calls {
         let name = path.strip_prefix('/').unwrap_or(path);
         let method = METHODS.iter().position(|&method| method == name).unwrap_or(METHODS.len());
         Measured { calls: Arc::clone(self), method, begun: Instant::now(), trace_id, finished: false }
+    }
+
+    /// How many calls of the catalogue ended, of those that have one reply, and how many seconds they took together.
+    pub(crate) fn unary(&self) -> (u64, f64) {
+        let ended = self.methods[..UNARY].iter().flatten().filter_map(OnceLock::get).map(|durations| durations.read());
+        ended.fold((0, 0.0), |(count, seconds), read| (count + read.count, seconds + read.sum))
     }
 
     /// The durations of each method, and the calls in progress.
@@ -197,6 +205,8 @@ mod tests {
         let traced: Vec<_> = counted[2].2.exemplars.iter().flatten().map(|exemplar| exemplar.trace_id).collect();
         assert_eq!(traced, [7]);
         assert_eq!(samples.last().unwrap().reading, Reading::Count(1), "one call in progress");
+        let (ended, seconds) = calls.unary();
+        assert!(ended == 3 && seconds > 0.0, "{ended} calls took {seconds} s");
         drop(open);
     }
 }

@@ -9,14 +9,14 @@ mod warm;
 
 use std::{pin::Pin, time::Duration};
 
-use larder_cache::Moment;
+use larder_cache::{Cache, Moment};
 use larder_proto::admin::{
-    self, GetHealthRequest, GetHealthResponse, GetStatsRequest, GetStatsResponse, HotKey, InspectEntryRequest,
-    InspectEntryResponse, InvalidateAllRequest, InvalidateAllResponse, InvalidateCategoriesRequest,
-    InvalidateCategoriesResponse, InvalidateKeysRequest, InvalidateKeysResponse, InvalidatePatternRequest,
-    InvalidatePatternResponse, InvalidateTagsRequest, InvalidateTagsResponse, ListHotKeysRequest, ListHotKeysResponse,
-    PurgeExpiredRequest, PurgeExpiredResponse, Replica, WarmCacheRequest, WarmCacheResponse, WatchStatsRequest,
-    WatchStatsResponse, cache_admin_server::CacheAdmin,
+    self, ChangeLogHealth, GetHealthRequest, GetHealthResponse, GetStatsRequest, GetStatsResponse, HotKey,
+    InspectEntryRequest, InspectEntryResponse, InvalidateAllRequest, InvalidateAllResponse,
+    InvalidateCategoriesRequest, InvalidateCategoriesResponse, InvalidateKeysRequest, InvalidateKeysResponse,
+    InvalidatePatternRequest, InvalidatePatternResponse, InvalidateTagsRequest, InvalidateTagsResponse,
+    ListHotKeysRequest, ListHotKeysResponse, PurgeExpiredRequest, PurgeExpiredResponse, Replica, WarmCacheRequest,
+    WarmCacheResponse, WatchStatsRequest, WatchStatsResponse, cache_admin_server::CacheAdmin,
 };
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::{Stream, StreamExt as _, wrappers::IntervalStream};
@@ -25,7 +25,7 @@ use tonic::{Request, Response, Status};
 use self::invalidate::{Asked, invalidate};
 use super::errors;
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, Copy},
     contract::{Violations, duration, parse_duration, parse_key},
 };
 
@@ -89,6 +89,21 @@ impl AdminService {
     pub fn new(catalog: Catalog, identity: Identity) -> Self {
         replicas::answer(&catalog, &identity);
         Self { catalog, identity }
+    }
+
+    /// The cache that the service is about.
+    pub(crate) fn cache(&self) -> &Cache<Copy> {
+        self.catalog.cache()
+    }
+
+    /// How long since the replica started.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.cache().clock().now().since(self.identity.started)
+    }
+
+    /// How far the replica has read the change log, without its number of rows.
+    pub(crate) fn change_log(&self) -> ChangeLogHealth {
+        health::change_log(self.cache(), None)
     }
 
     /// Drops the copies that a request names, and logs an audit record; the span has the id of the request.

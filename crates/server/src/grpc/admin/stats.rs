@@ -128,12 +128,10 @@ fn bus(stats: &Stats, connected: bool, lag: Duration) -> BusStats {
 
 fn invalidations(InvalidationCounts { own, bus, log }: &InvalidationCounts) -> InvalidationStats {
     let of = |kind: fn(&SubjectCounts) -> u64| [own, bus, log].into_iter().map(kind).sum();
-    let from =
-        |kinds: &SubjectCounts| kinds.entries + kinds.keys + kinds.categories + kinds.tags + kinds.patterns + kinds.all;
     InvalidationStats {
-        from_own_writes: from(own),
-        from_bus: from(bus),
-        from_change_log: from(log),
+        from_own_writes: own.total(),
+        from_bus: bus.total(),
+        from_change_log: log.total(),
         products: of(|kinds| kinds.entries),
         keys: of(|kinds| kinds.keys),
         tags: of(|kinds| kinds.tags),
@@ -144,7 +142,7 @@ fn invalidations(InvalidationCounts { own, bus, log }: &InvalidationCounts) -> I
 }
 
 fn latency(summary: LatencySummary) -> Latency {
-    let LatencySummary { count, mean, p50, p95, p99 } = summary;
+    let LatencySummary { count, mean, p50, p95, p99, .. } = summary;
     Latency {
         count,
         mean: Some(duration(mean)),
