@@ -1,6 +1,7 @@
 //! The cache: a facade that delegates to the rooms.
 
 mod build;
+mod samples;
 
 use std::{
     future::Future,

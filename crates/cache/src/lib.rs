@@ -42,5 +42,9 @@ pub use l2::check_shared_url;
 pub use peers::{Answers, Confirmed, Replica};
 pub use policy::{Policies, Policy, PolicyConfig};
 pub use read::{Found, Freshness, Key, Loaded, ReadOptions, Reader};
-pub use stats::{InvalidationCounts, LatencySummary, Stats, SubjectCounts};
+pub use stats::metrics::{BUS_METRICS, CHANGE_METRICS, L2_METRICS, LOAD_METRICS, TIER_METRICS};
+pub use stats::{
+    BOUNDS, Distribution, Exemplar, InvalidationCounts, Kind, Label, LatencySummary, Metric, Reading, Sample, Stats,
+    SubjectCounts, Unit,
+};
 pub use validity::{Glob, GlobError};

@@ -246,6 +246,7 @@ fn an_import_outlives_its_connections() {
         ("database-url", url.clone()),
         ("listen", "127.0.0.1:0".to_owned()),
         ("admin-listen", "127.0.0.1:0".to_owned()),
+        ("http-listen", "127.0.0.1:0".to_owned()),
         ("workers", "1".to_owned()),
         ("config", place.write("none.toml", "").display().to_string()),
     ];

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, PostgresRepository, ProductData, ProductRepository, Products, Recall, Replay, SearchPage,
-    SearchQuery, Snapshot, SqliteRepository, StorageConfig, StorageError, Update, Updating, WriteOptions,
+    ListQuery, Loaded, Pass, Pool, PostgresRepository, ProductData, ProductRepository, Products, Recall, Replay,
+    SearchPage, SearchQuery, Snapshot, SqliteRepository, StorageConfig, StorageError, Update, Updating, WriteOptions,
 };
 
 /// A repository over the database that its URL names.
@@ -154,6 +154,10 @@ impl ProductRepository for Repository {
 
     async fn repair(&self) -> Result<Vec<String>, StorageError> {
         each!(self, inner => inner.repair().await)
+    }
+
+    fn pools(&self) -> Vec<Pool> {
+        each!(self, inner => inner.pools())
     }
 
     fn backend(&self) -> &Backend {

@@ -33,8 +33,8 @@ pub use query::{
     SortValue,
 };
 pub use repository::{
-    Backend, Commit, Committed, Creation, Deletion, Imported, Invalidating, Invalidation, Loaded, ProductRepository,
-    Update, Updating, WriteOptions,
+    Backend, Commit, Committed, Creation, Deletion, Imported, Invalidating, Invalidation, Loaded, Pool,
+    ProductRepository, Update, Updating, WriteOptions,
 };
 pub use search::words;
 pub use sqlite::SqliteRepository;

@@ -166,6 +166,19 @@ pub struct Backend {
     pub version: String,
 }
 
+/// The use of a pool of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// What its connections are for.
+    pub name: &'static str,
+    /// Connections that nobody uses.
+    pub idle: u64,
+    /// Connections in use.
+    pub used: u64,
+    /// Connections that there may be.
+    pub most: u64,
+}
+
 /// Products, their change log and nothing else.
 ///
 /// Every read is one statement on the primary, so that its value and its [`ReadPoint`] belong together. Every write is one
@@ -291,6 +304,9 @@ pub trait ProductRepository: Send + Sync + 'static {
     /// Puts right what keeps the change log from being complete: triggers that are missing, changed or switched off. Logs a
     /// change of everything, whatever it found. Returns what was wrong, a line for each thing.
     fn repair(&self) -> impl Future<Output = Result<Vec<String>, StorageError>> + Send;
+
+    /// The pools of connections now.
+    fn pools(&self) -> Vec<Pool>;
 
     /// What is behind this.
     fn backend(&self) -> &Backend;

@@ -55,6 +55,7 @@ impl ServerProcess {
             .env("LARDER_DATA_DIR", directory)
             .env("LARDER_SAMPLE_CATALOGUE", "false")
             .env("LARDER_ADMIN_LISTEN", "127.0.0.1:0")
+            .env("LARDER_HTTP_LISTEN", "127.0.0.1:0")
             .env("LARDER_LOG", "warn")
             .envs(settings.iter().map(|(name, value)| (*name, value)))
             .current_dir(directory);

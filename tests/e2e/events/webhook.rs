@@ -173,9 +173,10 @@ async fn while_keys_are_changed_both_are_right() {
 }
 
 #[tokio::test]
-async fn without_a_secret_nobody_listens() {
+async fn without_a_secret_there_are_no_webhooks() {
     let server = replica(&Database::sqlite(), &[]).await;
-    assert_eq!(server.running().http_address(), None);
+    let answer = Delivery::new("m", &changed(&["a"])).send(door(&server)).await;
+    assert_eq!(answer.told(), (404, "NOT_FOUND"));
     server.stop().await;
 }
 
@@ -205,7 +206,6 @@ async fn the_file_with_the_addresses_names_the_door() {
     let file = directory.join("addresses.json");
     let path = file.clone();
     let server = crate::harness::Server::start_with(&Database::sqlite(), |config| {
-        config.events.http_listen = ([127, 0, 0, 1], 0).into();
         config.events.webhook.secrets = vec![larder_server::config::WebhookSecret::new(SECRET)];
         config.server.addresses_file = Some(path);
     })

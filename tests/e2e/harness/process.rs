@@ -60,7 +60,7 @@ impl Process {
         let (addresses, log) = (directory.join("addresses.json"), directory.join("log"));
         let mut command = Self::command().await;
         command.args(["serve", "--log-format", "json", "--database-url", &database.url()]);
-        for listen in ["--listen", "--admin-listen"] {
+        for listen in ["--listen", "--admin-listen", "--http-listen"] {
             if !flags.contains(&listen) {
                 command.args([listen, "127.0.0.1:0"]);
             }

@@ -42,6 +42,7 @@ impl Server {
         let mut config = Config::default();
         config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.server.admin_listen = Some(config.server.listen);
+        config.server.http_listen = Some(config.server.listen);
         config.storage.url = database.url();
         // Tests ask whether a copy is gone: what was read often would be there again before anybody asks.
         config.cache.prefetch = 0.0;
@@ -61,6 +62,11 @@ impl Server {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.running().address()
+    }
+
+    /// Where it serves HTTP.
+    pub(crate) fn http_address(&self) -> SocketAddr {
+        self.running().http_address().expect("an address for HTTP")
     }
 
     /// The server itself.

@@ -143,6 +143,8 @@ fn replicas_get_their_settings_and_end_with_the_program() {
         assert!(program.text.contains(value("LARDER_LISTEN").expect("an address")));
         let admin = value("LARDER_ADMIN_LISTEN").expect("an address");
         assert!(!admin.ends_with(":0") && program.text.contains(&format!("CacheAdmin at {admin},")), "{admin}");
+        let http = value("LARDER_HTTP_LISTEN").expect("an address");
+        assert!(!http.ends_with(":0") && program.text.contains(&format!("HTTP at {http},")), "{http}");
         let first = number == 0 && !admin.ends_with(":50052");
         assert_eq!(program.text.contains(&format!(" top --admin-address {admin}\n")), first, "{}", program.text);
         assert_eq!(value("LARDER_STALENESS_BOUND"), None, "what is meant for others");

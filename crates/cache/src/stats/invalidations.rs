@@ -1,6 +1,6 @@
 //! Counts of applied changes, by source and by subject.
 
-use super::Counter;
+use super::{Counter, Sample, metrics::INVALIDATIONS};
 use crate::change::{Subject, Term};
 
 /// Who brought a change first.
@@ -42,6 +42,25 @@ pub struct SubjectCounts {
     pub patterns: u64,
     /// Invalidations of everything.
     pub all: u64,
+}
+
+impl InvalidationCounts {
+    /// Every count as a sample.
+    pub(super) fn samples(&self) -> impl Iterator<Item = Sample> {
+        let sources = [("own", self.own), ("bus", self.bus), ("log", self.log)];
+        sources.into_iter().flat_map(|(source, counts)| {
+            let SubjectCounts { entries, keys, tags, categories, patterns, all } = counts;
+            [
+                ("entry", entries),
+                ("key", keys),
+                ("tag", tags),
+                ("category", categories),
+                ("pattern", patterns),
+                ("all", all),
+            ]
+            .map(|(subject, count)| INVALIDATIONS.count([source, subject], count))
+        })
+    }
 }
 
 /// The counters behind [`InvalidationCounts`].

@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use histogram::AtomicHistogram;
 
-use super::Counter;
+use super::{
+    Counter,
+    metric::{BOUNDS, Distribution},
+};
 
 /// A histogram of durations that many threads record without contention.
 pub(crate) struct Latencies {
@@ -40,6 +43,20 @@ impl Latencies {
         // Cannot fail: the value is in range.
         let _ = self.histogram.increment(nanos);
         self.nanos.add(nanos);
+    }
+
+    /// The recorded durations in the buckets of metrics. A bucket here that reaches over a bound counts above that bound.
+    pub(crate) fn distribution(&self) -> Distribution {
+        let recorded = self.histogram.load();
+        let mut up_to = vec![0; BOUNDS.len()];
+        let mut count = 0;
+        for bucket in recorded.iter().filter(|bucket| bucket.count() > 0) {
+            count += bucket.count();
+            if let Some(first) = BOUNDS.iter().position(|&bound| bucket.end() <= bound) {
+                up_to[first..].iter_mut().for_each(|up_to| *up_to += bucket.count());
+            }
+        }
+        Distribution { up_to, count, sum: Duration::from_nanos(self.nanos.get()).as_secs_f64(), exemplars: Vec::new() }
     }
 
     /// Summarizes the recorded durations.
@@ -94,6 +111,18 @@ mod tests {
             let off = found.as_secs_f64() * 1e6 / exact;
             assert!((0.99..1.0 + 1.0 / 31.0).contains(&off), "{found:?} for {exact} us");
         }
+    }
+
+    #[test]
+    fn durations_are_in_the_buckets_of_metrics() {
+        let latencies = Latencies::default();
+        for micros in [1, 90, 240, 90_000, 9_000_000, 60_000_000] {
+            latencies.record(Duration::from_micros(micros));
+        }
+        let Distribution { up_to, count, sum, .. } = latencies.distribution();
+        assert_eq!(up_to, [2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 5]);
+        assert_eq!(count, 6);
+        assert!((sum - 69.090_331).abs() < 1e-9, "{sum}");
     }
 
     #[test]

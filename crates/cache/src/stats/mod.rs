@@ -1,274 +1,190 @@
-//! Counters of everything that happens in the cache.
+//! The figures of the cache: counters of everything that happens in it, and what each is called outside.
+//!
+//! Each counter stands once, in the table below, with the series of the [metric](metrics) that it is. [`Stats`], the statistics of
+//! `CacheAdmin` and the metrics of the server all follow from that table.
 
+mod counter;
 mod invalidations;
 mod latency;
+mod metric;
+pub(crate) mod metrics;
 
+pub(crate) use counter::Counter;
 pub(crate) use invalidations::Source;
 pub use invalidations::{InvalidationCounts, SubjectCounts};
-
 pub use latency::LatencySummary;
-
-use std::{
-    cell::Cell,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
-};
+pub use metric::{BOUNDS, Distribution, Exemplar, Kind, Label, Metric, Reading, Sample, Unit};
 
 use self::{invalidations::InvalidationCounters, latency::Latencies};
 
-/// A counter that many threads increment without contention.
-#[derive(Debug, Default)]
-pub(crate) struct Counter([Shard; SHARDS]);
+/// Declares the counters: a field, what it counts, and the series that it is outside. Counters of one series add up.
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $field:ident => $metric:ident[$($label:literal),*];)*) => {
+        /// The counters behind [`Stats`], and the latencies.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $field: Counter,)*
+            pub(crate) load_latency: Latencies,
+            pub(crate) l2_latency: Latencies,
+            /// From the commit of a change to its arrival over the bus.
+            pub(crate) bus_delay: Latencies,
+            /// From the commit of a change to the pass that first brought it.
+            pub(crate) log_delay: Latencies,
+            pub(crate) invalidations: InvalidationCounters,
+        }
 
-const SHARDS: usize = 16;
+        /// The counts of a cache since its creation, and its current size.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub struct Stats {
+            $($(#[doc = $doc])+ pub $field: u64,)*
+            /// Changes applied, by source and by subject. Does not count dropping every copy because anything may have changed.
+            pub invalidations: InvalidationCounts,
+            /// Entries in L1, including absent keys.
+            pub entries: u64,
+            /// The weight of those entries in bytes.
+            pub bytes: u64,
+        }
 
-/// A counter on its own cache line, so that two counting threads do not bounce one line between cores.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Shard(AtomicU64);
+        impl Counters {
+            /// Reads every count. The sizes are zero: L1 knows them.
+            pub(crate) fn read(&self) -> Stats {
+                Stats {
+                    $($field: self.$field.get(),)*
+                    invalidations: self.invalidations.read(),
+                    entries: 0,
+                    bytes: 0,
+                }
+            }
+        }
 
-static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static SHARD: Cell<usize> = Cell::new(NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS);
+        impl Stats {
+            /// Every count as a sample of its metric.
+            pub(crate) fn samples(&self) -> Vec<Sample> {
+                let mut samples = vec![$(metrics::$metric.count([$($label),*], self.$field)),*];
+                samples.extend(self.invalidations.samples());
+                samples
+            }
+        }
+    };
 }
 
-impl Counter {
-    /// Adds one.
-    pub(crate) fn one(&self) {
-        self.add(1);
-    }
-
-    /// Adds `n`.
-    pub(crate) fn add(&self, n: u64) {
-        self.0[SHARD.get()].0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// The sum so far.
-    pub(crate) fn get(&self) -> u64 {
-        self.0.iter().map(|shard| shard.0.load(Ordering::Relaxed)).sum()
-    }
-}
-
-/// The counters behind [`Stats`], and the latencies.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) hits: Counter,
-    pub(crate) not_found_hits: Counter,
-    pub(crate) misses: Counter,
-    pub(crate) stale: Counter,
-    pub(crate) sets: Counter,
-    pub(crate) not_stored: Counter,
-    pub(crate) deletes: Counter,
-    pub(crate) invalidated: Counter,
-    pub(crate) expired: Counter,
-    pub(crate) evicted: Counter,
-    pub(crate) freed: Counter,
-    pub(crate) loads: Counter,
-    pub(crate) load_errors: Counter,
-    pub(crate) load_latency: Latencies,
-    pub(crate) joins: Counter,
-    pub(crate) refreshes: Counter,
-    pub(crate) prefetched: Counter,
-    pub(crate) prefetch_hits: Counter,
-    pub(crate) prefetched_in_vain: Counter,
-    pub(crate) refused: Counter,
-    pub(crate) passes: Counter,
-    pub(crate) failed_passes: Counter,
-    pub(crate) changes: Counter,
-    pub(crate) rules: Counter,
-    pub(crate) l2_hits: Counter,
-    pub(crate) l2_misses: Counter,
-    pub(crate) l2_invalid: Counter,
-    pub(crate) l2_damaged: Counter,
-    pub(crate) l2_unknown: Counter,
-    pub(crate) l2_sets: Counter,
-    pub(crate) l2_commands: Counter,
-    pub(crate) l2_latency: Latencies,
-    pub(crate) l2_errors: Counter,
-    pub(crate) l2_refused: Counter,
-    pub(crate) l2_timeouts: Counter,
-    pub(crate) l2_breaks: Counter,
-    pub(crate) l2_dropped: Counter,
-    pub(crate) leases_won: Counter,
-    pub(crate) leases_lost: Counter,
-    pub(crate) leases_taken: Counter,
-    pub(crate) bus_messages: Counter,
-    pub(crate) bus_changes: Counter,
-    pub(crate) bus_unknown: Counter,
-    pub(crate) bus_overflows: Counter,
-    pub(crate) bus_losses: Counter,
-    pub(crate) peer_unknown: Counter,
-    pub(crate) peer_late: Counter,
-    pub(crate) peer_dropped: Counter,
-    pub(crate) log_known: Counter,
-    pub(crate) log_new: Counter,
-    pub(crate) invalidations: InvalidationCounters,
-}
-
-/// The counts of a cache since its creation, and its current size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stats {
+counters! {
     /// Reads answered from L1. Every read of a key is a hit, a stale answer or a miss.
-    pub hits: u64,
+    hits => CACHE_READS["l1", "hit"];
     /// The hits answered with "not found".
-    pub not_found_hits: u64,
+    not_found_hits => CACHE_NOT_FOUND_HITS["l1"];
     /// Reads that L1 could not answer.
-    pub misses: u64,
+    misses => CACHE_READS["l1", "miss"];
     /// Reads answered past the staleness bound because the database was unavailable. A read whose load failed also counts as a
     /// miss.
-    pub stale: u64,
+    stale => CACHE_READS["l1", "stale"];
     /// Copies stored.
-    pub sets: u64,
+    sets => CACHE_SETS["l1"];
     /// Loaded copies that were not stored: a change touched the copy meanwhile, the copy comes from a database other than the
     /// followed one, or the copy is larger than L1.
-    pub not_stored: u64,
+    not_stored => CACHE_NOT_STORED["l1"];
     /// Entries removed by name.
-    pub deletes: u64,
+    deletes => CACHE_DELETES["l1"];
     /// Entries found invalid by a read.
-    pub invalidated: u64,
+    invalidated => CACHE_EVICTIONS["l1", "invalidated"];
     /// Entries found expired by a read or a purge.
-    pub expired: u64,
+    expired => CACHE_EVICTIONS["l1", "expired"];
     /// Entries evicted because L1 was full.
-    pub evicted: u64,
+    evicted => CACHE_EVICTIONS["l1", "capacity"];
     /// Expired entries that L1 removed by itself.
-    pub freed: u64,
+    freed => CACHE_EVICTIONS["l1", "expired"];
     /// Loads from the tier below.
-    pub loads: u64,
+    loads => LOADS[];
     /// Loads that failed.
-    pub load_errors: u64,
+    load_errors => LOAD_ERRORS[];
     /// Reads that joined a load in flight.
-    pub joins: u64,
+    joins => JOINS[];
     /// Copies that were refreshed before they expired.
-    pub refreshes: u64,
+    refreshes => REFRESHES[];
     /// Copies that were prefetched.
-    pub prefetched: u64,
+    prefetched => PREFETCHES[];
     /// Prefetched copies that a reader then used.
-    pub prefetch_hits: u64,
+    prefetch_hits => PREFETCHED_COPIES["used"];
     /// Prefetched copies that left L1 unread.
-    pub prefetched_in_vain: u64,
+    prefetched_in_vain => PREFETCHED_COPIES["unused"];
     /// Loads refused because too many were waiting.
-    pub refused: u64,
+    refused => LOADS_REFUSED[];
     /// Passes over the change log that succeeded.
-    pub passes: u64,
+    passes => PASSES["ok"];
     /// Passes over the change log that failed.
-    pub failed_passes: u64,
+    failed_passes => PASSES["error"];
     /// Changes applied.
-    pub changes: u64,
+    changes => CHANGES_APPLIED[];
     /// Rules applied.
-    pub rules: u64,
+    rules => RULES_APPLIED[];
     /// Keys that L1 could not answer and L2 did.
-    pub l2_hits: u64,
+    l2_hits => CACHE_READS["l2", "hit"];
     /// Keys for which L2 had no valid copy.
-    pub l2_misses: u64,
+    l2_misses => CACHE_READS["l2", "miss"];
     /// Copies in L2 that were invalid: a change touched the copy, or the copy is too old to be judged.
-    pub l2_invalid: u64,
+    l2_invalid => L2_REJECTED["invalid"];
     /// Copies in L2 with a wrong checksum or damaged contents.
-    pub l2_damaged: u64,
+    l2_damaged => L2_REJECTED["damaged"];
     /// Copies in L2 in the format of another release.
-    pub l2_unknown: u64,
+    l2_unknown => L2_REJECTED["unknown"];
     /// Copies sent to L2.
-    pub l2_sets: u64,
+    l2_sets => CACHE_SETS["l2"];
     /// Round trips to Redis.
-    pub l2_commands: u64,
+    l2_commands => L2_COMMANDS[];
     /// Lost or refused connections to Redis.
-    pub l2_errors: u64,
+    l2_errors => L2_ERRORS["connection"];
     /// Commands that Redis refused.
-    pub l2_refused: u64,
+    l2_refused => L2_ERRORS["refused"];
     /// Commands that timed out.
-    pub l2_timeouts: u64,
+    l2_timeouts => L2_ERRORS["timeout"];
     /// How often the breaker opened.
-    pub l2_breaks: u64,
+    l2_breaks => L2_BREAKER_OPENED[];
     /// Copies that found no room in the write-behind queue.
-    pub l2_dropped: u64,
+    l2_dropped => L2_DROPPED[];
     /// Leases that this replica won.
-    pub leases_won: u64,
+    leases_won => LEASES["won"];
     /// Leases that another replica held.
-    pub leases_lost: u64,
+    leases_lost => LEASES["lost"];
     /// Leases taken over from a replica that did not load in time.
-    pub leases_taken: u64,
+    leases_taken => LEASES["taken"];
     /// Messages received from the bus.
-    pub bus_messages: u64,
+    bus_messages => BUS_MESSAGES[];
     /// Changes of other replicas in those messages.
-    pub bus_changes: u64,
+    bus_changes => BUS_CHANGES[];
     /// Messages that could not be decoded.
-    pub bus_unknown: u64,
+    bus_unknown => BUS_UNDECODABLE[];
     /// Messages for which the queue had no room.
-    pub bus_overflows: u64,
+    bus_overflows => BUS_OVERFLOWS[];
     /// How often the connection of the bus was lost.
-    pub bus_losses: u64,
+    bus_losses => BUS_DISCONNECTS[];
     /// Peer messages that could not be decoded.
-    pub peer_unknown: u64,
+    peer_unknown => PEER_UNDECODABLE[];
     /// Questions of peers that were not answered in time.
-    pub peer_late: u64,
+    peer_late => PEER_UNANSWERED[];
     /// Questions and answers that were dropped because they were too large or too many.
-    pub peer_dropped: u64,
+    peer_dropped => PEER_DROPPED[];
     /// Changes found in the change log that the bus or a write of this replica had brought already.
-    pub log_known: u64,
+    log_known => CHANGELOG_CHANGES["other"];
     /// Changes that the change log brought first.
-    pub log_new: u64,
-    /// Changes applied, by source and by subject. Does not count dropping every copy because anything may have changed.
-    pub invalidations: InvalidationCounts,
-    /// Entries in L1, including absent keys.
-    pub entries: u64,
-    /// The weight of those entries in bytes.
-    pub bytes: u64,
+    log_new => CHANGELOG_CHANGES["log"];
 }
 
-impl Counters {
-    /// Reads every count. The sizes are zero: L1 knows them.
-    pub(crate) fn read(&self) -> Stats {
-        Stats {
-            hits: self.hits.get(),
-            not_found_hits: self.not_found_hits.get(),
-            misses: self.misses.get(),
-            stale: self.stale.get(),
-            sets: self.sets.get(),
-            not_stored: self.not_stored.get(),
-            deletes: self.deletes.get(),
-            invalidated: self.invalidated.get(),
-            expired: self.expired.get(),
-            evicted: self.evicted.get(),
-            freed: self.freed.get(),
-            loads: self.loads.get(),
-            load_errors: self.load_errors.get(),
-            joins: self.joins.get(),
-            refreshes: self.refreshes.get(),
-            prefetched: self.prefetched.get(),
-            prefetch_hits: self.prefetch_hits.get(),
-            prefetched_in_vain: self.prefetched_in_vain.get(),
-            refused: self.refused.get(),
-            passes: self.passes.get(),
-            failed_passes: self.failed_passes.get(),
-            changes: self.changes.get(),
-            rules: self.rules.get(),
-            l2_hits: self.l2_hits.get(),
-            l2_misses: self.l2_misses.get(),
-            l2_invalid: self.l2_invalid.get(),
-            l2_damaged: self.l2_damaged.get(),
-            l2_unknown: self.l2_unknown.get(),
-            l2_sets: self.l2_sets.get(),
-            l2_commands: self.l2_commands.get(),
-            l2_errors: self.l2_errors.get(),
-            l2_refused: self.l2_refused.get(),
-            l2_timeouts: self.l2_timeouts.get(),
-            l2_breaks: self.l2_breaks.get(),
-            l2_dropped: self.l2_dropped.get(),
-            leases_won: self.leases_won.get(),
-            leases_lost: self.leases_lost.get(),
-            leases_taken: self.leases_taken.get(),
-            bus_messages: self.bus_messages.get(),
-            bus_changes: self.bus_changes.get(),
-            bus_unknown: self.bus_unknown.get(),
-            bus_overflows: self.bus_overflows.get(),
-            bus_losses: self.bus_losses.get(),
-            peer_unknown: self.peer_unknown.get(),
-            peer_late: self.peer_late.get(),
-            peer_dropped: self.peer_dropped.get(),
-            log_known: self.log_known.get(),
-            log_new: self.log_new.get(),
-            invalidations: self.invalidations.read(),
-            entries: 0,
-            bytes: 0,
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_label_has_a_value_that_its_metric_names() {
+        let samples = Stats::default().samples();
+        for Sample { metric, labels, .. } in &samples {
+            for (label, value) in metric.labels.iter().zip(labels) {
+                assert!(label.values.contains(value), "{}: {} is {value}", metric.name, label.name);
+            }
         }
+        let invalidations = samples.iter().filter(|sample| sample.metric.name == metrics::INVALIDATIONS.name);
+        let series: BTreeSet<_> = invalidations.map(|sample| &sample.labels).collect();
+        assert_eq!(series.len(), 18, "three sources, six subjects");
     }
 }

@@ -1,8 +1,8 @@
 //! The health of the server: whether it is alive, and whether it is ready.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 use tonic_health::{
     ServingStatus,
     pb::health_server::HealthServer,
@@ -23,6 +23,8 @@ const READINESS_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct Health {
     reporter: HealthReporter,
+    /// Whether the server is ready, for those who ask over HTTP.
+    ready: Arc<watch::Sender<bool>>,
 }
 
 impl Health {
@@ -30,18 +32,25 @@ impl Health {
     pub(super) async fn new() -> (Self, HealthServer<HealthService>) {
         let reporter = HealthReporter::new();
         let service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
-        let health = Self { reporter };
+        let health = Self { reporter, ready: Arc::default() };
         health.set(|_| true, ServingStatus::NotServing).await;
         (health, service)
     }
 
+    /// Whether the server is ready, now and later.
+    pub(super) fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
     /// Reports that the server serves, and `CacheAdmin` if that has an address.
     pub(super) async fn serving(&self, admin: Option<SocketAddr>) {
+        self.ready.send_replace(true);
         self.set(|name| name != ADMIN || admin.is_some(), ServingStatus::Serving).await;
     }
 
     /// Reports that the server is alive but not ready.
     pub(super) async fn draining(&self) {
+        self.ready.send_replace(false);
         self.set(|name| name != LIVENESS, ServingStatus::NotServing).await;
     }
 
@@ -63,6 +72,7 @@ impl Health {
                 ready = now_ready;
                 let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
                 tracing::warn!(ready, "readiness changed");
+                self.ready.send_replace(ready);
                 self.set(|name| name != LIVENESS, status).await;
             }
         }

@@ -26,7 +26,7 @@ use tokio::{
 
 use self::{
     health::Health,
-    serving::{Port, Serving, connections},
+    serving::{HttpServing, Port, Serving, connections},
     signals::Stop,
     warm_up::warm_up,
 };
@@ -34,8 +34,10 @@ use crate::{
     catalog::{Catalog, Copy},
     config::{Config, WatchConfig},
     error::ServeError,
-    events::{Events, IngestContext, WallClock},
+    events::{EventCounts, Events, IngestContext, WallClock},
     grpc::{AdminService, Identity},
+    http::probes,
+    metrics::{Calls, ChangelogRows, Metrics},
     sample,
 };
 
@@ -89,6 +91,7 @@ pub struct Running {
     serving: Serving,
     /// The listener of `CacheAdmin`, which stays reachable under any load of the other one.
     admin: Option<Serving>,
+    http: Option<HttpServing>,
     events: Events,
     draining: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -119,37 +122,56 @@ impl Running {
         let catalog = start_catalog(&repository, cache, server.watch.clone(), &mut tasks).await;
         warm_up(&catalog, server.warm_on_start, server.warm_timeout).await;
         tasks.spawn(catalog.clone().prefetch());
-        tasks.spawn(prune(repository, server.change_retention));
+        let changelog_rows = Arc::new(ChangelogRows::default());
+        tasks.spawn(prune(repository, server.change_retention, Arc::clone(&changelog_rows)));
 
         let (health, health_service) = Health::new().await;
         let (draining, drained) = watch::channel(false);
-        let router = services::catalog(&server, catalog.clone(), health_service.clone())?;
+        let calls = Arc::new(Calls::default());
+        let router = services::catalog(&server, catalog.clone(), Arc::clone(&calls), health_service.clone())?;
         let port = Port { listen: server.listen, threads: server.workers, router };
         let serving = Serving::start(port, connections(&server, &drained), &mut tasks).await?;
         let identity = Identity { id: instance, name: name_of(serving.address), started };
         catalog.cache().introduce(&identity.name, env!("CARGO_PKG_VERSION"));
+        let event_counts = Arc::new(EventCounts::default());
         let ingest = IngestContext {
             catalog: catalog.clone(),
             name: identity.name.clone(),
             seed: instance,
             clock: WallClock::system(),
+            counts: Arc::clone(&event_counts),
             draining: drained.clone(),
         };
         let admin = match server.admin_listen {
             None => None,
             Some(listen) => {
                 let service = AdminService::new(catalog.clone(), identity);
-                let router = services::admin(&server, service, health_service)?;
+                let router = services::admin(&server, service, Arc::clone(&calls), health_service)?;
                 let port = Port { listen, threads: 1, router };
                 Some(Serving::start(port, connections(&server, &drained), &mut tasks).await?)
             }
         };
-        let events = Events::open(events, shared.as_ref(), ingest, &mut tasks).await?;
+        let events = Events::open(events, shared.as_ref(), ingest, &mut tasks)?;
+        let http = match server.http_listen {
+            None => None,
+            Some(listen) => {
+                let metrics = Metrics {
+                    catalog: catalog.clone(),
+                    calls,
+                    events: event_counts,
+                    changelog_rows,
+                    ready: health.ready(),
+                    runtime: Handle::current(),
+                };
+                let routes = probes(health.ready()).merge(metrics.routes()).merge(events.routes.clone());
+                Some(HttpServing::start(listen, routes, drained, &mut tasks).await?)
+            }
+        };
 
         health.serving(admin.as_ref().map(|admin| admin.address)).await;
         tasks.spawn(health.clone().follow(catalog.clone()));
         let drain = server.deadlines.drain;
-        let running = Self { catalog, health, serving, admin, events, draining, tasks, drain };
+        let running = Self { catalog, health, serving, admin, http, events, draining, tasks, drain };
         running.announce(server.addresses_file)?;
         Ok(running)
     }
@@ -183,9 +205,9 @@ impl Running {
         self.admin.as_ref().map(|admin| admin.address)
     }
 
-    /// Where webhooks are received, if they are.
+    /// Where HTTP is served, if it is.
     pub fn http_address(&self) -> Option<SocketAddr> {
-        self.events.http_address()
+        self.http.as_ref().map(|http| http.address)
     }
 
     /// The catalogue.
@@ -203,6 +225,9 @@ impl Running {
             self.serving.closed().await;
             if let Some(admin) = &self.admin {
                 admin.closed().await;
+            }
+            if let Some(http) = &mut self.http {
+                http.closed().await;
             }
             self.events.ended().await;
         };
@@ -252,10 +277,14 @@ async fn start_catalog(
     catalog
 }
 
-/// Removes changes from the log that are older than its retention.
-async fn prune(repository: Arc<Repository>, retention: Duration) {
+/// Removes changes from the log that are older than its retention, and counts the others.
+async fn prune(repository: Arc<Repository>, retention: Duration, counted: Arc<ChangelogRows>) {
     let interval = (retention / 12).clamp(Duration::from_secs(1), Duration::from_mins(5));
     loop {
+        match repository.log_rows().await {
+            Ok(rows) => counted.set(rows),
+            Err(error) => tracing::warn!(%error, "rows of the change log not counted"),
+        }
         sleep(interval).await;
         match repository.prune(retention).await {
             Ok(0) => {}

@@ -1,13 +1,17 @@
 //! Ports, and the threads that serve them.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::{
     config::ServerConfig,
     error::ServeError,
     grpc::CatalogRouter,
+    http::{HttpListener, with_limits},
     net::{Connections, Limits, Listener, Workers},
 };
 
@@ -56,6 +60,38 @@ impl Serving {
         if let Ok(workers) = Arc::try_unwrap(self.workers) {
             let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
         }
+    }
+}
+
+/// The HTTP port. It is served on the runtime that uses the database.
+pub(super) struct HttpServing {
+    pub(super) address: SocketAddr,
+    /// Ends with the last connection.
+    running: mpsc::Receiver<Infallible>,
+}
+
+impl HttpServing {
+    /// Binds a port, and serves it until the server drains.
+    pub(super) async fn start(
+        listen: SocketAddr,
+        routes: axum::Router,
+        draining: watch::Receiver<bool>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Self, ServeError> {
+        let listener = HttpListener::bind(listen).await;
+        let listener = listener.map_err(|source| ServeError::Listen { address: listen, source })?;
+        let address = listener.address();
+        let (guard, running) = mpsc::channel(1);
+        tasks.spawn(async move {
+            listener.serve(with_limits(routes), draining).await;
+            drop(guard);
+        });
+        Ok(Self { address, running })
+    }
+
+    /// Waits until every connection has ended.
+    pub(super) async fn closed(&mut self) {
+        self.running.recv().await;
     }
 }
 

@@ -1,10 +1,6 @@
 //! What an operator decides about events of other systems.
 
-use std::{
-    fmt,
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use base64::{
     alphabet,
@@ -22,8 +18,6 @@ pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// How events arrive. By [`Default`] none can.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventsConfig {
-    /// The address for webhooks; with port 0 the system chooses a port. Without a secret nothing listens here.
-    pub http_listen: SocketAddr,
     /// Who may send webhooks.
     pub webhook: WebhookConfig,
     /// The queue from which messages are read.
@@ -80,7 +74,6 @@ impl fmt::Debug for WebhookSecret {
 impl Default for EventsConfig {
     fn default() -> Self {
         Self {
-            http_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
             webhook: WebhookConfig { secrets: Vec::new(), tolerance: constants::WEBHOOK_TOLERANCE },
             queue: QueueConfig {
                 stream: None,

@@ -17,6 +17,8 @@ pub struct ServerConfig {
     /// Where `CacheAdmin`, health and reflection listen: a loopback address, because the service asks for no credentials. `None`
     /// leaves the service out.
     pub admin_listen: Option<SocketAddr>,
+    /// Where metrics, probes and webhooks are served over HTTP. `None` leaves them out.
+    pub http_listen: Option<SocketAddr>,
     /// The server writes the chosen addresses into this file once it is ready.
     pub addresses_file: Option<PathBuf>,
     /// Where Larder keeps its own files. `None` when the user has no home directory and named none; then the database URL was
@@ -115,6 +117,7 @@ impl Default for ServerConfig {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051),
             admin_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50052)),
+            http_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464)),
             addresses_file: None,
             data_dir: None,
             sample_catalogue: false,

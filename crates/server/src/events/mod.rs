@@ -3,21 +3,23 @@
 //! They arrive by [webhook](webhook) or from a [queue]. Both end in [`Catalog::invalidate`](crate::catalog::Catalog): a row in the
 //! change log, committed before the sender gets its answer. `docs/events.md` is the contract.
 
+mod counts;
 mod event;
-mod http;
 mod queue;
 mod webhook;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{convert::Infallible, sync::Arc, time::SystemTime};
 
+use axum::Router;
 use larder_cache::SharedConfig;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
+pub(crate) use self::counts::EventCounts;
 pub use self::event::{Event, parse_event};
-use self::{http::Http, queue::Queue, webhook::Webhook};
+use self::{queue::Queue, webhook::Webhook};
 use crate::{catalog::Catalog, config::EventsConfig, error::ServeError};
 
 /// The time of day. It decides only whether a message was signed recently.
@@ -32,14 +34,16 @@ pub(crate) struct IngestContext {
     /// The seed of random choices.
     pub(crate) seed: u64,
     pub(crate) clock: WallClock,
+    pub(crate) counts: Arc<EventCounts>,
     /// Turns true when the server drains.
     pub(crate) draining: watch::Receiver<bool>,
 }
 
 /// The open webhook and queue.
 pub(crate) struct Events {
-    http: Option<SocketAddr>,
-    /// Ends with the last of the tasks.
+    /// The path of webhooks, if there are any.
+    pub(crate) routes: Router,
+    /// Ends with the queue.
     running: mpsc::Receiver<Infallible>,
 }
 
@@ -62,42 +66,28 @@ impl WallClock {
 }
 
 impl Events {
-    /// Opens the configured webhook and queue. Their tasks end by themselves soon after the server begins to drain.
-    pub(crate) async fn open(
+    /// Opens the configured webhook and queue. The queue's task ends by itself soon after the server begins to drain.
+    pub(crate) fn open(
         config: EventsConfig,
         shared: Option<&SharedConfig>,
         context: IngestContext,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, ServeError> {
-        let EventsConfig { http_listen, webhook, queue } = config;
-        let IngestContext { catalog, name, seed, clock, draining } = context;
+        let EventsConfig { webhook, queue } = config;
         let (guard, running) = mpsc::channel(1);
-        let mut http = None;
+        let mut routes = Router::new();
         if !webhook.secrets.is_empty() {
-            let listen = |source| ServeError::Listen { address: http_listen, source };
-            let server = Http::bind(http_listen).await.map_err(listen)?;
-            http = Some(server.address());
-            let webhook = Webhook::new(catalog.clone(), &webhook, clock);
-            let (draining, guard) = (draining.clone(), guard.clone());
-            tasks.spawn(async move {
-                server.serve(Arc::new(webhook), draining).await;
-                drop(guard);
-            });
+            routes = Webhook::new(&context, &webhook).routes();
         }
         // The configuration was checked: there is no queue without Redis.
         if let (Some(stream), Some(shared)) = (&queue.stream, shared) {
-            let queue = Queue::new(catalog, shared, &queue, stream, &name, seed).map_err(ServeError::Redis)?;
+            let queue = Queue::new(&context, shared, &queue, stream).map_err(ServeError::Redis)?;
             tasks.spawn(async move {
-                queue.run(draining).await;
+                queue.run(context.draining).await;
                 drop(guard);
             });
         }
-        Ok(Self { http, running })
-    }
-
-    /// The address for webhooks, if there is one.
-    pub(crate) fn http_address(&self) -> Option<SocketAddr> {
-        self.http
+        Ok(Self { routes, running })
     }
 
     /// Waits until the events in progress at the beginning of the drain have ended.

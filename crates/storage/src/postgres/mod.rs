@@ -27,7 +27,7 @@ pub(crate) use settings::is_unsuitable;
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, ProductData, ProductRepository, Products, Recall, Replay, SearchPage, SearchQuery,
+    ListQuery, Loaded, Pass, Pool, ProductData, ProductRepository, Products, Recall, Replay, SearchPage, SearchQuery,
     Snapshot, StorageConfig, StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
 };
 
@@ -202,6 +202,10 @@ impl ProductRepository for PostgresRepository {
 
     async fn repair(&self) -> Result<Vec<String>, StorageError> {
         self.repair_log().await
+    }
+
+    fn pools(&self) -> Vec<Pool> {
+        vec![self.connections.usage()]
     }
 
     fn backend(&self) -> &Backend {

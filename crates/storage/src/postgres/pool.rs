@@ -147,6 +147,13 @@ impl Connections {
         self.pool.status().max_size + 1
     }
 
+    /// How they are used. The follower's own is not counted.
+    pub(super) fn usage(&self) -> crate::Pool {
+        let status = self.pool.status();
+        let used = status.size.saturating_sub(status.available);
+        crate::Pool { name: "shared", idle: status.available as u64, used: used as u64, most: status.max_size as u64 }
+    }
+
     /// Closes them, and waits for those that are in use.
     pub(super) async fn close(&self, at_most: Duration) {
         self.sweep.abort();

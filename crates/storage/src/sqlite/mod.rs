@@ -17,9 +17,11 @@ use std::{
     time::Duration,
 };
 
+use sqlx::SqlitePool;
+
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, ProductData, ProductRepository, Products, Recall, Replay, SearchPage, SearchQuery,
+    ListQuery, Loaded, Pass, Pool, ProductData, ProductRepository, Products, Recall, Replay, SearchPage, SearchQuery,
     Snapshot, StorageConfig, StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
 };
 
@@ -237,6 +239,11 @@ impl ProductRepository for SqliteRepository {
         self.repair_log().await
     }
 
+    fn pools(&self) -> Vec<Pool> {
+        let database = self.opened();
+        [("writer", &database.writer), ("readers", &database.readers)].map(|(name, pool)| usage(name, pool)).to_vec()
+    }
+
     fn backend(&self) -> &Backend {
         &self.backend
     }
@@ -244,4 +251,10 @@ impl ProductRepository for SqliteRepository {
     async fn close(&self) {
         let _ = tokio::time::timeout(CLOSE_LIMIT, self.opened().close()).await;
     }
+}
+
+/// How a pool is used.
+fn usage(name: &'static str, pool: &SqlitePool) -> Pool {
+    let (size, idle) = (u64::from(pool.size()), pool.num_idle() as u64);
+    Pool { name, idle, used: size.saturating_sub(idle), most: u64::from(pool.options().get_max_connections()) }
 }

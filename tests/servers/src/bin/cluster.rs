@@ -156,9 +156,10 @@ fn introduction(cluster: &Cluster, larder: &str, redis_returns_after: Duration) 
     let psql = psql(&cluster.postgres().psql_program());
     let with = if cluster.redis().is_some() { "one PostgreSQL and one Redis" } else { "one PostgreSQL" };
     let mut lines = vec![format!("\nThree replicas of Larder over {with}:\n")];
-    lines.extend(cluster.replicas().iter().zip(cluster.admin_addresses()).map(|(replica, admin)| {
-        let pid = replica.pid().unwrap_or_default();
-        format!("  {}  pid {pid}, CacheAdmin at {admin}, logs to {}", replica.address(), replica.log().display())
+    let others = cluster.admin_addresses().iter().zip(cluster.http_addresses());
+    lines.extend(cluster.replicas().iter().zip(others).map(|(replica, (admin, http))| {
+        let (address, pid, log) = (replica.address(), replica.pid().unwrap_or_default(), replica.log().display());
+        format!("  {address}  pid {pid}, CacheAdmin at {admin}, HTTP at {http}, logs to {log}")
     }));
     lines.push(format!("  {database}"));
     let redis = cluster.redis().map(|redis| (redis.url(), redis.pid().unwrap_or_default()));

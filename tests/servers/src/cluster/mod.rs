@@ -11,6 +11,8 @@ use crate::{guardian::dead, postgres::Postgres, postgres::PostgresOptions, redis
 /// Where the replicas listen, unless somebody else does. Their `CacheAdmin` is at the next port: that of the first is where the
 /// commands look for it.
 const PORTS: [u16; 3] = [50_051, 50_061, 50_071];
+/// Where the first replica serves HTTP, unless somebody else does; the others at the next ports.
+const HTTP_PORT: u16 = 9_464;
 const DATABASE: &str = "larder";
 
 /// How a cluster is started.
@@ -31,6 +33,7 @@ pub struct Cluster {
     // In the order in which they end.
     replicas: Vec<Replica>,
     admin_addresses: Vec<SocketAddr>,
+    http_addresses: Vec<SocketAddr>,
     redis: Option<Redis>,
     postgres: Postgres,
 }
@@ -56,11 +59,12 @@ impl Cluster {
         let postgres = Postgres::start(PostgresOptions::default()).await;
         postgres.psql("postgres", &format!("CREATE DATABASE {DATABASE}")).await;
         let redis = if options.redis { Some(Redis::start(RedisOptions::default()).await) } else { None };
-        let (mut replicas, mut admin_addresses) = (Vec::new(), Vec::new());
-        for (number, port) in PORTS.into_iter().enumerate() {
-            let admin = replica::near(port + 1);
+        let (mut replicas, mut admin_addresses, mut http_addresses) = (Vec::new(), Vec::new(), Vec::new());
+        for ((number, port), http_port) in PORTS.into_iter().enumerate().zip(HTTP_PORT..) {
+            let (admin, http) = (replica::near(port + 1), replica::near(http_port));
             let mut variables = vec![
                 ("LARDER_ADMIN_LISTEN", admin.to_string()),
+                ("LARDER_HTTP_LISTEN", http.to_string()),
                 ("DATABASE_URL", postgres.url(DATABASE)),
                 // Loading it twice at once would be of no use.
                 ("LARDER_SAMPLE_CATALOGUE", (number == 0).to_string()),
@@ -71,11 +75,12 @@ impl Cluster {
                 Ok(replica) => {
                     replicas.push(replica);
                     admin_addresses.push(admin);
+                    http_addresses.push(http);
                 }
                 Err(log) => return Err(format!("replica {} did not become ready:\n{log}", number + 1)),
             }
         }
-        Ok(Self { replicas, admin_addresses, redis, postgres })
+        Ok(Self { replicas, admin_addresses, http_addresses, redis, postgres })
     }
 
     /// The replicas.
@@ -86,6 +91,11 @@ impl Cluster {
     /// Where the `CacheAdmin` of each replica is.
     pub fn admin_addresses(&self) -> &[SocketAddr] {
         &self.admin_addresses
+    }
+
+    /// Where each replica serves HTTP.
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        &self.http_addresses
     }
 
     /// Redis.

@@ -49,7 +49,7 @@ impl Replica {
                 command.extend(["-u".into(), name]);
             }
         }
-        command.push("LARDER_ADMIN_LISTEN=127.0.0.1:0".to_owned());
+        command.extend(["LARDER_ADMIN_LISTEN=127.0.0.1:0".to_owned(), "LARDER_HTTP_LISTEN=127.0.0.1:0".to_owned()]);
         command.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
         command.push(format!("LARDER_LISTEN={address}"));
         command.push(format!("LARDER_ADDRESSES_FILE={}", text(&ready)));

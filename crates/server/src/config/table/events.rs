@@ -34,19 +34,6 @@ pub(super) const EVENTS: &[Setting] = &[
         ..Setting::BASE
     },
     Setting {
-        key: "http-listen",
-        env: "LARDER_HTTP_LISTEN",
-        default: Default::Text("127.0.0.1:9464"),
-        shape: "ADDRESS",
-        help: "Where the server receives webhooks (POST /webhooks/events) over HTTP/1.1; only with webhook-secrets. Port 0 means \
-               any free port.",
-        set: |config, text| {
-            config.events.http_listen = value::socket(text)?;
-            Ok(())
-        },
-        ..Setting::BASE
-    },
-    Setting {
         key: "queue-stream",
         env: "LARDER_QUEUE_STREAM",
         shape: "NAME",

@@ -37,6 +37,19 @@ pub(super) const SERVER: &[Setting] = &[
         ..Setting::BASE
     },
     Setting {
+        key: "http-listen",
+        env: "LARDER_HTTP_LISTEN",
+        default: Default::Text("127.0.0.1:9464"),
+        shape: "ADDRESS",
+        help: "Where HTTP/1.1 is served: /metrics, /livez, /readyz and, with webhook-secrets, POST /webhooks/events. Whoever reaches \
+               the address reads the metrics. Port 0 means any free port. none serves no HTTP.",
+        set: |config, text| {
+            config.server.http_listen = value::optional(text, value::socket)?;
+            Ok(())
+        },
+        ..Setting::BASE
+    },
+    Setting {
         key: "addresses-file",
         env: "LARDER_ADDRESSES_FILE",
         shape: "PATH",

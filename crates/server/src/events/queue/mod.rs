@@ -8,7 +8,7 @@ mod entry;
 mod group;
 mod pause;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use larder_cache::SharedConfig;
 use tokio::{
@@ -22,7 +22,11 @@ use self::{
     group::{Failure, Group},
     pause::Pause,
 };
-use crate::catalog::{Catalog, Invalidation};
+use super::{
+    IngestContext,
+    counts::{EventCounts, QueueOutcome},
+};
+use crate::catalog::Invalidation;
 use crate::config::QueueConfig;
 
 /// Reads a stream.
@@ -30,6 +34,7 @@ pub(super) struct Queue {
     group: Group,
     committing: Committing,
     pause: Pause,
+    counts: Arc<EventCounts>,
     min_idle: Duration,
     max_deliveries: u64,
     /// Whether it was logged that Redis is away.
@@ -56,18 +61,18 @@ impl From<Failure> for End {
 }
 
 impl Queue {
-    /// A consumer that goes by `name`. Fails when the URL of Redis cannot be used, ever.
+    /// A consumer that goes by the name of its replica. Fails when the URL of Redis cannot be used, ever.
     pub(super) fn new(
-        catalog: Catalog,
+        context: &IngestContext,
         shared: &SharedConfig,
         config: &QueueConfig,
         stream: &str,
-        name: &str,
-        seed: u64,
     ) -> Result<Self, String> {
+        let IngestContext { catalog, name, seed, counts, .. } = context;
         Ok(Self {
             group: Group::new(shared, stream, &config.group, name)?,
-            committing: Committing::new(catalog, seed),
+            committing: Committing::new(catalog.clone(), *seed),
+            counts: Arc::clone(counts),
             pause: Pause::new(seed.wrapping_add(1)),
             min_idle: config.min_idle,
             max_deliveries: config.max_deliveries,
@@ -180,6 +185,7 @@ impl Queue {
         match self.committing.commit(drops, draining).await.ok_or(End::Drained)? {
             Ok(()) => {
                 let ids: Vec<_> = batch.entries.into_iter().map(|(entry, _)| entry.id).collect();
+                self.counts.entries(QueueOutcome::Accepted, ids.len());
                 self.group.acknowledge(&ids).await?;
                 tracing::debug!(entries = ids.len(), "events taken");
             }
@@ -187,7 +193,10 @@ impl Queue {
             Err(_) if batch.entries.len() > 1 => {
                 for (entry, drops) in batch.entries {
                     match self.committing.commit(drops, draining).await.ok_or(End::Drained)? {
-                        Ok(()) => self.group.acknowledge(&[entry.id]).await?,
+                        Ok(()) => {
+                            self.counts.entries(QueueOutcome::Accepted, 1);
+                            self.group.acknowledge(&[entry.id]).await?;
+                        }
                         Err(refused) => self.refused(&entry, &refused).await?,
                     }
                 }
@@ -213,7 +222,9 @@ impl Queue {
 
     async fn bury(&mut self, entry: &Entry, reason: &str) -> Result<(), End> {
         tracing::warn!(id = entry.id, reason, "event put aside");
-        Ok(self.group.bury(entry, reason).await?)
+        self.group.bury(entry, reason).await?;
+        self.counts.entries(QueueOutcome::Buried, 1);
+        Ok(())
     }
 
     fn report(&mut self, failure: &Failure) {

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::Refusal;
-use crate::events::event::LONGEST;
+use crate::{events::event::LONGEST, http::Refusal};
 
 /// How long it may take to come.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -18,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const DROPPED: usize = 1 << 20;
 
 /// Reads a body.
-pub(super) async fn read(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refusal> {
+pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > LONGEST + DROPPED) {
         return Err(too_large());
@@ -32,7 +31,7 @@ pub(super) async fn read(headers: &HeaderMap, body: Incoming) -> Result<Bytes, R
     }
 }
 
-async fn read_all(mut body: Incoming) -> Result<Bytes, Refusal> {
+async fn read_all(mut body: Body) -> Result<Bytes, Refusal> {
     let mut read = BytesMut::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {

@@ -2,55 +2,68 @@
 //! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
 
 mod body;
-mod refusal;
 mod signature;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use axum::{
+    Router,
+    extract::Request,
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use http::{HeaderValue, StatusCode, header::ALLOW};
 use larder_storage::{Invalidating, StorageError};
 use tokio::time::timeout;
 
-pub(super) use self::refusal::Refusal;
 use self::signature::{Genuine, Unverified, Verifier};
-use super::{Event, WallClock, parse_event};
-use crate::{catalog::Catalog, config::WebhookConfig};
+use super::{Event, EventCounts, IngestContext, WallClock, counts::WebhookOutcome, parse_event};
+use crate::{catalog::Catalog, config::WebhookConfig, http::Refusal};
 
 /// Takes webhooks.
 pub(super) struct Webhook {
     catalog: Catalog,
     verifier: Verifier,
     clock: WallClock,
+    counts: Arc<EventCounts>,
 }
 
+const PATH: &str = "/webhooks/events";
 /// How long it may take to write down what an event says. Senders wait for 15 seconds at the least.
 const WRITE: Duration = Duration::from_secs(10);
 
 impl Webhook {
-    pub(super) fn new(catalog: Catalog, config: &WebhookConfig, clock: WallClock) -> Self {
-        Self { catalog, verifier: Verifier::new(config), clock }
+    pub(super) fn new(context: &IngestContext, config: &WebhookConfig) -> Self {
+        let IngestContext { catalog, clock, counts, .. } = context;
+        let (catalog, clock, counts) = (catalog.clone(), clock.clone(), Arc::clone(counts));
+        Self { catalog, verifier: Verifier::new(config), clock, counts }
+    }
+
+    /// The path of webhooks.
+    pub(super) fn routes(self) -> Router {
+        let webhook = Arc::new(self);
+        let respond = async move |request: Request| webhook.respond(request).await;
+        Router::new().route(PATH, post(respond).fallback(not_post))
     }
 
     /// Answers a request: 204 when what its event says is committed, now or by an earlier delivery of its sender.
-    pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: Request) -> Response {
         match self.take(request).await {
-            Ok(()) => {
-                let mut response = Response::default();
-                *response.status_mut() = StatusCode::NO_CONTENT;
-                response
+            Ok(outcome) => {
+                self.counts.webhook(outcome);
+                StatusCode::NO_CONTENT.into_response()
             }
             Err(refusal) => {
+                let failed = refusal.status().is_server_error();
+                self.counts.webhook(if failed { WebhookOutcome::Failed } else { WebhookOutcome::Refused });
                 let (status, reason) = (refusal.status().as_u16(), refusal.reason());
                 tracing::info!(status, reason, "webhook refused");
-                refusal.response()
+                refusal.into_response()
             }
         }
     }
 
-    async fn take(&self, request: Request<Incoming>) -> Result<(), Refusal> {
+    async fn take(&self, request: Request) -> Result<WebhookOutcome, Refusal> {
         let (head, body) = request.into_parts();
         let body = body::read(&head.headers, body).await?;
         let Genuine { id, signed } =
@@ -63,21 +76,33 @@ impl Webhook {
             Err(_elapsed) => return Err(unavailable("the database takes too long")),
         };
         match done {
-            Invalidating::Done => tracing::debug!(id, kind, entries, "webhook taken"),
-            Invalidating::Repeated => tracing::debug!(id, kind, "webhook came again"),
+            Invalidating::Done => {
+                tracing::debug!(id, kind, entries, "webhook taken");
+                Ok(WebhookOutcome::Accepted)
+            }
+            Invalidating::Repeated => {
+                tracing::debug!(id, kind, "webhook came again");
+                Ok(WebhookOutcome::Repeated)
+            }
             // Its sender would have signed it anew: this is a copy that somebody has made.
             Invalidating::Replayed => {
                 let text = "this message, or a later one of the same webhook-id, came before; nothing was done. Its sender signs \
                             each attempt anew, with a later webhook-timestamp";
-                return Err(Refusal::new(StatusCode::CONFLICT, "WEBHOOK_REPLAYED", text));
+                Err(Refusal::new(StatusCode::CONFLICT, "WEBHOOK_REPLAYED", text))
             }
             Invalidating::RequestIdReused => {
                 let text = "another event came with this webhook-id before; nothing was done";
-                return Err(Refusal::new(StatusCode::CONFLICT, "WEBHOOK_ID_REUSED", text));
+                Err(Refusal::new(StatusCode::CONFLICT, "WEBHOOK_ID_REUSED", text))
             }
         }
-        Ok(())
     }
+}
+
+async fn not_post() -> Response {
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "events are sent with POST");
+    let mut response = refusal.into_response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    response
 }
 
 fn unverified(why: &Unverified) -> Refusal {

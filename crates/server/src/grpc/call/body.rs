@@ -7,11 +7,15 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tonic::codegen::StdError;
+use tonic::{Code, Status, codegen::StdError};
 
-use crate::grpc::errors::{self, tonic_status};
+use crate::{
+    grpc::errors::{self, tonic_status},
+    metrics::Measured,
+};
 
 thread_local! {
     static AWAITED: Cell<bool> = const { Cell::new(false) };
@@ -98,20 +102,37 @@ impl Body for Inbound {
     }
 }
 
-/// The body of a reply, whose trailers may hold an error that tonic made.
-pub(super) struct Corrected(pub(super) tonic::body::Body);
+/// The body of a reply, whose trailers may hold an error that tonic made. The call ends with them.
+pub(super) struct Corrected {
+    body: tonic::body::Body,
+    measured: Option<Measured>,
+}
+
+impl Corrected {
+    pub(super) fn new(body: tonic::body::Body, measured: Option<Measured>) -> Self {
+        Self { body, measured }
+    }
+}
+
+/// The status of a call, if headers or trailers tell it.
+pub(super) fn code(headers: &HeaderMap) -> Option<Code> {
+    headers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
+}
 
 impl Body for Corrected {
     type Data = Bytes;
     type Error = tonic::Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
-        let polled = Pin::new(&mut self.0).poll_frame(cx);
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
         polled.map(|frame| {
             frame.map(|frame| {
                 let mut frame = frame?;
                 if let Some(trailers) = frame.trailers_mut() {
                     tonic_status::correct(trailers);
+                    if let (Some(code), Some(measured)) = (code(trailers), self.measured.take()) {
+                        measured.finish(code);
+                    }
                 }
                 Ok(frame)
             })
@@ -119,11 +140,11 @@ impl Body for Corrected {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }
 

@@ -12,19 +12,20 @@ use std::{
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
-use tonic::{Status, body::Body};
+use tonic::{Code, Status, body::Body};
 use tower_service::Service;
 use tracing::Span;
 
 use super::{
-    body::{Corrected, Inbound, polled},
+    body::{Corrected, Inbound, code, polled},
     content_type::{ContentType, content_type},
-    context::{CallContext, CallLimits, TimeLimit},
+    context::{CallContext, CallLimits, TimeLimit, trace_id},
     headers::REQUEST_ID,
     methods,
 };
 use crate::{
     grpc::errors::{self, tonic_status},
+    metrics::{Calls, Measured},
     net::Respond,
 };
 
@@ -35,6 +36,7 @@ pub struct Router<S> {
     hot: Option<(&'static str, S)>,
     others: Arc<[(&'static str, Other)]>,
     limits: CallLimits,
+    calls: Arc<Calls>,
 }
 
 /// A service that is not on the hot path.
@@ -44,8 +46,8 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 
 impl<S> Router<S> {
     /// A router without services.
-    pub fn new(limits: CallLimits) -> Self {
-        Self { hot: None, others: Arc::new([]), limits }
+    pub(crate) fn new(calls: Arc<Calls>, limits: CallLimits) -> Self {
+        Self { hot: None, others: Arc::new([]), limits, calls }
     }
 
     /// Adds the service on the hot path, named by the path before its methods: `/package.Service/`.
@@ -118,6 +120,7 @@ where
 
     fn respond(&self, mut request: Request<Incoming>) -> Call {
         let mut context = CallContext::new(&request);
+        let measured = Some(self.calls.begin(&context.method, trace_id(request.headers())));
         let answer = match self.admit(&request) {
             Err(answer) => answer,
             Ok(time) => {
@@ -126,7 +129,7 @@ where
                 self.route(request)
             }
         };
-        Call { answer, context, timer: None, span: None }
+        Call { answer, context, measured, timer: None, span: None }
     }
 }
 
@@ -137,6 +140,8 @@ where
 pub struct Call {
     answer: Answer,
     context: CallContext,
+    /// Taken when the call ends or its reply begins.
+    measured: Option<Measured>,
     timer: Option<Pin<Box<Sleep>>>,
     span: Option<Span>,
 }
@@ -168,8 +173,12 @@ impl Future for Call {
             }
         };
         tonic_status::correct(response.headers_mut());
-        if this.context.has_trailers {
-            response = response.map(|body| Body::new(Corrected(body)));
+        let code = code(response.headers());
+        let measured = this.measured.take();
+        if this.context.has_trailers && code.is_none() {
+            response = response.map(|body| Body::new(Corrected::new(body, measured)));
+        } else if let Some(measured) = measured {
+            measured.finish(code.unwrap_or(Code::Ok));
         }
         response.headers_mut().insert(REQUEST_ID, this.context.id.clone());
         Poll::Ready(Ok(response))

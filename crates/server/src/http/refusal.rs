@@ -1,18 +1,20 @@
-//! What a sender is told when its webhook is not taken.
+//! What a client is told when its request is refused.
 
-use bytes::Bytes;
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
 use http::{
-    HeaderValue, Response, StatusCode,
+    HeaderValue, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use http_body_util::Full;
 use serde_json::json;
 
 use crate::contract::Violations;
 
-/// Why a webhook was not taken.
+/// Why a request was refused.
 #[derive(Debug)]
-pub(in crate::events) struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     reason: &'static str,
     message: String,
@@ -26,12 +28,12 @@ const MOST_TOLD: usize = 20;
 const RETRY: &str = "5";
 
 impl Refusal {
-    pub(in crate::events) fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
         Self { status, reason, message: message.into(), violations: Vec::new(), retry: false }
     }
 
-    /// Of an event that breaks rules.
-    pub(super) fn invalid(broken: &Violations) -> Self {
+    /// The refusal of an event that breaks rules.
+    pub(crate) fn invalid(broken: &Violations) -> Self {
         let named = &broken.named()[..broken.named().len().min(MOST_TOLD)];
         let message = format!("invalid event: {}", Violations::told(named, broken.count() - named.len()));
         let violations = named.iter().map(|broken| (broken.field.clone(), broken.rule.clone())).collect();
@@ -39,26 +41,27 @@ impl Refusal {
     }
 
     /// Asks the sender to try again.
-    pub(super) fn retry(self) -> Self {
+    pub(crate) fn retry(self) -> Self {
         Self { retry: true, ..self }
     }
 
-    pub(super) fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
-    pub(super) fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         self.reason
     }
+}
 
-    /// The answer.
-    pub(in crate::events) fn response(self) -> Response<Full<Bytes>> {
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
         let mut body = json!({ "reason": self.reason, "message": self.message });
         if !self.violations.is_empty() {
             let broken = self.violations.iter().map(|(field, rule)| json!({ "field": field, "rule": rule }));
             body["violations"] = broken.collect();
         }
-        let mut response = Response::new(Full::from(format!("{body}\n")));
+        let mut response = Response::new(Body::from(format!("{body}\n")));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

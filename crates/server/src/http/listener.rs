@@ -1,0 +1,167 @@
+//! The HTTP listener and its limits.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, body::Body, extract::ConnectInfo};
+use bytes::Bytes;
+use http::Request;
+use http_body::{Frame, SizeHint};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tower_service::Service as _;
+
+use crate::net::Listener;
+
+/// A bound port.
+#[derive(Debug)]
+pub(crate) struct HttpListener(Listener);
+
+/// Counts the requests of a connection that are in progress, up to the last byte of their answers.
+#[derive(Debug, Clone, Default)]
+struct InProgress(Arc<AtomicUsize>);
+
+/// One request in progress.
+#[derive(Debug)]
+struct Place(InProgress);
+
+/// The body of an answer, which keeps the place of its request.
+struct Answer {
+    body: Body,
+    _place: Place,
+}
+
+/// Connections at once; further ones wait to be accepted.
+const CONNECTIONS: usize = 128;
+/// How long a client may take for the headers of a request, and how long it may be silent between two requests.
+const HEADERS: Duration = Duration::from_secs(30);
+/// Bytes of the headers of one request.
+const HEADER_BYTES: usize = 16 << 10;
+/// How long a connection without a request may take to end. One that is half-way through its headers does not end by itself.
+const GOODBYE: Duration = Duration::from_millis(200);
+
+impl HttpListener {
+    /// Binds an address.
+    pub(crate) async fn bind(address: SocketAddr) -> io::Result<Self> {
+        Listener::bind(address).await.map(Self)
+    }
+
+    /// The address that was bound, with the port that was chosen.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    /// Serves until the server drains, and then until the requests in progress are answered. Handlers find the other end of their
+    /// connection as [`ConnectInfo`].
+    pub(crate) async fn serve(self, routes: Router, draining: watch::Receiver<bool>) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut connections = JoinSet::new();
+        let mut drained = pin!(drained(draining.clone()));
+        loop {
+            let accept = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                (self.0.accept().await, place)
+            };
+            let (stream, place) = tokio::select! {
+                biased;
+                () = &mut drained => break,
+                _ = connections.join_next(), if !connections.is_empty() => continue,
+                accepted = accept => accepted,
+            };
+            let (routes, draining) = (routes.clone(), draining.clone());
+            connections.spawn(async move {
+                serve_one(stream, routes, draining).await;
+                drop(place);
+            });
+        }
+        while connections.join_next().await.is_some() {}
+    }
+}
+
+async fn serve_one(stream: TcpStream, routes: Router, draining: watch::Receiver<bool>) {
+    let Ok(peer) = stream.peer_addr() else { return };
+    let in_progress = InProgress::default();
+    let service = service_fn(async |request: Request<Incoming>| {
+        let place = in_progress.enter();
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let response = routes.clone().call(request).await?;
+        Ok::<_, Infallible>(response.map(|body| Answer { body, _place: place }))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let done = tokio::select! {
+        done = &mut connection => done,
+        () = drained(draining) => {
+            connection.as_mut().graceful_shutdown();
+            match timeout(GOODBYE, &mut connection).await {
+                Ok(done) => done,
+                Err(_elapsed) if in_progress.any() => connection.await,
+                Err(_elapsed) => return,
+            }
+        }
+    };
+    if let Err(error) = done {
+        tracing::debug!(%error, "HTTP connection ended");
+    }
+}
+
+/// Waits until the server drains.
+async fn drained(mut draining: watch::Receiver<bool>) {
+    // An error means that the server has gone.
+    let _ = draining.wait_for(|&draining| draining).await;
+}
+
+impl InProgress {
+    fn enter(&self) -> Place {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Place(self.clone())
+    }
+
+    fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

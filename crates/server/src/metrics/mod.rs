@@ -1,0 +1,107 @@
+//! The metrics of a replica: one [table](table), read when somebody asks.
+//!
+//! Nothing here counts by itself, except [calls]: the figures are those of the cache, of the connection pools and of the system.
+
+mod calls;
+mod durations;
+#[cfg(test)]
+mod markdown;
+mod process;
+mod table;
+mod text;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use axum::{Router, routing::get};
+use http::{
+    HeaderMap,
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY},
+};
+use larder_cache::Sample;
+use larder_storage::{Pool, ProductRepository as _};
+use tokio::{runtime::Handle, sync::watch};
+
+pub(crate) use self::calls::{Calls, Measured};
+use self::text::Format;
+use crate::{catalog::Catalog, events::EventCounts};
+
+/// Where the figures of a replica are read.
+pub(crate) struct Metrics {
+    pub(crate) catalog: Catalog,
+    pub(crate) calls: Arc<Calls>,
+    pub(crate) events: Arc<EventCounts>,
+    pub(crate) changelog_rows: Arc<ChangelogRows>,
+    pub(crate) ready: watch::Receiver<bool>,
+    /// The runtime of loads and writes.
+    pub(crate) runtime: Handle,
+}
+
+/// The rows of the change log when they were last counted.
+#[derive(Debug)]
+pub(crate) struct ChangelogRows(AtomicU64);
+
+/// Says that the rows were not counted yet.
+const UNKNOWN: u64 = u64::MAX;
+
+impl Metrics {
+    /// Answers `GET /metrics`.
+    pub(crate) fn routes(self) -> Router {
+        let metrics = Arc::new(self);
+        let answer = async move |headers: HeaderMap| {
+            let accept: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+            let format = Format::preferred(&accept.join(","));
+            let headers = [(CONTENT_TYPE, format.content_type()), (CACHE_CONTROL, "no-store"), (VARY, "accept")];
+            (headers, text::write(&metrics.samples(), format))
+        };
+        Router::new().route("/metrics", get(answer))
+    }
+
+    /// Reads every figure.
+    fn samples(&self) -> Vec<Sample> {
+        let mut samples = self.calls.samples();
+        samples.extend(self.catalog.cache().samples());
+        for Pool { name, idle, used, most } in self.catalog.repository().pools() {
+            samples.extend([
+                table::CONNECTIONS.count([name, "idle"], idle),
+                table::CONNECTIONS.count([name, "used"], used),
+                table::MAX_CONNECTIONS.count([name], most),
+            ]);
+        }
+        samples.extend(self.changelog_rows.get().map(|rows| table::CHANGELOG_ROWS.count([], rows)));
+        for (outcome, count) in self.events.webhooks() {
+            samples.push(table::WEBHOOK_EVENTS.count([outcome], count));
+        }
+        for (outcome, count) in self.events.queue() {
+            samples.push(table::QUEUE_EVENTS.count([outcome], count));
+        }
+        let runtime = self.runtime.metrics();
+        samples.extend([
+            table::READY.flag(*self.ready.borrow()),
+            table::BUILD_INFO.count([table::VERSION], 1),
+            table::RUNTIME_WORKERS.count([], runtime.num_workers() as u64),
+            table::RUNTIME_ALIVE_TASKS.count([], runtime.num_alive_tasks() as u64),
+            table::RUNTIME_QUEUE_DEPTH.count([], runtime.global_queue_depth() as u64),
+        ]);
+        samples.extend(process::samples());
+        samples
+    }
+}
+
+impl ChangelogRows {
+    pub(crate) fn set(&self, rows: u64) {
+        self.0.store(rows, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|&rows| rows != UNKNOWN)
+    }
+}
+
+impl Default for ChangelogRows {
+    fn default() -> Self {
+        Self(AtomicU64::new(UNKNOWN))
+    }
+}

@@ -1,0 +1,93 @@
+//! The table of all metrics: those of the cache, and those of the server itself.
+
+use larder_cache::{BUS_METRICS, CHANGE_METRICS, L2_METRICS, LOAD_METRICS, Label, Metric, TIER_METRICS, Unit};
+
+/// Metrics that belong together.
+pub(super) struct Section {
+    /// What they have in common.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only the documentation has titles"))]
+    pub(super) title: &'static str,
+    pub(super) metrics: &'static [&'static Metric],
+}
+
+/// Every metric, in the order in which they are shown.
+pub(super) const SECTIONS: [Section; 9] = [
+    Section { title: "Calls", metrics: &[&CALL_DURATION, &CALLS_IN_FLIGHT] },
+    Section { title: "Tiers", metrics: TIER_METRICS },
+    Section { title: "Loads", metrics: LOAD_METRICS },
+    Section { title: "L2", metrics: L2_METRICS },
+    Section { title: "Database", metrics: &[&CONNECTIONS, &MAX_CONNECTIONS, &CHANGELOG_ROWS] },
+    Section { title: "Changes", metrics: CHANGE_METRICS },
+    Section { title: "Bus", metrics: BUS_METRICS },
+    Section { title: "Events of other systems", metrics: &[&WEBHOOK_EVENTS, &QUEUE_EVENTS] },
+    Section {
+        title: "Process",
+        metrics: &[
+            &READY,
+            &BUILD_INFO,
+            &RUNTIME_WORKERS,
+            &RUNTIME_ALIVE_TASKS,
+            &RUNTIME_QUEUE_DEPTH,
+            &PROCESS_CPU,
+            &PROCESS_RESIDENT_MEMORY,
+            &PROCESS_VIRTUAL_MEMORY,
+            &PROCESS_OPEN_FDS,
+            &PROCESS_MAX_FDS,
+            &PROCESS_THREADS,
+            &PROCESS_START_TIME,
+        ],
+    },
+];
+
+const POOL: Label = Label::new("db_client_connection_pool_name", &[]);
+
+pub(super) static CALL_DURATION: Metric = Metric::histogram(
+    "rpc_server_call_duration",
+    "How long calls took, by method (_OTHER for unknown ones) and status code (OK, NOT_FOUND). A stream counts when it ends",
+)
+.by(&[
+    Label::new("rpc_system_name", &["grpc"]),
+    Label::new("rpc_method", &[]),
+    Label::new("rpc_response_status_code", &[]),
+]);
+pub(super) static CALLS_IN_FLIGHT: Metric = Metric::gauge("larder_calls_in_flight", "Calls in progress");
+
+pub(super) static CONNECTIONS: Metric = Metric::gauge("db_client_connections", "Connections to the database")
+    .by(&[POOL, Label::new("db_client_connection_state", &["idle", "used"])]);
+pub(super) static MAX_CONNECTIONS: Metric =
+    Metric::gauge("db_client_connection_max", "Connections that there may be").by(&[POOL]);
+pub(super) static CHANGELOG_ROWS: Metric =
+    Metric::gauge("larder_changelog_rows", "Rows in the change log, counted each time it is pruned");
+
+pub(super) static WEBHOOK_EVENTS: Metric = Metric::counter(
+    "larder_webhook_events",
+    "Webhooks by what became of them. A failed one was not written down, and its sender tries again",
+)
+.by(&[Label::new("outcome", &["accepted", "repeated", "refused", "failed"])]);
+pub(super) static QUEUE_EVENTS: Metric = Metric::counter(
+    "larder_queue_events",
+    "Entries of the queue that were dealt with: their rows are committed, or they were put aside",
+)
+.by(&[Label::new("outcome", &["accepted", "buried"])]);
+
+pub(super) static READY: Metric = Metric::gauge("larder_ready", "1 while the replica is ready to serve");
+pub(super) static BUILD_INFO: Metric =
+    Metric::gauge("larder_build_info", "Always 1; tells the release").by(&[Label::new("version", &[VERSION])]);
+pub(super) static RUNTIME_WORKERS: Metric =
+    Metric::gauge("larder_runtime_workers", "Threads of the runtime of loads and writes");
+pub(super) static RUNTIME_ALIVE_TASKS: Metric = Metric::gauge("larder_runtime_alive_tasks", "Tasks on that runtime");
+pub(super) static RUNTIME_QUEUE_DEPTH: Metric =
+    Metric::gauge("larder_runtime_global_queue_depth", "Tasks that wait for one of its threads");
+pub(super) static PROCESS_CPU: Metric =
+    Metric::counter("process_cpu", "CPU time, user and system").in_unit(Unit::Seconds);
+pub(super) static PROCESS_RESIDENT_MEMORY: Metric =
+    Metric::gauge("process_resident_memory", "Resident memory").in_unit(Unit::Bytes);
+pub(super) static PROCESS_VIRTUAL_MEMORY: Metric =
+    Metric::gauge("process_virtual_memory", "Virtual memory").in_unit(Unit::Bytes);
+pub(super) static PROCESS_OPEN_FDS: Metric = Metric::gauge("process_open_fds", "Open file descriptors");
+pub(super) static PROCESS_MAX_FDS: Metric = Metric::gauge("process_max_fds", "File descriptors that may be open");
+pub(super) static PROCESS_THREADS: Metric = Metric::gauge("process_threads", "Threads");
+pub(super) static PROCESS_START_TIME: Metric =
+    Metric::gauge("process_start_time", "When the process started, since 1970").in_unit(Unit::Seconds);
+
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,261 @@
+//! `/metrics`, beside what `CacheAdmin` says.
+
+use std::{collections::BTreeMap, path::Path, process::Stdio};
+
+use larder_proto::{
+    admin::{GetStatsRequest, ReplicaStats, TierStats},
+    catalog::{BatchGetProductsRequest, CacheTier},
+};
+use larder_test_servers::{Redis, RedisOptions};
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+use crate::{
+    admin::admin,
+    harness::{Database, Server, eventually, find_tool, on_both_databases, product},
+    http::get,
+};
+
+on_both_databases!(figures_equal_those_of_get_stats);
+
+/// The series of a scrape with their values.
+type Series = BTreeMap<String, f64>;
+
+/// A figure: the series that add up to it, and what `GetStats` says of it.
+type Figure = (&'static [&'static str], fn(&ReplicaStats) -> u64);
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0";
+
+async fn scrape(server: &Server) -> Series {
+    let page = get(server, "/metrics", None).await;
+    assert_eq!(page.status, 200);
+    let samples = page.body.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .map(|line| {
+            let (series, value) = line.rsplit_once(' ').expect("a series and its value");
+            (series.to_owned(), value.parse().unwrap_or_else(|_| panic!("no number: {line}")))
+        })
+        .collect()
+}
+
+fn tier(stats: &ReplicaStats, tier: CacheTier) -> &TierStats {
+    stats.tiers.iter().find(|stats| stats.tier() == tier).expect("the tier")
+}
+
+fn l1(stats: &ReplicaStats) -> &TierStats {
+    tier(stats, CacheTier::L1)
+}
+
+fn l2(stats: &ReplicaStats) -> &TierStats {
+    tier(stats, CacheTier::L2)
+}
+
+fn database(stats: &ReplicaStats) -> &TierStats {
+    tier(stats, CacheTier::Database)
+}
+
+macro_rules! part {
+    ($part:ident.$field:ident) => {
+        |stats| stats.$part.as_ref().expect("a part of the statistics").$field
+    };
+}
+
+/// Each count and size of `GetStats`, except what Redis says of itself.
+const FIGURES: &[Figure] = &[
+    (&[r#"larder_cache_reads_total{tier="l1",result="hit"}"#], |stats| l1(stats).hits),
+    (&[r#"larder_cache_reads_total{tier="l1",result="miss"}"#], |stats| l1(stats).misses),
+    (&[r#"larder_cache_reads_total{tier="l1",result="stale"}"#], |stats| l1(stats).stale),
+    (&[r#"larder_cache_not_found_hits_total{tier="l1"}"#], |stats| l1(stats).not_found_hits),
+    (&[r#"larder_cache_sets_total{tier="l1"}"#], |stats| l1(stats).sets),
+    (&[r#"larder_cache_not_stored_total{tier="l1"}"#], |stats| l1(stats).not_stored),
+    (&[r#"larder_cache_deletes_total{tier="l1"}"#], |stats| l1(stats).deletes),
+    (&[r#"larder_cache_evictions_total{tier="l1",cause="invalidated"}"#], |stats| l1(stats).invalid),
+    (&[r#"larder_cache_evictions_total{tier="l1",cause="capacity"}"#], |stats| l1(stats).evictions),
+    (&[r#"larder_cache_evictions_total{tier="l1",cause="expired"}"#], |stats| l1(stats).expired),
+    (&[r#"larder_cache_entries{tier="l1"}"#], |stats| l1(stats).entries),
+    (&[r#"larder_cache_size_bytes{tier="l1"}"#], |stats| l1(stats).bytes),
+    (&[r#"larder_cache_capacity_bytes{tier="l1"}"#], |stats| l1(stats).capacity_bytes),
+    (&[r#"larder_cache_reads_total{tier="l2",result="hit"}"#], |stats| l2(stats).hits),
+    (&[r#"larder_cache_reads_total{tier="l2",result="miss"}"#], |stats| l2(stats).misses),
+    (&[r#"larder_cache_sets_total{tier="l2"}"#], |stats| l2(stats).sets),
+    (&["larder_l2_write_behind_dropped_total"], |stats| l2(stats).not_stored),
+    (
+        &[
+            r#"larder_l2_rejected_copies_total{reason="invalid"}"#,
+            r#"larder_l2_rejected_copies_total{reason="damaged"}"#,
+            r#"larder_l2_rejected_copies_total{reason="unknown"}"#,
+        ],
+        |stats| l2(stats).invalid,
+    ),
+    (
+        &[
+            r#"larder_l2_errors_total{kind="connection"}"#,
+            r#"larder_l2_errors_total{kind="refused"}"#,
+            r#"larder_l2_errors_total{kind="timeout"}"#,
+        ],
+        |stats| l2(stats).errors,
+    ),
+    (&[r#"db_client_operation_duration_seconds_count{db_system_name="redis"}"#], |stats| {
+        l2(stats).latency.as_ref().expect("the latency of Redis").count
+    }),
+    (&["larder_load_duration_seconds_count"], |stats| {
+        database(stats).latency.as_ref().expect("the latency of loads").count
+    }),
+    (&["larder_loads_total"], part!(loads.loads)),
+    (&["larder_load_errors_total"], part!(loads.errors)),
+    (&["larder_single_flight_joins_total"], part!(loads.joined)),
+    (&["larder_loads_refused_total"], part!(loads.refused)),
+    (&[r#"larder_leases_total{outcome="won"}"#], part!(loads.leases_won)),
+    (&[r#"larder_leases_total{outcome="lost"}"#], part!(loads.leases_lost)),
+    (&[r#"larder_leases_total{outcome="taken"}"#], part!(loads.leases_taken_over)),
+    (&["larder_prefetches_total"], part!(prefetch.loaded)),
+    (&[r#"larder_prefetched_copies_total{outcome="used"}"#], part!(prefetch.used)),
+    (&[r#"larder_prefetched_copies_total{outcome="unused"}"#], part!(prefetch.unused)),
+    (&["larder_bus_messages_total"], part!(bus.messages)),
+    (&["larder_bus_changes_total"], part!(bus.changes)),
+    (&["larder_bus_undecodable_total"], part!(bus.unknown)),
+    (&["larder_bus_overflows_total"], part!(bus.overflows)),
+    (&["larder_bus_disconnects_total"], part!(bus.disconnects)),
+    (&["larder_l2_breaker_opened_total"], part!(bus.breaker_opened)),
+    (&["larder_bus_up"], |stats| u64::from(stats.bus.as_ref().expect("the bus").connected)),
+];
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a test")]
+async fn figures_equal_those_of_get_stats(database: &Database) {
+    let redis = Redis::start(RedisOptions::default()).await;
+    let replica = async || {
+        Server::start_with(database, |config| {
+            let url = redis.url();
+            config.cache.shared = Some(larder_cache::SharedConfig { url, ..config.shared.clone() });
+        })
+        .await
+    };
+    let (server, other) = (replica().await, replica().await);
+    let cache = server.running().catalog().cache();
+    eventually("replicas that know each other", async || cache.replicas().len() == 1).await;
+    for id in ["a", "b", "c"] {
+        server.create(product(id)).await;
+        other.create(product(&format!("other-{id}"))).await;
+    }
+    for id in ["a", "a", "b", "none", "none", "other-a"] {
+        let _ = server.read(id, None).await;
+        let _ = other.read(id, None).await;
+    }
+    server.delete("a").await;
+    let _ = server.read("a", None).await;
+    other.settle().await;
+    server.settle().await;
+
+    // Messages of the bus arrive at all times: at rest is what two scrapes agree on.
+    let mut wrong = Vec::new();
+    eventually("figures at rest", async || {
+        let before = scrape(&server).await;
+        let stats = admin(&server).await.get_stats(GetStatsRequest::default()).await.expect("statistics");
+        let after = scrape(&server).await;
+        let stats = stats.into_inner().replicas.remove(0);
+        let sum = |series: &Series, names: &[&str]| -> f64 {
+            names.iter().map(|&name| series.get(name).unwrap_or_else(|| panic!("{name} is missing"))).sum()
+        };
+        let figures = FIGURES.iter().map(|(names, of)| (names, sum(&before, names), sum(&after, names), of(&stats)));
+        let (rest, moving): (Vec<_>, Vec<_>) = figures.partition(|(_, before, after, _)| before == after);
+        wrong = rest.into_iter().filter(|(_, figure, _, stats)| *figure != *stats as f64).collect();
+        moving.is_empty()
+    })
+    .await;
+    assert!(wrong.is_empty(), "series, twice what they say, and what GetStats says: {wrong:?}");
+
+    let series = scrape(&server).await;
+    for name in [
+        r#"larder_cache_reads_total{tier="l1",result="hit"}"#,
+        r#"larder_cache_reads_total{tier="l1",result="miss"}"#,
+        r#"larder_cache_not_found_hits_total{tier="l1"}"#,
+        r#"larder_invalidations_total{source="own",subject="entry"}"#,
+        r#"larder_invalidations_total{source="bus",subject="entry"}"#,
+        r#"larder_changelog_passes_total{outcome="ok"}"#,
+        "larder_replica_in_sync",
+        "larder_peers",
+        "larder_ready",
+        "larder_runtime_workers",
+        "process_resident_memory_bytes",
+        "process_cpu_seconds_total",
+        "process_start_time_seconds",
+    ] {
+        assert!(series[name] > 0.0, "{name}: {:?}", series.get(name));
+    }
+    let call = |method: &str, code: &str| {
+        let labels = format!(
+            r#"rpc_system_name="grpc",rpc_method="larder.catalog.v1.ProductCatalog/{method}",rpc_response_status_code="{code}""#
+        );
+        series[&format!("rpc_server_call_duration_seconds_count{{{labels}}}")]
+    };
+    assert_eq!(call("GetProduct", "OK"), 4.0);
+    assert_eq!(call("GetProduct", "NOT_FOUND"), 3.0);
+    assert_eq!((call("CreateProduct", "OK"), call("DeleteProduct", "OK")), (3.0, 1.0));
+    for server in [server, other] {
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn the_number_of_series_does_not_grow_with_the_ids() {
+    let server = Server::start(&Database::sqlite()).await;
+    server.import((0..1_000).map(|number| product(&format!("p{number}")))).await;
+    let read = async |ids: Vec<String>| {
+        let request = BatchGetProductsRequest { ids, ..BatchGetProductsRequest::default() };
+        server.client().batch_get_products(request).await.expect("products").into_inner()
+    };
+    let _ = server.read("none", None).await;
+    read(vec!["p0".to_owned()]).await;
+    let before: Vec<_> = scrape(&server).await.into_keys().collect();
+    for batch in 0..5 {
+        read((0..1_000).map(|number| format!("p{}", batch * 500 + number)).collect()).await;
+        let _ = server.read(&format!("none{batch}"), None).await;
+    }
+    let after: Vec<_> = scrape(&server).await.into_keys().collect();
+    assert_eq!(before, after);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn both_formats_pass_the_checks_of_prometheus() {
+    let server = Server::start(&Database::sqlite()).await;
+    let mut request = tonic::Request::new(larder_proto::catalog::GetProductRequest::default());
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    request.metadata_mut().insert("traceparent", parent.parse().expect("a header"));
+    server.client().get_product(request).await.expect_err("there is no id");
+
+    let text = get(&server, "/metrics", None).await;
+    assert_eq!(text.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert!(!text.body.contains("trace_id"), "{}", text.body);
+    let open_metrics = get(&server, "/metrics", Some(OPEN_METRICS)).await;
+    assert_eq!(open_metrics.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(open_metrics.body.ends_with("\n# EOF\n"), "{}", open_metrics.body);
+    let traced =
+        open_metrics.body.lines().filter(|line| line.contains(" # {trace_id=\"0af7651916cd43dd8448eb211c80319c\"}"));
+    assert_eq!(traced.count(), 1, "an exemplar: {}", open_metrics.body);
+
+    if let Some(promtool) = find_tool("LARDER_TEST_PROMTOOL", "promtool") {
+        let (passed, told) = check(&promtool, &text.body).await;
+        assert!(passed && told.is_empty(), "{told}");
+    }
+    server.stop().await;
+}
+
+/// Runs `promtool check metrics`; returns whether it passed, and what it told.
+async fn check(promtool: &Path, text: &str) -> (bool, String) {
+    let mut child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("promtool to start");
+    let mut input = child.stdin.take().expect("its input");
+    input.write_all(text.as_bytes()).await.expect("the metrics to be read");
+    drop(input);
+    let output = child.wait_with_output().await.expect("promtool's end");
+    (
+        output.status.success(),
+        [output.stdout, output.stderr].map(|told| String::from_utf8_lossy(&told).into_owned()).concat(),
+    )
+}
