@@ -3,13 +3,14 @@
 
 deploy/check.py rules   promtool's checks and tests; that every alert has tests and a runbook; the dashboard's form
 deploy/check.py live    runs every query of both against a Prometheus that reads a cluster under load, and fails if one
-                        returns nothing. Needs larder-cluster (LARDER_CLUSTER names it), prometheus, grpcurl and psql
+                        returns nothing. Needs larder-cluster (LARDER_CLUSTER is the command), prometheus, grpcurl and psql
 """
 
 import json
 import math
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -190,8 +191,8 @@ class Cluster:
     """Three replicas, as larder-cluster starts them."""
 
     def __init__(self):
-        program = os.environ.get("LARDER_CLUSTER", "larder-cluster")
-        self.process = subprocess.Popen([program], stdout=subprocess.PIPE, text=True, start_new_session=True)
+        command = shlex.split(os.environ.get("LARDER_CLUSTER", "larder-cluster"))
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         self.text = ""
 
     def wait(self):
@@ -293,15 +294,13 @@ class Load:
 
     def read(self, turn, address, product):
         self.call(address, "GetProduct", {"id": product})
-        match turn % 4:
-            case 0:
-                self.call(address, "ListProducts", {"page_size": 5})
-            case 1:
-                self.call(address, "SearchProducts", {"query": "copper", "page_size": 5})
-            case 2:
-                self.call(address, "BatchGetProducts", {"ids": self.ids[:10]})
-            case 3:
-                self.call(address, "GetProduct", {"id": f"absent-{turn}"})
+        method, request = [
+            ("ListProducts", {"page_size": 5}),
+            ("SearchProducts", {"query": "copper", "page_size": 5}),
+            ("BatchGetProducts", {"ids": self.ids[:10]}),
+            ("GetProduct", {"id": f"absent-{turn}"}),
+        ][turn % 4]
+        self.call(address, method, request)
 
     def write(self, turn, address, product):
         changed = {"product": {"id": product, "name": f"Changed {turn}"}, "update_mask": {"paths": ["name"]}}

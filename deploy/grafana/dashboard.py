@@ -314,7 +314,7 @@ ROWS = [
                 "short",
                 [
                     (
-                        "sum by (db_client_connection_state) (db_client_connection_count{@})",
+                        "sum by (db_client_connection_state) (db_client_connections{@})",
                         "{{db_client_connection_state}}",
                     ),
                     ("sum(db_client_connection_max{@})", "allotted"),
