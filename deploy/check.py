@@ -23,7 +23,9 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-RULES = ROOT / "deploy/prometheus"
+PROMETHEUS = ROOT / "deploy/prometheus"
+RULES = [PROMETHEUS / "objectives.yml", PROMETHEUS / "replicas.yml"]
+TESTS = [PROMETHEUS / f"tests-{path.name}" for path in RULES]
 DASHBOARD = ROOT / "deploy/grafana/larder.json"
 GENERATOR = ROOT / "deploy/grafana/dashboard.py"
 RUNBOOKS = ROOT / "docs/operations.md"
@@ -54,9 +56,11 @@ def check_rules():
 def promtool():
     """Runs promtool; the two files of tests, which take some seconds each, at once."""
     commands = [["check", "config", "prometheus.yml"]]
-    commands += [["test", "rules", path.name] for path in sorted(RULES.glob("tests-*.yml"))]
+    commands += [["test", "rules", path.name] for path in TESTS]
     running = [
-        subprocess.Popen(["promtool", *each], cwd=RULES, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(
+            ["promtool", *each], cwd=PROMETHEUS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         for each in commands
     ]
     outputs = [process.communicate()[0] for process in running]
@@ -68,11 +72,15 @@ def promtool():
 
 
 def alerts():
-    return sorted(set(re.findall(r"- alert: (\w+)", (RULES / "alerts.yml").read_text())))
+    return sorted(set(re.findall(r"- alert: (\w+)", text(RULES))))
+
+
+def text(paths):
+    return "".join(path.read_text() for path in paths)
 
 
 def untested():
-    tests = "".join(path.read_text() for path in RULES.glob("tests-*.yml"))
+    tests = text(TESTS)
     for alert in alerts():
         if not re.search(rf"alertname: {alert}\n\s+exp_alerts:\n", tests):
             yield f"no test shows {alert} firing"
@@ -81,7 +89,7 @@ def untested():
 
 
 def undocumented():
-    rules, page = (RULES / "alerts.yml").read_text(), RUNBOOKS.read_text()
+    rules, page = text(RULES), RUNBOOKS.read_text()
     for alert in alerts():
         if f"\n### {alert}\n" not in page:
             yield f"{RUNBOOKS.name} has no heading {alert}"
@@ -127,20 +135,12 @@ def documented():
 def unknown_metrics():
     """Names that docs/metrics.md does not have. Those that the rules record have a colon."""
     queries = [target["expr"] for panel in panels() for target in panel["targets"]]
-    queries += re.findall(r"expr: (?:>-)?((?:.|\n {10})+)", (RULES / "recording.yml").read_text())
-    queries += re.findall(r"expr: (?:>-)?((?:.|\n {10})+)", (RULES / "alerts.yml").read_text())
-    known = documented()
-    for name in sorted(
-        set(
-            re.findall(
-                r"\b[a-z]\w*_\w+(?={|\[|\)| |$)",
-                re.sub(r'"[^"]*"|\b(by|on) \([^)]*\)|[\w]+:[\w:]+', "", "\n".join(queries)),
-                re.MULTILINE,
-            )
-        )
-    ):
-        if name not in known and name not in ("group_left", "group_right", "histogram_quantile"):
-            yield f"{METRICS.name} knows no {name}"
+    queries += re.findall(r"expr: (?:>-)?((?:.|\n {10})+)", text(RULES))
+    # Without labels and recorded names, what stands before a selector, a bracket or a space is a metric or a function.
+    bare = re.sub(r'"[^"]*"|\b(?:by|on) \([^)]*\)|\w+:[\w:]+', "", "\n".join(queries))
+    names = set(re.findall(r"\b[a-z]+_\w+(?={|\[|\)| |$)", bare, re.MULTILINE))
+    for name in sorted(names - documented().keys() - {"group_left", "group_right", "histogram_quantile"}):
+        yield f"{METRICS.name} knows no {name}"
 
 
 # ---- With a cluster
@@ -219,7 +219,7 @@ class Prometheus:
     def __init__(self, folder, targets):
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(RULES / name) for name in ("recording.yml", "alerts.yml")],
+            "rule_files": [str(path) for path in RULES],
             "scrape_configs": [{"job_name": "larder", "static_configs": [{"targets": list(targets)}]}],
         }
         # Any JSON is YAML.

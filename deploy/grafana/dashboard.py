@@ -12,7 +12,7 @@ WIDTH = 24
 FILTER = 'job=~"$job", instance=~"$instance"'
 CALLS = 'rpc_method=~"larder[.]catalog[.].+"'
 UNARY = CALLS + ', rpc_method!~".+/(Watch|Import)Products"'
-# What the objectives in deploy/prometheus/recording.yml allow.
+# What the objectives in deploy/prometheus/objectives.yml allow.
 MAY_FAIL, MAY_BE_SLOW = 0.001, 0.05
 
 
