@@ -145,23 +145,25 @@ async fn figures_equal_those_of_get_stats(database: &Database) {
     other.settle().await;
     server.settle().await;
 
-    // Messages of the bus arrive at all times: at rest is what two scrapes agree on.
-    let mut wrong = Vec::new();
+    // Messages of the bus arrive at all times: each figure is compared when two scrapes agree on it.
+    let mut left: Vec<_> = FIGURES.iter().collect();
     eventually("figures at rest", async || {
         let before = scrape(&server).await;
         let stats = admin(&server).await.get_stats(GetStatsRequest::default()).await.expect("statistics");
         let after = scrape(&server).await;
         let stats = stats.into_inner().replicas.remove(0);
-        let sum = |series: &Series, names: &[&str]| -> f64 {
-            names.iter().map(|&name| series.get(name).unwrap_or_else(|| panic!("{name} is missing"))).sum()
-        };
-        let figures = FIGURES.iter().map(|(names, of)| (names, sum(&before, names), sum(&after, names), of(&stats)));
-        let (rest, moving): (Vec<_>, Vec<_>) = figures.partition(|(_, before, after, _)| before == after);
-        wrong = rest.into_iter().filter(|(_, figure, _, stats)| *figure != *stats as f64).collect();
-        moving.is_empty()
+        left.retain(|(names, of)| {
+            let sum = |series: &Series| -> f64 {
+                names.iter().map(|&name| series.get(name).unwrap_or_else(|| panic!("{name} is missing"))).sum()
+            };
+            let (before, told, after) = (sum(&before), of(&stats) as f64, sum(&after));
+            assert!((before..=after).contains(&told), "{names:?}: {before}, GetStats says {told}, {after}");
+            // To answer, GetStats asks Redis.
+            before != after && !names[0].starts_with("db_client_operation")
+        });
+        left.is_empty()
     })
     .await;
-    assert!(wrong.is_empty(), "series, twice what they say, and what GetStats says: {wrong:?}");
 
     let series = scrape(&server).await;
     for name in [
@@ -197,8 +199,9 @@ async fn figures_equal_those_of_get_stats(database: &Database) {
 
 #[tokio::test]
 async fn the_number_of_series_does_not_grow_with_the_ids() {
-    let server = Server::start(&Database::sqlite()).await;
-    server.import((0..1_000).map(|number| product(&format!("p{number}")))).await;
+    let database = Database::sqlite();
+    let server = Server::start(&database).await;
+    server.import((0..100).map(|number| product(&format!("p{number}")))).await;
     let read = async |ids: Vec<String>| {
         let request = BatchGetProductsRequest { ids, ..BatchGetProductsRequest::default() };
         server.client().batch_get_products(request).await.expect("products").into_inner()

@@ -9,7 +9,7 @@ pub mod events;
 pub mod grpc;
 mod http;
 pub mod json;
-mod metrics;
+pub mod metrics;
 pub mod net;
 pub mod sample;
 pub mod telemetry;

@@ -48,12 +48,7 @@ pub type CatalogRouter = Router<ProductCatalogServer<CatalogService>>;
 
 impl CatalogRouter {
     /// A router with the catalogue's service.
-    pub(crate) fn for_catalog(
-        catalog: Catalog,
-        calls: Arc<Calls>,
-        limits: CallLimits,
-        messages: MessageLimits,
-    ) -> Self {
+    pub fn for_catalog(catalog: Catalog, calls: Arc<Calls>, limits: CallLimits, messages: MessageLimits) -> Self {
         let service = ProductCatalogServer::new(CatalogService::new(catalog, messages));
         let service = service.max_decoding_message_size(messages.max_request);
         let service = compressed!(service, messages.compression);

@@ -16,7 +16,7 @@ use super::{
 
 /// The calls of a server, on all its listeners.
 #[derive(Debug, Default)]
-pub(crate) struct Calls {
+pub struct Calls {
     begun: Sharded<AtomicU64>,
     methods: [ByCode; METHODS.len() + 1],
 }

@@ -46,7 +46,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 
 impl<S> Router<S> {
     /// A router without services.
-    pub(crate) fn new(calls: Arc<Calls>, limits: CallLimits) -> Self {
+    pub fn new(calls: Arc<Calls>, limits: CallLimits) -> Self {
         Self { hot: None, others: Arc::new([]), limits, calls }
     }
 
