@@ -10,7 +10,7 @@ LOCKED := $(if $(CI),--locked)
 # A fresh install of Rust may not be on the PATH of this shell yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run cluster test test-page chaos bench descriptor-set fmt fmt-check lint links deny buf-lint buf-breaking tools ci clean rust
+.PHONY: help run cluster test test-page chaos bench descriptor-set fmt fmt-check lint links deny buf-lint buf-breaking alerts dashboards tools ci clean rust
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -90,7 +90,17 @@ buf-lint: ## Check the style of the contract
 buf-breaking: ## Check that the contract breaks no client of the newest release
 	@.ci/buf-breaking
 
-tools: rust ## Install the tools for tests and checks (PostgreSQL, PgBouncer, Redis, sqlite3, libfaketime, grpcurl, grpcio, buf, cargo-deny, Node.js, Chromium)
+alerts: ## Check the alerts and the dashboard, and run the tests of the alerts
+	@.ci/tools install promtool
+	@python3 deploy/check.py rules
+
+dashboards: rust ## Run every query of dashboard and alerts against a real cluster and Prometheus
+	@.ci/tools install promtool postgresql redis grpcurl
+	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) --bin larder
+	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) -p larder-test-servers --bin larder-cluster
+	@eval "$$(.ci/tools env)" && exec env LARDER_CLUSTER="$(CARGO) run $(LOCKED) --quiet --profile $(RUN_PROFILE) -p larder-test-servers --bin larder-cluster" python3 deploy/check.py live
+
+tools: rust ## Install the tools for tests and checks (PostgreSQL, PgBouncer, Redis, sqlite3, libfaketime, promtool, grpcurl, grpcio, buf, cargo-deny, Node.js, Chromium)
 	@.ci/tools install all
 
 ci: ## Run everything that CI runs

@@ -168,7 +168,9 @@ impl<C: Copies> Follower<C> {
                 self.validity.forget_view();
                 self.validity.restart(incarnation, from);
                 let (new, known): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| restart.is_new(change));
-                known.iter().for_each(|change| self.validity.record_elsewhere(change, incarnation));
+                for change in &known {
+                    self.validity.record_elsewhere(change, incarnation);
+                }
                 self.apply_found(&new, &view.snapshot, incarnation).await;
                 self.validity.touch_landed_since(restart.landed_since, incarnation);
                 self.continuity.note(began.pass, lineage, new.iter());
