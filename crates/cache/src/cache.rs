@@ -25,6 +25,7 @@ use crate::{
     policy::{Policies, Policy},
     read::{Found, Freshness, Key, Loaded, ReadOptions, ReadPath, Reader},
     stats::{Counters, LatencySummary, Source, Stats},
+    trace::{self, SpanKind},
     validity::{Applier, Copies as _, Validity},
 };
 
@@ -100,6 +101,11 @@ impl<V: Value> Cache<V> {
 
     /// Makes sure that reads from here on show at least the demanded state.
     pub async fn reach(&self, freshness: Freshness) -> Result<(), ReadError> {
+        if freshness == Freshness::MinimizeLatency {
+            return Ok(());
+        }
+        let span = trace::start("wait for changes", SpanKind::Internal);
+        span.note("larder.wait.for", "change_log");
         match freshness {
             Freshness::MinimizeLatency => Ok(()),
             Freshness::FullyConsistent => self.rooms.commits.reach_now().await,

@@ -26,6 +26,7 @@ mod peers;
 mod policy;
 mod read;
 mod stats;
+pub mod trace;
 mod validity;
 
 pub use admin::{CopyState, DryRun, Inspected, Unreachable};

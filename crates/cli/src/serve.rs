@@ -65,6 +65,7 @@ fn failure(error: &ServeError) -> CliError {
         ),
         ServeError::AddressesFile { .. } => (Exit::Io, None),
         ServeError::System(_) => (Exit::System, None),
+        ServeError::Telemetry(_) => (Exit::Config, Some("check OTEL_EXPORTER_OTLP_ENDPOINT")),
         ServeError::Redis(_) => (Exit::Config, Some("check REDIS_URL")),
         ServeError::Sample(_) | ServeError::Reflection(_) => (Exit::Internal, None),
     };

@@ -35,8 +35,9 @@ use crate::{
     config::{Config, WatchConfig},
     error::ServeError,
     events::{Events, IngestContext, WallClock},
-    grpc::{AdminService, Identity},
+    grpc::{AdminService, Identity, Observers},
     sample,
+    telemetry::{SlowCalls, Tracer, Tracing},
 };
 
 /// The part of the time to drain that is kept for closing the database.
@@ -90,6 +91,8 @@ pub struct Running {
     /// The listener of `CacheAdmin`, which stays reachable under any load of the other one.
     admin: Option<Serving>,
     events: Events,
+    /// `None` where no span leaves the server.
+    tracing: Option<Tracing>,
     draining: watch::Sender<bool>,
     tasks: JoinSet<()>,
     drain: Duration,
@@ -104,7 +107,7 @@ impl Running {
     }
 
     async fn build(config: Config, clock: Clock) -> Result<Self, ServeError> {
-        let Config { server, storage, cache, events, .. } = config;
+        let Config { server, storage, cache, events, telemetry, .. } = config;
         let repository = open(&storage, server.sample_catalogue.then_some(sample::SAMPLE)).await?;
 
         let mut tasks = JoinSet::new();
@@ -115,6 +118,11 @@ impl Running {
         )]
         let instance = rand::random();
         let shared = cache.shared.clone();
+        let tracing = Tracing::start(&telemetry, instance, &Handle::current())?;
+        let observers = Observers {
+            tracer: tracing.as_ref().map(|tracing| Arc::clone(tracing.tracer())),
+            slow: telemetry.slow_call.map(SlowCalls::over),
+        };
         let cache = Cache::sharing(cache, clock, Handle::current(), instance).map_err(ServeError::Redis)?;
         let catalog = start_catalog(&repository, cache, server.watch.clone(), &mut tasks).await;
         warm_up(&catalog, server.warm_on_start, server.warm_timeout).await;
@@ -123,7 +131,7 @@ impl Running {
 
         let (health, health_service) = Health::new().await;
         let (draining, drained) = watch::channel(false);
-        let router = services::catalog(&server, catalog.clone(), health_service.clone())?;
+        let router = services::catalog(&server, catalog.clone(), health_service.clone(), &observers)?;
         let port = Port { listen: server.listen, threads: server.workers, router };
         let serving = Serving::start(port, connections(&server, &drained), &mut tasks).await?;
         let identity = Identity { id: instance, name: name_of(serving.address), started };
@@ -139,7 +147,7 @@ impl Running {
             None => None,
             Some(listen) => {
                 let service = AdminService::new(catalog.clone(), identity);
-                let router = services::admin(&server, service, health_service)?;
+                let router = services::admin(&server, service, health_service, &observers)?;
                 let port = Port { listen, threads: 1, router };
                 Some(Serving::start(port, connections(&server, &drained), &mut tasks).await?)
             }
@@ -149,7 +157,7 @@ impl Running {
         health.serving(admin.as_ref().map(|admin| admin.address)).await;
         tasks.spawn(health.clone().follow(catalog.clone()));
         let drain = server.deadlines.drain;
-        let running = Self { catalog, health, serving, admin, events, draining, tasks, drain };
+        let running = Self { catalog, health, serving, admin, events, tracing, draining, tasks, drain };
         running.announce(server.addresses_file)?;
         Ok(running)
     }
@@ -188,6 +196,11 @@ impl Running {
         self.events.http_address()
     }
 
+    /// Traces, if they are on.
+    pub fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.tracing.as_ref().map(Tracing::tracer)
+    }
+
     /// The catalogue.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
@@ -214,7 +227,12 @@ impl Running {
         for serving in [Some(self.serving), self.admin].into_iter().flatten() {
             serving.stop().await;
         }
-        let _ = timeout(CLOSE, self.catalog.repository().close()).await;
+        let flushed = async {
+            if let Some(tracing) = self.tracing {
+                tracing.stop(CLOSE).await;
+            }
+        };
+        let _ = tokio::join!(timeout(CLOSE, self.catalog.repository().close()), flushed);
     }
 }
 

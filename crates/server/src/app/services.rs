@@ -8,7 +8,7 @@ use crate::{
     catalog::Catalog,
     config::{Compression, ServerConfig},
     error::ServeError,
-    grpc::{AdminService, CallLimits, CatalogRouter, MessageLimits, compressed},
+    grpc::{AdminService, CallLimits, CatalogRouter, MessageLimits, Observers, compressed},
 };
 
 /// The service of the catalogue's listener.
@@ -23,8 +23,10 @@ pub(super) fn catalog(
     config: &ServerConfig,
     catalog: Catalog,
     health: HealthServer<HealthService>,
+    observers: &Observers,
 ) -> Result<CatalogRouter, ServeError> {
     let router = CatalogRouter::for_catalog(catalog, call_limits(config), message_limits(config));
+    let router = router.observed(observers.clone());
     with_reflection(with_health(router, health), CATALOG, config.compression)
 }
 
@@ -33,10 +35,11 @@ pub(super) fn admin(
     config: &ServerConfig,
     service: AdminService,
     health: HealthServer<HealthService>,
+    observers: &Observers,
 ) -> Result<CatalogRouter, ServeError> {
     let service = CacheAdminServer::new(service).max_decoding_message_size(config.limits.request_bytes);
     let service = compressed!(service, config.compression);
-    let router = CatalogRouter::new(call_limits(config)).with(ADMIN_PATH, service);
+    let router = CatalogRouter::new(call_limits(config)).observed(observers.clone()).with(ADMIN_PATH, service);
     with_reflection(with_health(router, health), ADMIN, config.compression)
 }
 

@@ -21,6 +21,7 @@ pub(super) const SHAPES: &[(&str, &str)] = &[
     ("FORMAT", "`human` or `json`"),
     ("HOST", "a name or an IP address"),
     ("NAME", "a text without spaces"),
+    ("NAMES", "names separated by commas, or `none`"),
     ("NUMBER", "a number, such as `20000` or `20_000`"),
     ("PASSWORD", "any text; it is never shown"),
     ("PATH", "the path of a file or directory"),

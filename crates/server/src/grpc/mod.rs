@@ -25,7 +25,7 @@ mod errors;
 use larder_proto::serving::product_catalog_server::ProductCatalogServer;
 
 pub use admin::{AdminService, Identity};
-pub use call::{CallLimits, Inbound, Router};
+pub use call::{CallLimits, Inbound, Observers, Router};
 pub use catalog::CatalogService;
 
 use crate::config::Compression;

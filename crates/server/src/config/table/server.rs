@@ -194,6 +194,59 @@ pub(super) const LOGS: &[Setting] = &[
     },
 ];
 
+pub(super) const CALLS: &[Setting] = &[
+    Setting {
+        key: "slow-call",
+        env: "LARDER_SLOW_CALL",
+        default: Default::Text("1s"),
+        shape: "DURATION",
+        help: "A call that takes longer than this is logged with its method, code and duration, at most ten such lines a second. Time \
+               that the caller takes to send its request does not count, and streams are exempt. none: no call is logged.",
+        set: |config, text| {
+            let limits = Duration::from_millis(1)..=DAY;
+            config.telemetry.slow_call = value::optional(text, |text| value::duration_in(text, limits))?;
+            Ok(())
+        },
+        ..Setting::BASE
+    },
+    Setting {
+        key: "trace-keys",
+        env: "LARDER_TRACE_KEYS",
+        default: Default::Text("false"),
+        shape: "BOOLEAN",
+        help: "Whether spans name the keys of copies, which hold ids of products and words that were searched. Spans are exported when \
+               the environment names an endpoint (OTEL_EXPORTER_OTLP_ENDPOINT).",
+        set: |config, text| {
+            config.telemetry.trace_keys = value::boolean(text)?;
+            Ok(())
+        },
+        ..Setting::BASE
+    },
+    Setting {
+        key: "trace-baggage",
+        env: "LARDER_TRACE_BAGGAGE",
+        shape: "NAMES",
+        help: "The members of the caller's W3C baggage that become attributes of the call's span, named baggage.NAME: at most 16 names, \
+               separated by commas, or none. Larder sends baggage to nobody else.",
+        set: |config, text| {
+            config.telemetry.trace_baggage = value::optional(text, names)?.unwrap_or_default();
+            Ok(())
+        },
+        ..Setting::BASE
+    },
+];
+
+/// Reads names of baggage, which are tokens of HTTP.
+fn names(text: &str) -> Result<Vec<String>, Invalid> {
+    const HINT: &str = "write at most 16 names separated by commas, such as tenant,session";
+    let name = |name: &str| http::HeaderName::from_bytes(name.as_bytes()).is_ok() && name.len() <= 64;
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.len() <= 16 && names.iter().all(|text| name(text)) {
+        return Ok(names);
+    }
+    Err(Invalid::new("not names of baggage", HINT))
+}
+
 fn bytes(text: &str, least: u64, most: u64) -> Result<usize, Invalid> {
     let value = value::size_in(text, least..=most)?;
     usize::try_from(value).map_err(|_| Invalid::new("too large", "write a size that fits into memory"))
