@@ -41,6 +41,7 @@ mod shutdown;
 mod smoke;
 mod startup;
 mod together;
+mod traces;
 mod tutorial;
 mod watch_cli;
 mod watching;

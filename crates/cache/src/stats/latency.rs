@@ -42,6 +42,19 @@ impl Latencies {
         self.nanos.add(nanos);
     }
 
+    /// How many durations were at most as long as each bound, to within a bucket, and the sum of all durations.
+    pub(crate) fn buckets(&self, bounds: &[Duration]) -> (Vec<u64>, Duration) {
+        let recorded = self.histogram.load();
+        let mut counts = vec![0; bounds.len()];
+        for bucket in recorded.into_iter().filter(|bucket| bucket.count() > 0) {
+            let ends = Duration::from_nanos(bucket.end());
+            bounds.iter().zip(&mut counts).filter(|(bound, _)| ends <= **bound).for_each(|(_, count)| {
+                *count += bucket.count();
+            });
+        }
+        (counts, Duration::from_nanos(self.nanos.get()))
+    }
+
     /// Summarizes the recorded durations.
     pub(crate) fn summary(&self) -> LatencySummary {
         let recorded = self.histogram.load();

@@ -2,11 +2,14 @@
 
 mod invalidations;
 mod latency;
+mod learned;
 
 pub(crate) use invalidations::Source;
 pub use invalidations::{InvalidationCounts, SubjectCounts};
 
 pub use latency::LatencySummary;
+pub(crate) use learned::LearnedLatencies;
+pub use learned::{ChangeSource, CommitToLearned};
 
 use std::{
     cell::Cell,

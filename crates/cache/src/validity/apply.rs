@@ -1,11 +1,12 @@
 //! Applying changes: each change updates the validity state and drops the copies it touches, once, whoever brings it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::{Validity, dedup::Dedup};
+use super::{Validity, causes::Causes, dedup::Dedup};
 use crate::{
     change::{Change, Incarnation, Subject},
-    stats::{Counters, Source},
+    stats::{ChangeSource, Counters, LearnedLatencies, Source},
+    trace::TraceContext,
 };
 
 /// The copies that changes drop.
@@ -23,11 +24,33 @@ pub(crate) struct Applier<C> {
     copies: Arc<C>,
     counters: Arc<Counters>,
     dedup: Dedup,
+    learned: LearnedLatencies,
+    causes: Causes,
+    /// Is told of traced changes.
+    observer: OnceLock<Observer>,
 }
+
+/// Is told of the changes of traced writes elsewhere, once they are applied here.
+pub(crate) type Observer = Box<dyn Fn(TracedChanges) + Send + Sync>;
+
+/// Changes of one traced write, applied together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TracedChanges {
+    /// The span of the write.
+    pub write: TraceContext,
+    /// Who brought the changes.
+    pub source: ChangeSource,
+    /// The number of changes.
+    pub count: usize,
+}
+
+/// The most traced writes whose changes are told of at once. Sampling keeps them few.
+const MOST_WRITES: usize = 16;
 
 impl<C: Copies> Applier<C> {
     pub(crate) fn new(validity: Arc<Validity>, copies: Arc<C>, counters: Arc<Counters>) -> Self {
-        Self { validity, copies, counters, dedup: Dedup::default() }
+        let (dedup, learned, causes) = (Dedup::default(), LearnedLatencies::default(), Causes::default());
+        Self { validity, copies, counters, dedup, learned, causes, observer: OnceLock::new() }
     }
 
     /// Applies a change, unless it was applied before: then its copies were dropped, and the present ones are newer. Returns
@@ -48,9 +71,43 @@ impl<C: Copies> Applier<C> {
             return false;
         }
         self.counters.invalidations.count(source, &change.subject);
+        self.causes.note(change);
         self.drop_copies(change, incarnation);
         self.dedup.note(change, incarnation);
         true
+    }
+
+    /// Applies changes that another replica or program made. Returns how many were new.
+    pub(crate) fn apply_all(&self, source: Source, changes: &[Change], incarnation: Incarnation) -> usize {
+        let new: Vec<&Change> = changes.iter().filter(|change| self.apply(source, change, incarnation)).collect();
+        self.learned.record(source, new.iter().filter_map(|change| change.cause.logged_micros));
+        if let (Some(observer), Some(source)) = (self.observer.get(), ChangeSource::of(source)) {
+            let mut writes: Vec<TracedChanges> = Vec::new();
+            for write in new.iter().filter_map(|change| change.cause.trace) {
+                match writes.iter().position(|known| known.write == write) {
+                    Some(known) => writes[known].count += 1,
+                    None if writes.len() < MOST_WRITES => writes.push(TracedChanges { write, source, count: 1 }),
+                    None => {}
+                }
+            }
+            writes.into_iter().for_each(observer);
+        }
+        new.len()
+    }
+
+    /// The traces of recent changes.
+    pub(crate) fn causes(&self) -> &Causes {
+        &self.causes
+    }
+
+    /// Sets who is told of traced changes, once. Returns whether it was the first.
+    pub(crate) fn observe(&self, observer: Observer) -> bool {
+        self.observer.set(observer).is_ok()
+    }
+
+    /// How long changes took from their commit.
+    pub(crate) fn learned(&self) -> &LearnedLatencies {
+        &self.learned
     }
 
     /// Drops every copy, since anything may have changed.

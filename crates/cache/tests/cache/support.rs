@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use larder_cache::{
-    ANY, Cache, CacheConfig, Change, ChangeLog, Changes, Clock, Facts, Found, Glob, Incarnation, Key, LoadError,
+    ANY, Cache, CacheConfig, Cause, Change, ChangeLog, Changes, Clock, Facts, Found, Glob, Incarnation, Key, LoadError,
     Loaded, LogBatch, Moment, Policy, ReadError, ReadOptions, Recall, Recalled, Snapshot, Stats, Subject, Token, Value,
     Witness,
 };
@@ -198,7 +198,7 @@ impl Database {
             let exists = exists || !name.starts_with("item:");
             state.history.entry(name.clone()).or_default().push(Point { seq, exists, at });
         }
-        state.log.push(Row { change: Change { id, salt: SALT ^ seq, subject }, seq, names });
+        state.log.push(Row { change: Change { id, salt: SALT ^ seq, subject, cause: Cause::default() }, seq, names });
         seq
     }
 
@@ -465,7 +465,7 @@ pub(crate) fn committed(id: u64, subject: &Subject, seq: u64) -> Change {
         Subject::Entry { key, terms, .. } => Subject::Entry { key, version: i64::try_from(seq).unwrap(), terms },
         other => other,
     };
-    Change { id, salt: SALT ^ seq, subject }
+    Change { id, salt: SALT ^ seq, subject, cause: Cause::default() }
 }
 
 /// A cache that follows a database, with a clock moved by hand.

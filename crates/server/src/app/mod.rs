@@ -124,6 +124,9 @@ impl Running {
             slow: telemetry.slow_call.map(SlowCalls::over),
         };
         let cache = Cache::sharing(cache, clock, Handle::current(), instance).map_err(ServeError::Redis)?;
+        if let Some(tracer) = observers.tracer.clone() {
+            cache.on_traced_changes(move |changes| tracer.applied(&changes));
+        }
         let catalog = start_catalog(&repository, cache, server.watch.clone(), &mut tasks).await;
         warm_up(&catalog, server.warm_on_start, server.warm_timeout).await;
         tasks.spawn(catalog.clone().prefetch());

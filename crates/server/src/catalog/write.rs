@@ -8,7 +8,7 @@ use std::{future::Future, sync::Arc};
 use larder_cache::{Incarnation, Token, Witness, trace};
 use larder_storage::{
     Commit, Committed, Creation, Deletion, Imported, Product, ProductData, ProductRepository as _, Repository,
-    StorageError, Update, Updating, WriteOptions,
+    StorageError, Update, Updating, WriteOptions, with_traceparent,
 };
 
 use super::{Catalog, Copy, convert::change, spans::statement};
@@ -81,7 +81,14 @@ impl Catalog {
     {
         let write = write(Arc::clone(&self.repository));
         let catalog = self.clone();
+        let context = trace::current().context();
         let work = async move {
+            let write = async {
+                match context {
+                    Some(context) => with_traceparent(context.to_string(), write).await,
+                    None => write.await,
+                }
+            };
             let committed = statement(&catalog.repository, summary, write).await?;
             let item = item(&committed.value);
             Ok(catalog.wrote(committed, item).await)

@@ -62,7 +62,7 @@ settings in effect and where each value comes from; `larder config --example` pr
 
 Flags override environment variables, which override the file (`--config`), which overrides defaults. An empty variable
 counts as unset. All errors are reported together, before any port is bound, and end the program with exit code 78. On
-SIGHUP a running server reads its configuration again and applies the policies; every other change waits for a restart.
+SIGHUP a running server reads its configuration again and applies the policies and the log filter; every other change waits for a restart.
 
 ## The file
 

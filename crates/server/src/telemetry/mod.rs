@@ -5,12 +5,13 @@
 
 mod baggage;
 mod export;
+mod json;
 mod logs;
 mod slow;
 mod span;
 mod tracer;
 
-pub use logs::init;
+pub use logs::{init, set_filter};
 pub(crate) use slow::SlowCalls;
 pub(crate) use span::CallSpan;
 pub use tracer::{Tracer, Tracing};

@@ -166,20 +166,25 @@ impl Drop for CallSpan {
 }
 
 fn begun(place: &Place, span_id: u64, name: String, kind: otlp::span::SpanKind) -> otlp::Span {
-    use otlp::SpanFlags::{ContextHasIsRemoteMask, ContextIsRemoteMask};
-    /// The flag of W3C Trace Context.
-    const SAMPLED: u32 = 1;
-    let remote = if place.remote { ContextIsRemoteMask as u32 } else { 0 };
     otlp::Span {
         trace_id: place.trace_id.to_be_bytes().to_vec(),
         span_id: span_id.to_be_bytes().to_vec(),
         parent_span_id: if place.parent == 0 { Vec::new() } else { place.parent.to_be_bytes().to_vec() },
-        flags: SAMPLED | ContextHasIsRemoteMask as u32 | remote,
+        flags: sampled_flags(place.remote),
         name,
         kind: kind.into(),
         start_time_unix_nano: now_nanos(),
         ..otlp::Span::default()
     }
+}
+
+/// The flags of a sampled span, which also say whether what is above it, or linked to it, is in another process.
+pub(super) fn sampled_flags(remote: bool) -> u32 {
+    use otlp::SpanFlags::{ContextHasIsRemoteMask, ContextIsRemoteMask};
+    /// The flag of W3C Trace Context.
+    const SAMPLED: u32 = 1;
+    let remote = if remote { ContextIsRemoteMask as u32 } else { 0 };
+    SAMPLED | ContextHasIsRemoteMask as u32 | remote
 }
 
 /// Adds an attribute.

@@ -3,14 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Request};
-use larder_cache::trace::{Note, TraceContext};
+use larder_cache::{
+    ChangeSource, TracedChanges,
+    trace::{Note, TraceContext},
+};
 use opentelemetry_proto::tonic::trace::v1::{self as otlp, span::SpanKind};
 use tokio::runtime::Handle;
 
 use super::{
     baggage,
     export::{Exporter, Queue},
-    span::{CallSpan, Place, Recorded, attribute, note},
+    span::{CallSpan, Place, Recorded, attribute, note, sampled_flags},
 };
 use crate::{
     config::{Sampler, TelemetryConfig},
@@ -103,6 +106,26 @@ impl Tracer {
         (Some(CallSpan::new(span)), caller)
     }
 
+    /// Records that changes of a traced write elsewhere were applied here: a trace of its own, linked to the span of the write.
+    pub(crate) fn applied(self: &Arc<Self>, changes: &TracedChanges) {
+        let place = Place { trace_id: random_trace(), parent: 0, remote: false };
+        let (source, kind) = match changes.source {
+            ChangeSource::Bus => ("bus", SpanKind::Consumer),
+            ChangeSource::Log => ("log", SpanKind::Internal),
+        };
+        let span = Recorded::outermost(Arc::clone(self), &place, "apply changes".to_owned(), kind);
+        span.change(|span| {
+            span.links.push(link_to(changes.write));
+            note(span, "larder.invalidation.source", Note::Text(source));
+            note(span, "larder.invalidation.changes", Note::Number(changes.count as u64));
+            if changes.source == ChangeSource::Bus {
+                note(span, "messaging.system", Note::Text("redis"));
+                note(span, "messaging.operation.name", Note::Text("apply"));
+                note(span, "messaging.operation.type", Note::Text("process"));
+            }
+        });
+    }
+
     /// Whether the span of a call is recorded. Of calls with the same trace a ratio takes all or none.
     fn samples(&self, caller: Option<TraceContext>) -> bool {
         let Sampler { parent_based, ratio } = self.sampler;
@@ -130,6 +153,16 @@ fn within(ratio: f64, trace_id: u128) -> bool {
     const BITS: u32 = 56;
     let random = (trace_id & ((1 << BITS) - 1)) as f64;
     random < ratio * (1_u64 << BITS) as f64
+}
+
+/// A link to a span of another process.
+fn link_to(span: TraceContext) -> otlp::span::Link {
+    otlp::span::Link {
+        trace_id: span.trace_id.to_be_bytes().to_vec(),
+        span_id: span.span_id.to_be_bytes().to_vec(),
+        flags: sampled_flags(true),
+        ..otlp::span::Link::default()
+    }
 }
 
 /// The value of a header that is there once.

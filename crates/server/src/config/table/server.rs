@@ -164,7 +164,7 @@ pub(super) const LOGS: &[Setting] = &[
         default: Default::Text("info"),
         shape: "FILTER",
         help: "What is logged: off, error, warn, info, debug or trace, and exceptions by module, such as \
-               warn,larder_server=debug.",
+               warn,larder_server=debug. On SIGHUP a running server reads this again.",
         set: |config, text| {
             config.server.log.filter = log::filter(text)
                 .map_err(|reason| Invalid::new(reason, "write a level such as info, or warn,larder_server=debug"))?;
@@ -198,6 +198,7 @@ pub(super) const CALLS: &[Setting] = &[
     Setting {
         key: "slow-call",
         env: "LARDER_SLOW_CALL",
+        flag: false,
         default: Default::Text("1s"),
         shape: "DURATION",
         help: "A call that takes longer than this is logged with its method, code and duration, at most ten such lines a second. Time \
@@ -212,6 +213,7 @@ pub(super) const CALLS: &[Setting] = &[
     Setting {
         key: "trace-keys",
         env: "LARDER_TRACE_KEYS",
+        flag: false,
         default: Default::Text("false"),
         shape: "BOOLEAN",
         help: "Whether spans name the keys of copies, which hold ids of products and words that were searched. Spans are exported when \
@@ -225,6 +227,7 @@ pub(super) const CALLS: &[Setting] = &[
     Setting {
         key: "trace-baggage",
         env: "LARDER_TRACE_BAGGAGE",
+        flag: false,
         shape: "NAMES",
         help: "The members of the caller's W3C baggage that become attributes of the call's span, named baggage.NAME: at most 16 names, \
                separated by commas, or none. Larder sends baggage to nobody else.",
