@@ -43,6 +43,7 @@ mod shutdown;
 mod smoke;
 mod startup;
 mod together;
+mod traces;
 mod tutorial;
 mod watch_cli;
 mod watching;

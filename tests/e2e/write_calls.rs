@@ -88,7 +88,7 @@ where
         max_deadline: Duration::from_secs(30),
     };
     let messages = MessageLimits { max_request: 4 << 20, max_response: 4 << 20, compression: Compression::default() };
-    let router = CatalogRouter::for_catalog(server.running().catalog().clone(), Arc::default(), calls, messages);
+    let router = CatalogRouter::for_catalog(server.running().catalog().clone(), calls, messages);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (connecting, accepted) = (connect(address), listener.accept());

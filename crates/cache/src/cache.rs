@@ -26,8 +26,9 @@ use crate::{
     peers::{Answers, Confirmed, Peers, Replica},
     policy::{Policies, Policy},
     read::{Found, Freshness, Key, Loaded, ReadOptions, ReadPath, Reader},
-    stats::{Counters, LatencySummary, RecentChange, RecentChanges, Source, Stats},
-    validity::{Applier, Copies as _, Validity},
+    stats::{CommitToLearned, Counters, LatencySummary, RecentChange, RecentChanges, Source, Stats},
+    trace::{self, SpanKind},
+    validity::{Applier, Copies as _, TracedChanges, Validity},
 };
 
 /// Copies of values, kept coherent. A clone is another handle to the same cache.
@@ -103,6 +104,11 @@ impl<V: Value> Cache<V> {
 
     /// Makes sure that reads from here on show at least the demanded state.
     pub async fn reach(&self, freshness: Freshness) -> Result<(), ReadError> {
+        if freshness == Freshness::MinimizeLatency {
+            return Ok(());
+        }
+        let span = trace::start("wait for changes", SpanKind::Internal);
+        span.note("larder.wait.for", "change_log");
         match freshness {
             Freshness::MinimizeLatency => Ok(()),
             Freshness::FullyConsistent => self.rooms.commits.reach_now().await,
@@ -198,6 +204,12 @@ impl<V: Value> Cache<V> {
     /// longer than a command may take; the other replicas find in the change log what Redis misses.
     pub async fn wrote(&self, commit: Commit<V>) {
         self.rooms.publisher.publish(commit).await;
+    }
+
+    /// Sets who is told of the changes of traced writes elsewhere, once they are applied here. Only the first call counts; returns
+    /// whether it was the first.
+    pub fn on_traced_changes(&self, observer: impl Fn(TracedChanges) + Send + Sync + 'static) -> bool {
+        self.rooms.applier.observe(Box::new(observer))
     }
 
     /// Removes the copy of a key from L1. Returns whether there was one.
@@ -375,6 +387,12 @@ impl<V: Value> Cache<V> {
         (self.counters().load_latency.summary(), self.counters().l2_latency.summary())
     }
 
+    /// How long changes of other replicas and of foreign programs took from their commit until they were applied here, by the clocks
+    /// of the database and of this replica.
+    pub fn commit_to_learned(&self) -> CommitToLearned {
+        self.counters().commit_to_learned()
+    }
+
     /// The keys that are read most at present, by estimate, most read first; at most 1,000.
     pub fn hot_keys(&self, most: usize) -> Vec<HotKey> {
         self.reads.hot_keys.top(most, self.clock().now())
@@ -407,6 +425,12 @@ impl<V: Value> Cache<V> {
     /// What L2 holds of a key.
     pub async fn inspect_l2(&self, key: &Key) -> Result<Option<Inspected>, Unreachable> {
         self.inspector().l2(key).await
+    }
+
+    /// The trace of the last change that touched the copy of a key, if that change is remembered and its write was traced. `terms` are
+    /// those of an item.
+    pub fn last_trace(&self, key: &Key, terms: &[String]) -> Option<u128> {
+        self.rooms.applier.causes().trace_of(&key.name, key.term.as_deref(), terms)
     }
 
     /// Writes a copy into L1 and reads it back. Returns how long that took.

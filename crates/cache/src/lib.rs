@@ -26,12 +26,14 @@ mod peers;
 mod policy;
 mod read;
 mod stats;
+pub mod trace;
 mod validity;
+mod wall_clock;
 
 pub use admin::{CopyState, DryRun, Inspected, Unreachable};
 pub use bus::Commit;
 pub use cache::{Cache, WeakCache};
-pub use change::{ANY, Change, Incarnation, Lineage, Snapshot, Subject, Term, Token, Witness};
+pub use change::{ANY, Cause, Change, Incarnation, Lineage, Snapshot, Subject, Term, Token, Witness};
 pub use changelog::{ChangeLog, Changes, LogBatch, Recall, Recalled};
 pub use clock::{Clock, Moment};
 pub use config::{CacheConfig, Eviction, SharedConfig, WritePolicy};
@@ -44,7 +46,7 @@ pub use policy::{Policies, Policy, PolicyConfig};
 pub use read::{Found, Freshness, Key, Loaded, ReadOptions, Reader};
 pub use stats::metrics::{BUS_METRICS, CHANGE_METRICS, L2_METRICS, LOAD_METRICS, TIER_METRICS};
 pub use stats::{
-    BOUNDS, ChangeSource, Distribution, Exemplar, InvalidationCounts, Kind, Label, LatencySummary, Metric, Reading,
-    RecentChange, Sample, Stats, SubjectCounts, Unit,
+    BOUNDS, ChangeSource, CommitToLearned, Distribution, Exemplar, InvalidationCounts, Kind, Label, LatencySummary,
+    Metric, Reading, RecentChange, Sample, Stats, SubjectCounts, Unit,
 };
-pub use validity::{Glob, GlobError};
+pub use validity::{Glob, GlobError, TracedChanges};

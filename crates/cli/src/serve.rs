@@ -35,10 +35,10 @@ impl Serve {
         app::serve(config, || self.reload(&mut running.borrow_mut())).map_err(|error| failure(&error))
     }
 
-    /// Reads the configuration again, and applies its policies. A configuration with errors changes nothing.
+    /// Reads the configuration again, and applies its policies and its log filter. A configuration with errors changes nothing.
     fn reload(&self, running: &mut Resolved) -> Option<Policies> {
         let applied = match self.settings.resolve(Purpose::Serve) {
-            Ok(later) => running.apply_policies(&later),
+            Ok(later) => running.apply(&later),
             Err(CliError::Failed(error)) => Err(error.to_string()),
             Err(CliError::BrokenPipe) => return None,
         };
@@ -46,6 +46,7 @@ impl Serve {
             Ok(Changes { applied, waiting }) => {
                 let (in_force, after_restart) = (applied.join(", "), waiting.join(", "));
                 tracing::info!(in_force, after_restart, "configuration reloaded");
+                telemetry::set_filter(&running.config.server.log.filter);
                 Some(running.config.cache.policies.clone())
             }
             Err(error) => {
@@ -65,6 +66,7 @@ fn failure(error: &ServeError) -> CliError {
         ),
         ServeError::AddressesFile { .. } => (Exit::Io, None),
         ServeError::System(_) => (Exit::System, None),
+        ServeError::Telemetry(_) => (Exit::Config, Some("check OTEL_EXPORTER_OTLP_ENDPOINT")),
         ServeError::Redis(_) => (Exit::Config, Some("check REDIS_URL")),
         ServeError::Sample(_) | ServeError::Reflection(_) => (Exit::Internal, None),
     };

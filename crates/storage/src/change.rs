@@ -9,6 +9,17 @@ pub struct Change {
     pub salt: u64,
     /// What it touches.
     pub subject: Subject,
+    /// Who made it, and when.
+    pub cause: Cause,
+}
+
+/// Who made a change, and when, as far as the log tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cause {
+    /// The W3C `traceparent` of a traced write of Larder's. Whoever types a row may have written anything here.
+    pub traceparent: Option<Box<str>>,
+    /// When the change was logged, by the clock of the database, in microseconds since 1970.
+    pub logged_micros: Option<u64>,
 }
 
 /// What a change touches.
@@ -245,7 +256,7 @@ mod tests {
     use super::*;
 
     fn rules(ids: &[u64]) -> Vec<Change> {
-        ids.iter().map(|&id| Change { id, salt: 0, subject: Subject::All }).collect()
+        ids.iter().map(|&id| Change { id, salt: 0, subject: Subject::All, cause: Cause::default() }).collect()
     }
 
     #[test]

@@ -19,10 +19,11 @@ mod request;
 mod retry;
 mod search;
 mod sqlite;
+mod trace;
 
 pub use any::Repository;
 pub use change::{
-    Change, Incarnation, Pass, PassChanges, ReadPoint, Recall, Recalled, Replay, Snapshot, Subject, Term,
+    Cause, Change, Incarnation, Pass, PassChanges, ReadPoint, Recall, Recalled, Replay, Snapshot, Subject, Term,
 };
 pub use config::StorageConfig;
 pub use error::{BoxError, StorageError};
@@ -38,3 +39,4 @@ pub use repository::{
 };
 pub use search::words;
 pub use sqlite::SqliteRepository;
+pub use trace::with_traceparent;

@@ -1,19 +1,17 @@
 //! The encoding of messages on the bus: changes, never values.
 //!
-//! Little-endian: 1 byte format version, 8 incarnation, 8 sender, 8 time of sending (microseconds since 1970 by the sender's clock,
-//! for measuring alone), 4 number of changes. Each change follows as 8 id, 8 salt, 1 kind, 4 length of a text and the text; a change
-//! of an entry continues with 8 version, 2 number of terms, and each term as 4 length and text.
+//! One byte of the format's version, and then a length and a message of Protocol Buffers. What a later release adds to a message,
+//! earlier ones skip, so that replicas of both share the bus while an update rolls. A change that an earlier release cannot apply
+//! needs another kind of subject: there the whole message counts as unknown, and the change log has its changes.
 
-use bytes::{Buf, BufMut};
+use prost::Message as _;
 
-use crate::change::{Change, Incarnation, Subject};
+use crate::{
+    change::{Cause, Change, Incarnation, Subject},
+    trace::TraceContext,
+};
 
-const FORMAT: u8 = 2;
-const ENTRY: u8 = 1;
-const KEY: u8 = 2;
-const TERM: u8 = 3;
-const ALL: u8 = 4;
-const PATTERN: u8 = 5;
+const FORMAT: u8 = 3;
 /// The bytes of changes after which the next message begins.
 const LARGE: usize = 256 << 10;
 
@@ -30,125 +28,141 @@ pub(crate) struct Message {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unknown;
 
+/// The messages as they travel.
+mod wire {
+    /// All of a message behind its version.
+    #[derive(Clone, PartialEq, Eq, prost::Message)]
+    pub(super) struct Message {
+        #[prost(fixed64, tag = "1")]
+        pub(super) incarnation: u64,
+        /// The replica.
+        #[prost(fixed64, tag = "2")]
+        pub(super) sender: u64,
+        /// Microseconds since 1970 by the sender's clock, for measuring alone.
+        #[prost(uint64, tag = "3")]
+        pub(super) sent_micros: u64,
+        #[prost(message, repeated, tag = "4")]
+        pub(super) changes: Vec<Change>,
+    }
+
+    #[derive(Clone, PartialEq, Eq, prost::Message)]
+    pub(super) struct Change {
+        #[prost(uint64, tag = "1")]
+        pub(super) id: u64,
+        #[prost(fixed64, tag = "2")]
+        pub(super) salt: u64,
+        #[prost(oneof = "Subject", tags = "3, 4, 5, 6, 7")]
+        pub(super) subject: Option<Subject>,
+        /// When the change was logged: microseconds since 1970 by the clock of the database.
+        #[prost(uint64, optional, tag = "8")]
+        pub(super) logged_micros: Option<u64>,
+        /// The trace of the write, 16 bytes, and its span, 8 bytes, big-endian. Both are empty unless the write is traced.
+        #[prost(bytes = "bytes", tag = "9")]
+        pub(super) trace_id: bytes::Bytes,
+        #[prost(bytes = "bytes", tag = "10")]
+        pub(super) span_id: bytes::Bytes,
+    }
+
+    #[derive(Clone, PartialEq, Eq, prost::Oneof)]
+    pub(super) enum Subject {
+        #[prost(message, tag = "3")]
+        Entry(Entry),
+        #[prost(string, tag = "4")]
+        Key(String),
+        #[prost(string, tag = "5")]
+        Term(String),
+        #[prost(string, tag = "6")]
+        Pattern(String),
+        #[prost(bool, tag = "7")]
+        All(bool),
+    }
+
+    #[derive(Clone, PartialEq, Eq, prost::Message)]
+    pub(super) struct Entry {
+        #[prost(string, tag = "1")]
+        pub(super) key: String,
+        #[prost(int64, tag = "2")]
+        pub(super) version: i64,
+        #[prost(string, repeated, tag = "3")]
+        pub(super) terms: Vec<String>,
+    }
+}
+
 /// Encodes changes as messages of bounded size.
 pub(crate) fn encode(incarnation: Incarnation, sender: u64, sent_micros: u64, changes: &[Change]) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
-    let mut body = Vec::new();
-    let mut count: u32 = 0;
-    let mut finish = |body: &mut Vec<u8>, count: &mut u32| {
-        let mut message = Vec::with_capacity(29 + body.len());
-        message.put_u8(FORMAT);
-        message.put_u64_le(incarnation.0);
-        message.put_u64_le(sender);
-        message.put_u64_le(sent_micros);
-        message.put_u32_le(*count);
-        message.append(body);
-        *count = 0;
-        messages.push(message);
-    };
-    for change in changes.iter().filter(|change| fits(change)) {
-        put_change(&mut body, change);
-        count += 1;
-        if body.len() >= LARGE {
-            finish(&mut body, &mut count);
+    let empty = || wire::Message { incarnation: incarnation.0, sender, sent_micros, changes: Vec::new() };
+    let (mut message, mut bytes) = (empty(), 0);
+    for change in changes.iter().map(to_wire) {
+        bytes += change.encoded_len();
+        message.changes.push(change);
+        if bytes >= LARGE {
+            messages.push(framed(&message));
+            (message, bytes) = (empty(), 0);
         }
     }
-    if count > 0 {
-        finish(&mut body, &mut count);
+    if !message.changes.is_empty() {
+        messages.push(framed(&message));
     }
     messages
 }
 
 /// Decodes a message.
-pub(crate) fn decode(mut bytes: &[u8]) -> Result<Message, Unknown> {
-    let bytes = &mut bytes;
-    if bytes.try_get_u8().map_err(|_| Unknown)? != FORMAT {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Message, Unknown> {
+    let Some((&FORMAT, mut rest)) = bytes.split_first() else { return Err(Unknown) };
+    let message = wire::Message::decode_length_delimited(&mut rest).map_err(|_| Unknown)?;
+    if !rest.is_empty() {
         return Err(Unknown);
     }
-    let incarnation = Incarnation(u64(bytes)?);
-    let sender = u64(bytes)?;
-    let sent_micros = u64(bytes)?;
-    let count = bytes.try_get_u32_le().map_err(|_| Unknown)?;
-    let mut changes = Vec::with_capacity((count as usize).min(1_024));
-    for _ in 0..count {
-        changes.push(get_change(bytes)?);
-    }
-    if bytes.is_empty() { Ok(Message { incarnation, sender, sent_micros, changes }) } else { Err(Unknown) }
+    let wire::Message { incarnation, sender, sent_micros, changes } = message;
+    let changes = changes.into_iter().map(from_wire).collect::<Result<_, _>>()?;
+    Ok(Message { incarnation: Incarnation(incarnation), sender, sent_micros, changes })
 }
 
-/// Whether a message has room for a whole change. A change must not be truncated, since its receiver takes it for complete. A
-/// product has far fewer categories and tags; the follower finds a change that is omitted.
-fn fits(change: &Change) -> bool {
-    !matches!(&change.subject, Subject::Entry { terms, .. } if terms.len() > usize::from(u16::MAX))
+fn framed(message: &wire::Message) -> Vec<u8> {
+    let body = message.encode_length_delimited_to_vec();
+    let mut framed = Vec::with_capacity(1 + body.len());
+    framed.push(FORMAT);
+    framed.extend(body);
+    framed
 }
 
-fn put_change(out: &mut Vec<u8>, change: &Change) {
-    out.put_u64_le(change.id);
-    out.put_u64_le(change.salt);
-    match &change.subject {
+fn to_wire(change: &Change) -> wire::Change {
+    let Change { id, salt, subject, cause: Cause { trace, logged_micros } } = change;
+    let subject = match subject {
         Subject::Entry { key, version, terms } => {
-            out.put_u8(ENTRY);
-            put_text(out, key);
-            out.put_i64_le(*version);
-            out.put_u16_le(u16::try_from(terms.len()).unwrap_or(u16::MAX));
-            for term in terms {
-                put_text(out, term);
-            }
+            wire::Subject::Entry(wire::Entry { key: key.clone(), version: *version, terms: terms.clone() })
         }
-        Subject::Key(key) => {
-            out.put_u8(KEY);
-            put_text(out, key);
-        }
-        Subject::Term(term) => {
-            out.put_u8(TERM);
-            put_text(out, term);
-        }
-        Subject::Pattern(pattern) => {
-            out.put_u8(PATTERN);
-            put_text(out, pattern);
-        }
-        Subject::All => {
-            out.put_u8(ALL);
-            put_text(out, "");
-        }
+        Subject::Key(key) => wire::Subject::Key(key.clone()),
+        Subject::Term(term) => wire::Subject::Term(term.clone()),
+        Subject::Pattern(pattern) => wire::Subject::Pattern(pattern.clone()),
+        Subject::All => wire::Subject::All(true),
+    };
+    let (trace_id, span_id) = match trace {
+        Some(trace) => (trace.trace_id.to_be_bytes().to_vec(), trace.span_id.to_be_bytes().to_vec()),
+        None => (Vec::new(), Vec::new()),
+    };
+    wire::Change {
+        id: *id,
+        salt: *salt,
+        subject: Some(subject),
+        logged_micros: *logged_micros,
+        trace_id: trace_id.into(),
+        span_id: span_id.into(),
     }
 }
 
-fn get_change(bytes: &mut &[u8]) -> Result<Change, Unknown> {
-    let (id, salt) = (u64(bytes)?, u64(bytes)?);
-    let kind = bytes.try_get_u8().map_err(|_| Unknown)?;
-    let text = get_text(bytes)?;
-    let subject = match kind {
-        ENTRY => {
-            let version = bytes.try_get_i64_le().map_err(|_| Unknown)?;
-            let count = bytes.try_get_u16_le().map_err(|_| Unknown)?;
-            let terms = (0..count).map(|_| get_text(bytes)).collect::<Result<_, _>>()?;
-            Subject::Entry { key: text, version, terms }
-        }
-        KEY => Subject::Key(text),
-        TERM => Subject::Term(text),
-        PATTERN => Subject::Pattern(text),
-        ALL => Subject::All,
-        _ => return Err(Unknown),
+fn from_wire(change: wire::Change) -> Result<Change, Unknown> {
+    let subject = match change.subject.ok_or(Unknown)? {
+        wire::Subject::Entry(wire::Entry { key, version, terms }) => Subject::Entry { key, version, terms },
+        wire::Subject::Key(key) => Subject::Key(key),
+        wire::Subject::Term(term) => Subject::Term(term),
+        wire::Subject::Pattern(pattern) => Subject::Pattern(pattern),
+        wire::Subject::All(_) => Subject::All,
     };
-    Ok(Change { id, salt, subject })
-}
-
-fn u64(bytes: &mut &[u8]) -> Result<u64, Unknown> {
-    bytes.try_get_u64_le().map_err(|_| Unknown)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "texts are keys, terms and patterns of at most some kilobytes")]
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    out.put_u32_le(text.len() as u32);
-    out.put_slice(text.as_bytes());
-}
-
-fn get_text(bytes: &mut &[u8]) -> Result<String, Unknown> {
-    let length = bytes.try_get_u32_le().map_err(|_| Unknown)? as usize;
-    let (text, rest) = bytes.split_at_checked(length).ok_or(Unknown)?;
-    *bytes = rest;
-    std::str::from_utf8(text).map(str::to_owned).map_err(|_| Unknown)
+    let trace = TraceContext::from_bytes(&change.trace_id, &change.span_id);
+    let cause = Cause { trace, logged_micros: change.logged_micros };
+    Ok(Change { id: change.id, salt: change.salt, subject, cause })
 }
 
 #[cfg(test)]
@@ -157,12 +171,19 @@ mod tests {
 
     fn changes() -> Vec<Change> {
         let terms = vec!["category:käse".to_owned(), "tag:x".to_owned()];
+        let trace = Some(TraceContext { trace_id: 1 << 100, span_id: 7, sampled: true });
+        let cause = Cause { trace, logged_micros: Some(1_800_000_000_000_000) };
         vec![
-            Change { id: 1, salt: 9, subject: Subject::Entry { key: "product:a".to_owned(), version: -7, terms } },
-            Change { id: 2, salt: u64::MAX, subject: Subject::Key("product:b".to_owned()) },
-            Change { id: 3, salt: 0, subject: Subject::Term("tag:t".to_owned()) },
-            Change { id: 4, salt: 1, subject: Subject::Pattern("product:*".to_owned()) },
-            Change { id: u64::MAX, salt: 2, subject: Subject::All },
+            Change {
+                id: 1,
+                salt: 9,
+                subject: Subject::Entry { key: "product:a".to_owned(), version: -7, terms },
+                cause: Cause::default(),
+            },
+            Change { id: 2, salt: u64::MAX, subject: Subject::Key("product:b".to_owned()), cause },
+            Change { id: 3, salt: 0, subject: Subject::Term("tag:t".to_owned()), cause: Cause::default() },
+            Change { id: 4, salt: 1, subject: Subject::Pattern("product:*".to_owned()), cause: Cause::default() },
+            Change { id: u64::MAX, salt: 2, subject: Subject::All, cause: Cause::default() },
         ]
     }
 
@@ -177,7 +198,7 @@ mod tests {
 
     #[test]
     fn many_changes_are_several_messages() {
-        let long = Change { id: 1, salt: 0, subject: Subject::Key("k".repeat(1_000)) };
+        let long = Change { id: 1, salt: 0, subject: Subject::Key("k".repeat(1_000)), cause: Cause::default() };
         let all = vec![long; 1_000];
         let messages = encode(Incarnation(1), 2, 3, &all);
         assert!(messages.len() > 1 && messages.iter().all(|message| message.len() < LARGE + 2_000));
@@ -186,14 +207,33 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_as_a_whole_is_left_out() {
-        let with = |count: usize| {
-            let terms = vec!["t".to_owned(); count];
-            Change { id: 1, salt: 0, subject: Subject::Entry { key: "product:a".to_owned(), version: 1, terms } }
+    fn what_a_later_release_adds_is_skipped() {
+        #[derive(Clone, PartialEq, Eq, prost::Message)]
+        struct Later {
+            #[prost(message, repeated, tag = "4")]
+            changes: Vec<LaterChange>,
+            #[prost(string, tag = "99")]
+            news: String,
+        }
+        #[derive(Clone, PartialEq, Eq, prost::Message)]
+        struct LaterChange {
+            #[prost(uint64, tag = "1")]
+            id: u64,
+            #[prost(string, tag = "4")]
+            key: String,
+            #[prost(string, tag = "98")]
+            other: String,
+        }
+        let mut change = LaterChange { id: 7, key: "product:a".to_owned(), other: "x".to_owned() };
+        let framed = |change: &LaterChange| {
+            let later = Later { changes: vec![change.clone()], news: "n".to_owned() };
+            [vec![FORMAT], later.encode_length_delimited_to_vec()].concat()
         };
-        assert!(encode(Incarnation(1), 2, 3, &[with(65_536)]).is_empty());
-        let messages = encode(Incarnation(1), 2, 3, &[with(65_536), with(65_535)]);
-        assert_eq!(decode(&messages[0]).unwrap().changes, [with(65_535)]);
+        let subject = Subject::Key("product:a".to_owned());
+        let expected = Change { id: 7, salt: 0, subject, cause: Cause::default() };
+        assert_eq!(decode(&framed(&change)).unwrap().changes, [expected]);
+        change.key = String::new();
+        assert_eq!(decode(&framed(&change)), Err(Unknown), "a subject of another kind is not left out");
     }
 
     #[test]
@@ -206,7 +246,9 @@ mod tests {
         longer.push(0);
         assert_eq!(decode(&longer), Err(Unknown));
         let mut other = message;
-        other[0] = FORMAT + 1;
-        assert_eq!(decode(&other), Err(Unknown));
+        for format in [FORMAT - 1, FORMAT + 1] {
+            other[0] = format;
+            assert_eq!(decode(&other), Err(Unknown));
+        }
     }
 }

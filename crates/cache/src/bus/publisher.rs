@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{codec, now_micros};
+use super::codec;
 use crate::{
     change::{Change, Incarnation, Witness},
     config::WritePolicy,
@@ -11,6 +11,7 @@ use crate::{
     read::ReadPath,
     stats::{Counters, Source},
     validity::{Applier, Origin, Validity},
+    wall_clock::now_micros,
 };
 
 /// What a write committed.

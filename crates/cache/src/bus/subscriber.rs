@@ -17,7 +17,6 @@ use tokio::{
 
 use super::{
     codec::{self, Message},
-    now_micros,
     strangers::Strangers,
 };
 use crate::{
@@ -28,6 +27,7 @@ use crate::{
     peers::Peers,
     stats::{Counters, Source},
     validity::{Applier, Copies, Validity},
+    wall_clock::now_micros,
 };
 
 /// Receives messages, applies their changes and hands the messages of peers on.
@@ -197,9 +197,7 @@ impl<C: Copies> Subscriber<C> {
                 "another catalogue uses this Redis under the same prefix: give each a prefix of its own"
             );
         }
-        for change in &changes {
-            applier.apply(Source::Bus, change, incarnation);
-        }
+        applier.apply_all(Source::Bus, &changes, incarnation);
     }
 
     fn strangers(&self) -> MutexGuard<'_, Strangers> {

@@ -4,6 +4,8 @@ mod term;
 
 pub use term::{ANY, Term};
 
+use crate::trace::TraceContext;
+
 /// A committed change or a requested invalidation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -13,6 +15,17 @@ pub struct Change {
     pub salt: u64,
     /// What the change touches.
     pub subject: Subject,
+    /// Who made the change, and when.
+    pub cause: Cause,
+}
+
+/// Who made a change, and when, as far as that is known. Nothing is decided by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cause {
+    /// The span of the write, if the write is traced.
+    pub trace: Option<TraceContext>,
+    /// When the change was logged, shortly before its commit: microseconds since 1970, by the clock of the database.
+    pub logged_micros: Option<u64>,
 }
 
 /// What a change touches.

@@ -233,15 +233,13 @@ impl<C: Copies> Follower<C> {
     /// between may belong to yet another life.
     async fn apply_found(&self, changes: &[Change], snapshot: &Snapshot, incarnation: Incarnation) {
         let source = if snapshot.salt.is_some() { Source::LogAlone } else { Source::Log };
-        let (mut known, mut new) = (0, 0);
+        let mut new = 0;
         for changes in changes.chunks(APPLIED_AT_ONCE) {
-            for change in changes {
-                *(if self.applier.apply(source, change, incarnation) { &mut new } else { &mut known }) += 1;
-            }
+            new += self.applier.apply_all(source, changes, incarnation);
             yield_now().await;
         }
-        self.counters.log_known.add(known);
-        self.counters.log_new.add(new);
+        self.counters.log_known.add((changes.len() - new) as u64);
+        self.counters.log_new.add(new as u64);
     }
 
     /// Records changes for judging the copies of other replicas. The caller drops every copy of this replica.

@@ -16,7 +16,13 @@ use self::{
     codec::{FrameError, Sizes},
     write_behind::WriteBehind,
 };
-use crate::{change::Incarnation, config::SharedConfig, jitter::Jitter, stats::Counters};
+use crate::{
+    change::Incarnation,
+    config::SharedConfig,
+    jitter::Jitter,
+    stats::Counters,
+    trace::{self, ActiveSpan, SpanKind},
+};
 
 pub(crate) use self::{
     codec::Frame,
@@ -138,7 +144,9 @@ impl L2 {
         let keys = self.keys(incarnation, names);
         let mut command = redis::cmd("MGET");
         command.arg(&keys);
-        let stored: Stored = self.connections.query(&command).await?;
+        let span = span("MGET", names.len());
+        let stored: Stored = outcome(&span, self.connections.query(&command).await)?;
+        span.note("larder.l2.copies", stored.iter().flatten().count());
         Ok(keys.iter().zip(stored).map(|(key, stored)| self.check(key, stored?)).collect())
     }
 
@@ -153,7 +161,8 @@ impl L2 {
         for key in &keys {
             pipeline.cmd("PTTL").arg(key).cmd("GET").arg(key);
         }
-        let read: Vec<(i64, Option<Vec<u8>>)> = self.connections.pipeline(&pipeline).await?;
+        let span = span("PIPELINE GET", names.len());
+        let read: Vec<(i64, Option<Vec<u8>>)> = outcome(&span, self.connections.pipeline(&pipeline).await)?;
         let frames = keys.iter().zip(read).map(|(key, (left, stored))| {
             let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
             (stored.and_then(|stored| self.check(key, stored)), left)
@@ -189,7 +198,8 @@ impl L2 {
             pipeline.add_command(command);
         }
         pipeline.cmd("MGET").arg(&keys);
-        let mut replies: Vec<RedisResult<redis::Value>> = self.connections.pipeline(&pipeline).await?;
+        let span = span("PIPELINE SET", names.len());
+        let mut replies: Vec<RedisResult<redis::Value>> = outcome(&span, self.connections.pipeline(&pipeline).await)?;
         let frames = replies.pop().and_then(Result::ok).and_then(|frames| redis::from_redis_value(frames).ok());
         let frames: Stored = frames.unwrap_or_else(|| vec![None; keys.len()]);
         let leased = keys.iter().zip(replies).zip(frames).map(|((key, set), frame)| Leased {
@@ -214,7 +224,8 @@ impl L2 {
         for HeldLease { name, value } in leases {
             pipeline.cmd("EVAL").arg(RELEASE).arg(1).arg(self.lease_key(incarnation, name)).arg(&value[..]);
         }
-        self.send(&pipeline).await
+        let span = if pipeline.is_empty() { ActiveSpan::default() } else { span("PIPELINE SET", fills.len()) };
+        outcome(&span, self.send(&pipeline).await)
     }
 
     /// Stores copies and notifies the other replicas, in one round trip.
@@ -226,13 +237,21 @@ impl L2 {
     ) -> Result<(), Away> {
         let mut pipeline = Pipeline::with_capacity(fills.len() + messages.len());
         pipeline.ignore_errors();
+        let channel = self.channel();
         for message in messages {
-            pipeline.cmd("PUBLISH").arg(self.channel()).arg(message);
+            pipeline.cmd("PUBLISH").arg(&channel).arg(message);
         }
         fills.iter().filter_map(|fill| self.set(incarnation, fill)).for_each(|command| {
             pipeline.add_command(command);
         });
-        self.send(&pipeline).await
+        let span = trace::start("publish changes", SpanKind::Producer);
+        span.note("messaging.system", "redis");
+        span.note("messaging.operation.name", "publish");
+        span.note("messaging.operation.type", "send");
+        span.note("messaging.destination.name", &*channel);
+        span.note("messaging.batch.message_count", messages.len());
+        span.note("larder.l2.copies", fills.len());
+        outcome(&span, self.send(&pipeline).await)
     }
 
     /// The frame of a key and its remaining time to live; no frame where the stored bytes are damaged.
@@ -307,6 +326,24 @@ impl L2 {
     fn lease_key(&self, incarnation: Incarnation, name: &str) -> String {
         format!("{}:{:016x}:lease:{name}", self.prefix, incarnation.0)
     }
+}
+
+/// The span of a round trip to Redis, if the request is traced.
+fn span(operation: &'static str, keys: usize) -> ActiveSpan {
+    let span = trace::start(operation, SpanKind::Client);
+    span.note("db.system.name", "redis");
+    span.note("db.operation.name", operation);
+    if keys > 1 {
+        span.note("db.operation.batch.size", keys);
+    }
+    span
+}
+
+fn outcome<T>(span: &ActiveSpan, outcome: Result<T, Away>) -> Result<T, Away> {
+    if outcome.is_err() {
+        span.fail("unavailable");
+    }
+    outcome
 }
 
 /// Deletes a lease that still has a given value. Only efficiency depends on it: a lease that is left behind expires.

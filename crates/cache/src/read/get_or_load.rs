@@ -13,8 +13,17 @@ use crate::{
     hot_keys::sampled,
     l1::{Entry, Reload, Tier, Value},
     policy::Policy,
+    trace::{self, ActiveSpan, SpanKind},
     validity::within,
 };
+
+/// The waits for the loads of missing keys.
+struct Waits<V> {
+    /// In the order of the keys.
+    waits: Vec<Waiting<V>>,
+    /// The span of the wait for loads of other requests; no span where there are none.
+    _joined: ActiveSpan,
+}
 
 /// The progress of a read for one of its keys.
 struct Lookup<V> {
@@ -87,7 +96,7 @@ impl<V: Value> ReadPath<V> {
             self.counters.misses.add(missing.len() as u64);
             return Ok(found(lookups));
         }
-        let waits = self.load_missing(&mut lookups, &missing, policy, move |indices| load(indices));
+        let Waits { waits, _joined } = self.load_missing(&mut lookups, &missing, policy, move |indices| load(indices));
         for (&index, wait) in missing.iter().zip(waits) {
             let lookup = &mut lookups[index];
             if lookup.found.is_none() {
@@ -97,14 +106,14 @@ impl<V: Value> ReadPath<V> {
         Ok(found(lookups))
     }
 
-    /// Joins the loads in flight for the missing keys, and starts the others. Returns the waits, in the order of `missing`.
+    /// Joins the loads in flight for the missing keys, and starts the others.
     fn load_missing<F, Fut>(
         self: &Arc<Self>,
         lookups: &mut [Lookup<V>],
         missing: &[usize],
         policy: Policy,
         load: F,
-    ) -> Vec<Waiting<V>>
+    ) -> Waits<V>
     where
         F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
@@ -118,7 +127,11 @@ impl<V: Value> ReadPath<V> {
         let bound = self.config.staleness_bound;
         let joinable = |began| within(bound, proven, now) || (skips_l2 && within(bound, began, now));
         let (waits, mut guard) = self.single_flight.join(targets, now, joinable);
-        self.counters.joins.add((waits.len() - guard.len()) as u64);
+        let joins = waits.len() - guard.len();
+        self.counters.joins.add(joins as u64);
+        let joined = if joins > 0 { trace::start("wait for load", SpanKind::Internal) } else { ActiveSpan::default() };
+        joined.note("larder.wait.for", "single_flight");
+        joined.note("larder.wait.keys", joins);
         let mut hits = 0;
         guard.settle(|target| {
             // A load that ended since the lookup above stored its result in L1 before it left the single flight.
@@ -131,7 +144,7 @@ impl<V: Value> ReadPath<V> {
         if !guard.is_empty() {
             self.start(guard, policy, Purpose::Miss, load);
         }
-        waits
+        Waits { waits, _joined: joined }
     }
 
     /// Waits for a load. Where the load fails because the tier below is unavailable, a stale copy may do.

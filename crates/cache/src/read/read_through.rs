@@ -19,6 +19,7 @@ use crate::{
     l1::{Entry, Expiry, NewEntry, Provenance, Tier, Value},
     l2::{Away, Fill, Frame, HeldLease, L2, Lease, Leases, Watched},
     policy::Policy,
+    trace::{self, SpanKind},
     validity::{Depends, Origin},
 };
 
@@ -68,7 +69,8 @@ impl<V: Value> ReadPath<V> {
         }
         let task = Arc::new(LoadTask { policy, purpose, load });
         let reads = Arc::clone(self);
-        self.runtime.spawn(async move { reads.read_through(guard, task).await });
+        let load = async move { reads.read_through(guard, task).await };
+        self.runtime.spawn(trace::current().carry(load));
     }
 
     async fn read_through<F, Fut>(self: Arc<Self>, mut guard: LoadGuard<V>, task: Arc<LoadTask<F>>)
@@ -268,6 +270,12 @@ where
 
     /// Waits for the loads of other replicas, and takes over from replicas that do not load in time.
     async fn wait_for(self: &Arc<Self>, mut guard: LoadGuard<V>) {
+        if guard.is_empty() {
+            return;
+        }
+        let span = trace::start("wait for lease", SpanKind::Internal);
+        span.note("larder.wait.for", "lease");
+        span.note("larder.wait.keys", guard.len());
         let reads = &self.reads;
         let began = reads.clock.now();
         let mut waits = BackOff::new(FIRST_WAIT, LAST_WAIT);
@@ -302,7 +310,8 @@ where
             if !mine.is_empty() {
                 // The wait for other replicas must not wait for this load.
                 let shared = Arc::clone(self);
-                reads.runtime.spawn(async move { shared.load_for_all(mine, held).await });
+                let load = async move { shared.load_for_all(mine, held).await };
+                reads.runtime.spawn(trace::current().carry(load));
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     error::{LoadError, ReadError},
     l1::{Entry, NewEntry, Provenance, Tier, Value},
     policy::Policy,
+    trace,
 };
 
 impl<V: Value> ReadPath<V> {
@@ -36,7 +37,8 @@ impl<V: Value> ReadPath<V> {
         }
         let reads = Arc::clone(self);
         // On the runtime that owns the connections to the database, like every load.
-        let done = self.runtime.spawn(async move { reads.run_apart(policy, &load).await });
+        let work = async move { reads.run_apart(policy, &load).await };
+        let done = self.runtime.spawn(trace::current().carry(work));
         let (found, unproven) = match done.await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {

@@ -6,6 +6,7 @@
 mod counter;
 mod invalidations;
 mod latency;
+mod learned;
 mod metric;
 pub(crate) mod metrics;
 mod recent;
@@ -14,6 +15,7 @@ pub(crate) use counter::Counter;
 pub(crate) use invalidations::Source;
 pub use invalidations::{InvalidationCounts, SubjectCounts};
 pub use latency::LatencySummary;
+pub use learned::CommitToLearned;
 pub use metric::{BOUNDS, Distribution, Exemplar, Kind, Label, Metric, Reading, Sample, Unit};
 pub(crate) use recent::RecentChanges;
 pub use recent::{ChangeSource, RecentChange};

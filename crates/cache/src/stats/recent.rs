@@ -24,6 +24,16 @@ pub enum ChangeSource {
     Log,
 }
 
+impl ChangeSource {
+    pub(crate) fn of(source: Source) -> Self {
+        match source {
+            Source::Own => Self::Own,
+            Source::Bus => Self::Bus,
+            Source::Log | Source::LogAlone => Self::Log,
+        }
+    }
+}
+
 /// An applied change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecentChange {
@@ -55,11 +65,7 @@ impl RecentChanges {
 
     /// Adds a change, in place of the oldest one if the ring is full.
     pub(crate) fn add(&self, source: Source, subject: &Subject) {
-        let source = match source {
-            Source::Own => ChangeSource::Own,
-            Source::Bus => ChangeSource::Bus,
-            Source::Log | Source::LogAlone => ChangeSource::Log,
-        };
+        let source = ChangeSource::of(source);
         let subject = named(subject);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let number = *self.newest.borrow() + 1;

@@ -1,11 +1,12 @@
 //! Applying changes: each change updates the validity state and drops the copies it touches, once, whoever brings it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::{Validity, dedup::Dedup};
+use super::{Validity, causes::Causes, dedup::Dedup};
 use crate::{
     change::{Change, Incarnation, Subject},
-    stats::{Counters, RecentChanges, Source},
+    stats::{ChangeSource, Counters, RecentChanges, Source},
+    trace::TraceContext,
 };
 
 /// The copies that changes drop.
@@ -24,7 +25,27 @@ pub(crate) struct Applier<C> {
     counters: Arc<Counters>,
     recent: Arc<RecentChanges>,
     dedup: Dedup,
+    causes: Causes,
+    /// Is told of traced changes.
+    observer: OnceLock<Observer>,
 }
+
+/// Is told of the changes of traced writes elsewhere, once they are applied here.
+pub(crate) type Observer = Box<dyn Fn(TracedChanges) + Send + Sync>;
+
+/// Changes of one traced write, applied together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TracedChanges {
+    /// The span of the write.
+    pub write: TraceContext,
+    /// Who brought the changes.
+    pub source: ChangeSource,
+    /// The number of changes.
+    pub count: usize,
+}
+
+/// The most traced writes whose changes are told of at once. Sampling keeps them few.
+const MOST_WRITES: usize = 16;
 
 impl<C: Copies> Applier<C> {
     pub(crate) fn new(
@@ -33,7 +54,8 @@ impl<C: Copies> Applier<C> {
         counters: Arc<Counters>,
         recent: Arc<RecentChanges>,
     ) -> Self {
-        Self { validity, copies, counters, recent, dedup: Dedup::default() }
+        let (dedup, causes) = (Dedup::default(), Causes::default());
+        Self { validity, copies, counters, recent, dedup, causes, observer: OnceLock::new() }
     }
 
     /// Applies a change, unless it was applied before: then its copies were dropped, and the present ones are newer. Returns
@@ -54,10 +76,40 @@ impl<C: Copies> Applier<C> {
             return false;
         }
         self.counters.invalidations.count(source, &change.subject);
+        self.causes.note(change);
         self.drop_copies(change, incarnation);
         self.dedup.note(change, incarnation);
         self.recent.add(source, &change.subject);
         true
+    }
+
+    /// Applies changes that another replica or program made. Returns how many were new.
+    pub(crate) fn apply_all(&self, source: Source, changes: &[Change], incarnation: Incarnation) -> usize {
+        let new: Vec<&Change> = changes.iter().filter(|change| self.apply(source, change, incarnation)).collect();
+        self.counters.record_learned(source, new.iter().filter_map(|change| change.cause.logged_micros));
+        if let (Some(observer), true) = (self.observer.get(), source != Source::Own) {
+            let source = ChangeSource::of(source);
+            let mut writes: Vec<TracedChanges> = Vec::new();
+            for write in new.iter().filter_map(|change| change.cause.trace) {
+                match writes.iter().position(|known| known.write == write) {
+                    Some(known) => writes[known].count += 1,
+                    None if writes.len() < MOST_WRITES => writes.push(TracedChanges { write, source, count: 1 }),
+                    None => {}
+                }
+            }
+            writes.into_iter().for_each(observer);
+        }
+        new.len()
+    }
+
+    /// The traces of recent changes.
+    pub(crate) fn causes(&self) -> &Causes {
+        &self.causes
+    }
+
+    /// Sets who is told of traced changes, once. Returns whether it was the first.
+    pub(crate) fn observe(&self, observer: Observer) -> bool {
+        self.observer.set(observer).is_ok()
     }
 
     /// Drops every copy, since anything may have changed.

@@ -70,9 +70,15 @@ fn hash(change: &Change, incarnation: Incarnation) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::Cause;
 
     fn put(id: u64, version: i64) -> Change {
-        Change { id, salt: 0, subject: Subject::Entry { key: "a".to_owned(), version, terms: Vec::new() } }
+        Change {
+            id,
+            salt: 0,
+            subject: Subject::Entry { key: "a".to_owned(), version, terms: Vec::new() },
+            cause: Cause::default(),
+        }
     }
 
     #[test]
@@ -86,7 +92,7 @@ mod tests {
         assert!(!dedup.contains(&Change { salt: 1, ..put(1, 1) }, Incarnation(1)), "of another life");
         let others = [Subject::Key, Subject::Term, Subject::Pattern].map(|kind| kind("a".to_owned()));
         for subject in others.into_iter().chain([Subject::All]) {
-            let change = Change { id: 1, salt: 0, subject };
+            let change = Change { id: 1, salt: 0, subject, cause: Cause::default() };
             assert!(!dedup.contains(&change, Incarnation(1)), "{change:?}");
             dedup.note(&change, Incarnation(1));
             assert!(dedup.contains(&change, Incarnation(1)), "{change:?}");

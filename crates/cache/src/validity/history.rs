@@ -246,13 +246,14 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::Cause;
     use crate::validity::incarnations::MOST_AHEAD;
 
     const LIFE: Incarnation = Incarnation(1);
 
     fn put(id: u64, key: &str, version: i64, terms: &[&str]) -> Change {
         let terms = terms.iter().map(|&term| term.to_owned()).collect();
-        Change { id, salt: 0, subject: Subject::Entry { key: key.to_owned(), version, terms } }
+        Change { id, salt: 0, subject: Subject::Entry { key: key.to_owned(), version, terms }, cause: Cause::default() }
     }
 
     fn origin(horizon: u64, version: i64) -> Origin {
@@ -303,7 +304,10 @@ mod tests {
     fn an_invalidation_of_the_key_counts_whatever_the_version() {
         let history = started();
         history.remember(&put(15, "a", 7, &[]), LIFE);
-        history.remember(&Change { id: 30, salt: 0, subject: Subject::Key("a".to_owned()) }, LIFE);
+        history.remember(
+            &Change { id: 30, salt: 0, subject: Subject::Key("a".to_owned()), cause: Cause::default() },
+            LIFE,
+        );
         assert!(!history.stands(Depends::Item("a"), &origin(30, 9)));
         assert!(history.stands(Depends::Item("a"), &origin(31, 7)));
     }
@@ -322,7 +326,10 @@ mod tests {
     #[test]
     fn an_invalidation_of_its_key_drops_whatever_a_frame_holds() {
         let history = started();
-        history.remember(&Change { id: 30, salt: 30, subject: Subject::Key("a".to_owned()) }, LIFE);
+        history.remember(
+            &Change { id: 30, salt: 30, subject: Subject::Key("a".to_owned()), cause: Cause::default() },
+            LIFE,
+        );
         for depends in [
             Depends::Item("a"),
             Depends::Absence("a"),

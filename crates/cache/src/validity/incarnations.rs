@@ -75,10 +75,10 @@ impl Ahead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Subject;
+    use crate::{Cause, Subject};
 
     fn change(id: u64) -> Change {
-        Change { id, salt: 0, subject: Subject::All }
+        Change { id, salt: 0, subject: Subject::All, cause: Cause::default() }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! of the rules, which touch many keys at once. The start of the last successful pass over the change log tells the second.
 
 mod apply;
+mod causes;
 mod dedup;
 mod history;
 mod incarnations;
@@ -29,6 +30,7 @@ use crate::{
     clock::Moment,
 };
 
+pub use self::apply::TracedChanges;
 pub use self::pattern::{Glob, GlobError};
 pub(crate) use self::{
     apply::{Applier, Copies},
@@ -291,10 +293,16 @@ pub(crate) fn within(bound: Duration, proven: Moment, now: Moment) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::Cause;
 
     fn entry(id: u64, key: &str, terms: &[&str]) -> Change {
         let terms = terms.iter().map(|&term| term.to_owned()).collect();
-        Change { id, salt: 0, subject: Subject::Entry { key: key.to_owned(), version: 1, terms } }
+        Change {
+            id,
+            salt: 0,
+            subject: Subject::Entry { key: key.to_owned(), version: 1, terms },
+            cause: Cause::default(),
+        }
     }
 
     #[test]
@@ -314,7 +322,10 @@ mod tests {
         let before = capture();
         validity.apply(&entry(1, "product:a", &["category:y"]), Incarnation(1));
         assert_eq!(capture(), before);
-        validity.apply(&Change { id: 2, salt: 2, subject: Subject::Key("list:a".to_owned()) }, Incarnation(1));
+        validity.apply(
+            &Change { id: 2, salt: 2, subject: Subject::Key("list:a".to_owned()), cause: Cause::default() },
+            Incarnation(1),
+        );
         let after = capture();
         assert_ne!(after, before);
         validity.apply(&entry(3, "product:a", &["category:x"]), Incarnation(1));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use larder_cache::{
-    Cache, Change, ChangeLog, Changes, Clock, Freshness, Incarnation, Key, Lineage, Loaded, LogBatch, Policy,
+    Cache, Cause, Change, ChangeLog, Changes, Clock, Freshness, Incarnation, Key, Lineage, Loaded, LogBatch, Policy,
     ReadOptions, Recall, Snapshot, Subject, Witness,
 };
 use tokio::{runtime::Handle, task::JoinHandle, time::sleep};
@@ -42,7 +42,12 @@ fn pass(incarnation: Incarnation, next: u64, changes: Changes) -> LogBatch {
 }
 
 fn put(id: u64, salt: u64, key: &str) -> Change {
-    Change { id, salt, subject: Subject::Entry { key: key.to_owned(), version: 1, terms: Vec::new() } }
+    Change {
+        id,
+        salt,
+        subject: Subject::Entry { key: key.to_owned(), version: 1, terms: Vec::new() },
+        cause: Cause::default(),
+    }
 }
 
 fn window(from: u64, changes: Vec<Change>) -> Changes {
@@ -165,7 +170,7 @@ async fn copies_are_dropped_where_changes_may_have_been_missed_since_the_last_ba
 #[tokio::test]
 async fn rules_that_were_applied_before_the_restart_touch_nothing_again() {
     let bench = Bench::new().await;
-    let all = Change { id: 12, salt: 120, subject: Subject::All };
+    let all = Change { id: 12, salt: 120, subject: Subject::All, cause: Cause::default() };
     bench.pass(pass(BEFORE, 13, Changes::Complete(vec![all.clone()]))).await;
     assert!(!bench.has("item:old"));
     bench.load("item:old").await;

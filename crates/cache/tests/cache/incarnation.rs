@@ -9,7 +9,7 @@ use std::{
 };
 
 use larder_cache::{
-    ANY, Cache, CacheConfig, Change, ChangeLog, Changes, Clock, Freshness, Incarnation, Key, LoadError, Loaded,
+    ANY, Cache, CacheConfig, Cause, Change, ChangeLog, Changes, Clock, Freshness, Incarnation, Key, LoadError, Loaded,
     LogBatch, Policy, ReadError, ReadOptions, Recall, Snapshot, Subject, Tier, Witness,
 };
 use larder_test_servers::Redis;
@@ -321,7 +321,7 @@ async fn a_change_that_was_learned_before_is_learned_again_from_such_a_log() {
     let follower = tokio::spawn(cache.clone().follow(Arc::clone(&log)));
     cache.first_pass().await.unwrap();
     let subject = Subject::Entry { key: "item:a".to_owned(), version: 11, terms: Vec::new() };
-    let change = Change { id: 11, salt: 11, subject };
+    let change = Change { id: 11, salt: 11, subject, cause: Cause::default() };
     cache.apply(&change, Incarnation(1));
     let load = |_| async {
         let witness = Some(Witness { id: 10, salt: 10 });

@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use larder_cache::{
-    ANY, Change, ChangeLog, Changes, Clock, Facts, Found, Glob, Incarnation, Key, LoadError, Loaded, LogBatch, Moment,
-    Recall, Recalled, Snapshot, Subject, Token, Value, Witness,
+    ANY, Cause, Change, ChangeLog, Changes, Clock, Facts, Found, Glob, Incarnation, Key, LoadError, Loaded, LogBatch,
+    Moment, Recall, Recalled, Snapshot, Subject, Token, Value, Witness,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{
@@ -200,7 +200,7 @@ impl Database {
             let exists = exists || !name.starts_with("item:");
             state.history.entry(name.clone()).or_default().push(Point { seq, exists, at });
         }
-        state.log.push(Row { change: Change { id, salt: SALT ^ seq, subject }, seq, names });
+        state.log.push(Row { change: Change { id, salt: SALT ^ seq, subject, cause: Cause::default() }, seq, names });
         seq
     }
 
@@ -467,7 +467,7 @@ pub(crate) fn committed(id: u64, subject: &Subject, seq: u64) -> Change {
         Subject::Entry { key, terms, .. } => Subject::Entry { key, version: i64::try_from(seq).unwrap(), terms },
         other => other,
     };
-    Change { id, salt: SALT ^ seq, subject }
+    Change { id, salt: SALT ^ seq, subject, cause: Cause::default() }
 }
 
 pub(crate) fn list(term: &str) -> Key {

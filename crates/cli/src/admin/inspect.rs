@@ -81,6 +81,9 @@ fn render(entry: &InspectEntryResponse) -> String {
         text.push_str(&line);
         text.push('\n');
     }
+    if !entry.changed_by_trace_id.is_empty() {
+        text.push_str(&format!("last changed by trace {}\n", plain(&entry.changed_by_trace_id)));
+    }
     text
 }
 
@@ -137,12 +140,17 @@ mod tests {
             ..TierEntry::default()
         };
         let l2 = TierEntry { tier: CacheTier::L2.into(), reason: "it is not there".into(), ..TierEntry::default() };
-        let text = render(&InspectEntryResponse { key: "product:\u{1b}a".into(), tiers: vec![l1, l2] });
+        let text = render(&InspectEntryResponse {
+            key: "product:\u{1b}a".into(),
+            tiers: vec![l1, l2],
+            changed_by_trace_id: "0af7".into(),
+        });
         let expected = "\
 product:\\u{1b}a
 TIER  HAS      VALID  ETAG     AGE  TTL  BYTES  CATEGORIES  TAGS      WHY
 L1    product  no     1f    2.00 s   1h  511 B  drinks      tea, new  its time has passed
 L2    nothing  -      -          -    -      -  -           -         it is not there
+last changed by trace 0af7
 ";
         assert_eq!(text, expected);
     }

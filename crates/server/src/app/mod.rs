@@ -35,10 +35,11 @@ use crate::{
     config::{Config, WatchConfig},
     error::ServeError,
     events::{Events, IngestContext, WallClock},
-    grpc::{AdminService, Identity},
+    grpc::{AdminService, Identity, Observers},
     http::{page, probes},
     metrics::{ChangelogRows, Metrics},
     sample,
+    telemetry::{SlowCalls, Tracer, Tracing},
 };
 
 /// The part of the time to drain that is kept for closing the database.
@@ -93,6 +94,8 @@ pub struct Running {
     admin: Option<Serving>,
     http: Option<HttpServing>,
     events: Events,
+    /// `None` where no span leaves the server.
+    tracing: Option<Tracing>,
     draining: watch::Sender<bool>,
     tasks: JoinSet<()>,
     drain: Duration,
@@ -107,7 +110,7 @@ impl Running {
     }
 
     async fn build(config: Config, clock: Clock) -> Result<Self, ServeError> {
-        let Config { server, storage, cache, events, .. } = config;
+        let Config { server, storage, cache, events, telemetry, .. } = config;
         let repository = open(&storage, server.sample_catalogue.then_some(sample::SAMPLE)).await?;
 
         let mut tasks = JoinSet::new();
@@ -118,17 +121,26 @@ impl Running {
         )]
         let instance = rand::random();
         let shared = cache.shared.clone();
+        let tracing = Tracing::start(&telemetry, instance, &Handle::current())?;
+        let observers = Observers {
+            calls: Arc::default(),
+            tracer: tracing.as_ref().map(|tracing| Arc::clone(tracing.tracer())),
+            slow: telemetry.slow_call.map(SlowCalls::over),
+        };
         let cache = Cache::sharing(cache, clock, Handle::current(), instance).map_err(ServeError::Redis)?;
+        if let Some(tracer) = observers.tracer.clone() {
+            cache.on_traced_changes(move |changes| tracer.applied(&changes));
+        }
         let catalog = start_catalog(&repository, cache, server.watch.clone(), &mut tasks).await;
         warm_up(&catalog, server.warm_on_start, server.warm_timeout).await;
         tasks.spawn(catalog.clone().prefetch());
 
         let (health, health_service) = Health::new().await;
         let (draining, drained) = watch::channel(false);
-        let metrics = Metrics::new(catalog.clone(), health.ready());
+        let metrics = Metrics::new(catalog.clone(), &observers, health.ready());
         tasks.spawn(prune(repository, server.change_retention, Arc::clone(&metrics.changelog_rows)));
         let calls = Arc::clone(&metrics.calls);
-        let router = services::catalog(&server, catalog.clone(), Arc::clone(&calls), health_service.clone())?;
+        let router = services::catalog(&server, catalog.clone(), health_service.clone(), &observers)?;
         let port = Port { listen: server.listen, threads: server.workers, router };
         let serving = Serving::start(port, connections(&server, &drained), &mut tasks).await?;
         let identity = Identity { id: instance, name: name_of(serving.address), started };
@@ -145,7 +157,7 @@ impl Running {
         let admin = match server.admin_listen {
             None => None,
             Some(listen) => {
-                let router = services::admin(&server, service.clone(), Arc::clone(&calls), health_service)?;
+                let router = services::admin(&server, service.clone(), health_service, &observers)?;
                 let port = Port { listen, threads: 1, router };
                 Some(Serving::start(port, connections(&server, &drained), &mut tasks).await?)
             }
@@ -165,7 +177,7 @@ impl Running {
         health.serving(admin.as_ref().map(|admin| admin.address)).await;
         tasks.spawn(health.clone().follow(catalog.clone()));
         let drain = server.deadlines.drain;
-        let running = Self { catalog, health, serving, admin, http, events, draining, tasks, drain };
+        let running = Self { catalog, health, serving, admin, http, events, tracing, draining, tasks, drain };
         running.announce(server.addresses_file)?;
         Ok(running)
     }
@@ -204,6 +216,11 @@ impl Running {
         self.http.as_ref().map(|http| http.address)
     }
 
+    /// Traces, if they are on.
+    pub fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.tracing.as_ref().map(Tracing::tracer)
+    }
+
     /// The catalogue.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
@@ -233,7 +250,12 @@ impl Running {
         for serving in [Some(self.serving), self.admin].into_iter().flatten() {
             serving.stop().await;
         }
-        let _ = timeout(CLOSE, self.catalog.repository().close()).await;
+        let flushed = async {
+            if let Some(tracing) = self.tracing {
+                tracing.stop(CLOSE).await;
+            }
+        };
+        let _ = tokio::join!(timeout(CLOSE, self.catalog.repository().close()), flushed);
     }
 }
 

@@ -1,7 +1,5 @@
 //! The services of each listener.
 
-use std::sync::Arc;
-
 use larder_proto::admin::cache_admin_server::CacheAdminServer;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
@@ -10,8 +8,7 @@ use crate::{
     catalog::Catalog,
     config::{Compression, ServerConfig},
     error::ServeError,
-    grpc::{AdminService, CallLimits, CatalogRouter, MessageLimits, compressed},
-    metrics::Calls,
+    grpc::{AdminService, CallLimits, CatalogRouter, MessageLimits, Observers, compressed},
 };
 
 /// The service of the catalogue's listener.
@@ -25,10 +22,11 @@ const HEALTH_PATH: &str = "/grpc.health.v1.Health/";
 pub(super) fn catalog(
     config: &ServerConfig,
     catalog: Catalog,
-    calls: Arc<Calls>,
     health: HealthServer<HealthService>,
+    observers: &Observers,
 ) -> Result<CatalogRouter, ServeError> {
-    let router = CatalogRouter::for_catalog(catalog, calls, call_limits(config), message_limits(config));
+    let router = CatalogRouter::for_catalog(catalog, call_limits(config), message_limits(config));
+    let router = router.observed(observers.clone());
     with_reflection(with_health(router, health), CATALOG, config.compression)
 }
 
@@ -36,12 +34,12 @@ pub(super) fn catalog(
 pub(super) fn admin(
     config: &ServerConfig,
     service: AdminService,
-    calls: Arc<Calls>,
     health: HealthServer<HealthService>,
+    observers: &Observers,
 ) -> Result<CatalogRouter, ServeError> {
     let service = CacheAdminServer::new(service).max_decoding_message_size(config.limits.request_bytes);
     let service = compressed!(service, config.compression);
-    let router = CatalogRouter::new(calls, call_limits(config)).with(ADMIN_PATH, service);
+    let router = CatalogRouter::new(call_limits(config)).observed(observers.clone()).with(ADMIN_PATH, service);
     with_reflection(with_health(router, health), ADMIN, config.compression)
 }
 

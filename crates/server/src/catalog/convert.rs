@@ -1,6 +1,6 @@
 //! Converts between the types of the cache and those of the database. The two crates do not know each other.
 
-use larder_cache as cache;
+use larder_cache::{self as cache, trace::TraceContext};
 use larder_storage as storage;
 
 use crate::contract::product_name;
@@ -42,5 +42,7 @@ pub(super) fn change(change: storage::Change) -> cache::Change {
         storage::Subject::Pattern(pattern) => cache::Subject::Pattern(pattern),
         storage::Subject::All => cache::Subject::All,
     };
-    cache::Change { id: change.id, salt: change.salt, subject }
+    let storage::Cause { traceparent, logged_micros } = change.cause;
+    let trace = traceparent.and_then(|text| TraceContext::parse(&text)).filter(|context| context.sampled);
+    cache::Change { id: change.id, salt: change.salt, subject, cause: cache::Cause { trace, logged_micros } }
 }

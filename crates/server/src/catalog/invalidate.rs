@@ -45,7 +45,9 @@ impl Catalog {
     /// Drops copies, with up to 1,000 invalidations in one commit.
     pub async fn invalidate(&self, invalidations: Vec<Invalidation>) -> Result<Invalidated, StorageError> {
         let rows: Vec<_> = invalidations.into_iter().map(row).collect();
-        let written = self.write(|repository| async move { repository.invalidate(&rows).await }, |()| None).await?;
+        let written = self
+            .write("INSERT changes", |repository| async move { repository.invalidate(&rows).await }, |()| None)
+            .await?;
         match written.token {
             Some(token) => Ok(Invalidated { token, horizon: written.horizon }),
             None => Err(StorageError::Database("an invalidation has no commit".into())),
@@ -63,7 +65,7 @@ impl Catalog {
         let rows: Vec<_> = invalidations.into_iter().map(row).collect();
         let write =
             |repository: Arc<Repository>| async move { repository.invalidate_once(&request_id, signed, &rows).await };
-        Ok(self.write(write, |_| None).await?.value)
+        Ok(self.write("INSERT changes", write, |_| None).await?.value)
     }
 
     /// Asks the other replicas whether they have applied a commit. A replica that has not applied it within `at_most` applies it

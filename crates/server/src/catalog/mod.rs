@@ -6,6 +6,7 @@ mod follow;
 mod invalidate;
 mod prefetch;
 mod probe;
+mod spans;
 mod together;
 mod warm;
 mod watch;
@@ -25,6 +26,7 @@ use tokio::runtime::Handle;
 pub use copy::{Copy, PageCopy};
 pub use follow::Log;
 pub use invalidate::{Invalidated, Invalidation};
+use spans::statement;
 pub use warm::{Warmed, Warmth};
 use watch::Hub;
 pub use watch::{Event, EventKind, Start, WatchError, Watcher};
@@ -71,6 +73,8 @@ impl ProductReader<'_> {
     }
 }
 
+/// What every load does, for its span.
+const SELECT: &str = "SELECT products";
 /// An id has at most 64 characters.
 const LONGEST_KEY: usize = PRODUCT_PREFIX.len() + 64;
 
@@ -146,7 +150,8 @@ impl Catalog {
         let load = move |_| {
             let (repository, request) = (Arc::clone(&repository), Arc::clone(&request));
             async move {
-                let loaded = repository.list(&request.query).await.map_err(load_error)?;
+                let query = repository.list(&request.query);
+                let loaded = statement(&repository, SELECT, query).await.map_err(load_error)?;
                 Ok(one(list_copy(&request, loaded.value), &loaded.point))
             }
         };
@@ -162,7 +167,8 @@ impl Catalog {
         let load = move |_| {
             let (repository, request) = (Arc::clone(&repository), Arc::clone(&request));
             async move {
-                let loaded = repository.search(&request.query).await.map_err(load_error)?;
+                let query = repository.search(&request.query);
+                let loaded = statement(&repository, SELECT, query).await.map_err(load_error)?;
                 Ok(one(search_copy(&request, loaded.value), &loaded.point))
             }
         };
@@ -225,7 +231,7 @@ fn product_key(id: &str) -> Key {
 }
 
 async fn load_products(repository: &Repository, ids: Vec<String>) -> Result<Loaded<Copy>, LoadError> {
-    let loaded = repository.get(&ids).await.map_err(load_error)?;
+    let loaded = statement(repository, SELECT, repository.get(&ids)).await.map_err(load_error)?;
     let mut copies: std::collections::HashMap<String, Copy> = copies(loaded.value).collect();
     let values = ids.iter().map(|id| copies.remove(id)).collect();
     Ok(read_at(values, &loaded.point))

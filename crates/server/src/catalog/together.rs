@@ -9,7 +9,9 @@ use std::sync::Arc;
 use larder_cache::{Found, Freshness, LoadError, Loaded, Policy, ReadError};
 use larder_storage::{ProductRepository as _, Products, ReadPoint};
 
-use super::{Catalog, Copy, Page, copies, list_copy, load_error, load_products, read_at, search_copy};
+use super::{
+    Catalog, Copy, Page, SELECT, copies, list_copy, load_error, load_products, read_at, search_copy, spans::statement,
+};
 use crate::contract::{ListRequest, Read, SearchRequest};
 
 /// Rounds before one statement reads everything.
@@ -58,7 +60,8 @@ impl Catalog {
         let load = move || {
             let (repository, request) = (Arc::clone(&repository), Arc::clone(&request));
             async move {
-                let loaded = repository.list_whole(&request.query).await.map_err(load_error)?;
+                let query = repository.list_whole(&request.query);
+                let loaded = statement(&repository, SELECT, query).await.map_err(load_error)?;
                 let (page, products) = loaded.value;
                 Ok::<_, LoadError>(whole(list_copy(&request, page), products, &loaded.point))
             }
@@ -79,7 +82,8 @@ impl Catalog {
         let load = move || {
             let (repository, request) = (Arc::clone(&repository), Arc::clone(&request));
             async move {
-                let loaded = repository.search_whole(&request.query).await.map_err(load_error)?;
+                let query = repository.search_whole(&request.query);
+                let loaded = statement(&repository, SELECT, query).await.map_err(load_error)?;
                 let (page, products) = loaded.value;
                 Ok::<_, LoadError>(whole(search_copy(&request, page), products, &loaded.point))
             }

@@ -5,13 +5,13 @@
 
 use std::{future::Future, sync::Arc};
 
-use larder_cache::{Incarnation, Token, Witness};
+use larder_cache::{Incarnation, Token, Witness, trace};
 use larder_storage::{
     Commit, Committed, Creation, Deletion, Imported, Product, ProductData, ProductRepository as _, Repository,
-    StorageError, Update, Updating, WriteOptions,
+    StorageError, Update, Updating, WriteOptions, with_traceparent,
 };
 
-use super::{Catalog, Copy, convert::change};
+use super::{Catalog, Copy, convert::change, spans::statement};
 use crate::contract::{Stamp, encode, product_name};
 
 /// The result of a write, and the token of its commit.
@@ -44,7 +44,8 @@ impl Catalog {
             Creation::Created(product) => Some(product.clone()),
             Creation::Exists | Creation::RequestIdReused => None,
         };
-        self.write(|repository| async move { repository.create(&id, &data, &options).await }, items).await
+        self.write("INSERT products", |repository| async move { repository.create(&id, &data, &options).await }, items)
+            .await
     }
 
     /// Changes a product.
@@ -53,22 +54,24 @@ impl Catalog {
             Updating::Updated(product) => Some(product.clone()),
             Updating::Missing | Updating::VersionDiffers | Updating::RequestIdReused => None,
         };
-        self.write(|repository| async move { repository.update(&update, &options).await }, items).await
+        self.write("UPDATE products", |repository| async move { repository.update(&update, &options).await }, items)
+            .await
     }
 
     /// Deletes a product.
     pub async fn delete(&self, id: String, version: Option<i64>) -> Result<Written<Deletion>, StorageError> {
-        self.write(|repository| async move { repository.delete(&id, version).await }, |_| None).await
+        self.write("DELETE products", |repository| async move { repository.delete(&id, version).await }, |_| None).await
     }
 
     /// Creates or replaces products: at most 1,000, with distinct ids.
     pub async fn import(&self, products: Vec<(String, ProductData)>) -> Result<Written<Vec<Imported>>, StorageError> {
-        self.write(|repository| async move { repository.import(&products).await }, |_| None).await
+        self.write("INSERT products", |repository| async move { repository.import(&products).await }, |_| None).await
     }
 
-    /// Writes, and gives the cache the new product, if `item` knows it.
+    /// Writes, and gives the cache the new product, if `item` knows it. The summary names the statement in its span.
     pub(super) async fn write<T, F>(
         &self,
+        summary: &'static str,
         write: impl FnOnce(Arc<Repository>) -> F,
         item: impl FnOnce(&T) -> Option<Product> + Send + 'static,
     ) -> Result<Written<T>, StorageError>
@@ -78,11 +81,19 @@ impl Catalog {
     {
         let write = write(Arc::clone(&self.repository));
         let catalog = self.clone();
-        let done = self.runtime.spawn(async move {
-            let committed = write.await?;
+        let context = trace::current().context();
+        let work = async move {
+            let write = async {
+                match context {
+                    Some(context) => with_traceparent(context.to_string(), write).await,
+                    None => write.await,
+                }
+            };
+            let committed = statement(&catalog.repository, summary, write).await?;
             let item = item(&committed.value);
             Ok(catalog.wrote(committed, item).await)
-        });
+        };
+        let done = self.runtime.spawn(trace::current().carry(work));
         done.await.unwrap_or_else(|error| Err(StorageError::UnknownOutcome(error.into())))
     }
 

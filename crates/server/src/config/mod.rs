@@ -12,6 +12,7 @@ mod events;
 mod file;
 mod log;
 mod mask;
+mod otel;
 mod reload;
 mod render;
 mod resolve;
@@ -19,6 +20,7 @@ mod server;
 mod setting;
 mod suggest;
 mod table;
+mod telemetry;
 pub mod value;
 mod variables;
 
@@ -33,12 +35,14 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub(crate) use events::BASE64;
 pub use events::{EventsConfig, QueueConfig, WebhookConfig, WebhookSecret};
 pub use log::{LogConfig, LogFormat};
+pub(crate) use otel::decoded;
 pub use reload::Changes;
 pub use render::{effective_json, effective_text, example, markdown};
 pub use resolve::{Effective, Purpose, Resolved, Sources, resolve};
 pub use server::{Compression, Connections, Deadlines, Limits, ServerConfig, WatchConfig};
 pub use setting::{Default as DefaultValue, Machine, Scope, Secret, Setting};
 pub use table::{RedisParts, SECTIONS, Section, setting, settings};
+pub use telemetry::{BatchConfig, Sampler, TelemetryConfig, TracesConfig};
 pub use value::Invalid;
 
 /// Everything that an operator decides.
@@ -58,6 +62,8 @@ pub struct Config {
     pub redis_url: Option<String>,
     /// About events of other systems.
     pub events: EventsConfig,
+    /// About what the server tells of its calls.
+    pub telemetry: TelemetryConfig,
     /// About the commands that call a server.
     pub client: ClientConfig,
 }
@@ -91,6 +97,7 @@ impl Default for Config {
             redis: RedisParts::default(),
             redis_url: None,
             events: EventsConfig::default(),
+            telemetry: TelemetryConfig::default(),
             client: ClientConfig::default(),
         }
     }

@@ -1,4 +1,5 @@
-//! What a running server applies of a changed configuration: the policies. All other changes need a restart.
+//! What a running server applies of a changed configuration: the policies, and which events are logged. All other changes need a
+//! restart.
 
 use super::{Effective, Resolved, check::check, table::POLICIES};
 
@@ -12,11 +13,12 @@ pub struct Changes {
 }
 
 impl Resolved {
-    /// Applies the policies of a later reading of the same sources, and tells which other settings differ. It shows no secret.
+    /// Applies the policies and the log filter of a later reading of the same sources, and tells which other settings differ. It shows no secret.
     /// The error says why the new policies break a rule together with a setting that waits for a restart.
-    pub fn apply_policies(&mut self, later: &Self) -> Result<Changes, String> {
+    pub fn apply(&mut self, later: &Self) -> Result<Changes, String> {
         let mut config = self.config.clone();
         config.cache.policies = later.config.cache.policies.clone();
+        config.server.log.filter = later.config.server.log.filter.clone();
         if let Some(broken) = check(&config).first() {
             return Err(format!(
                 "{}: {} until a restart applies the other changes",
@@ -30,7 +32,8 @@ impl Resolved {
                 continue;
             }
             let told = format!("{} = {} (was {})", after.setting.key, shown(after), shown(before));
-            if POLICIES.iter().flat_map(|section| section.settings).any(|of| of.key == after.setting.key) {
+            let mut policies = POLICIES.iter().flat_map(|section| section.settings);
+            if after.setting.key == "log" || policies.any(|of| of.key == after.setting.key) {
                 changes.applied.push(told);
                 *before = after.clone();
             } else {

@@ -21,6 +21,7 @@ pub(super) const SHAPES: &[(&str, &str)] = &[
     ("FORMAT", "`human` or `json`"),
     ("HOST", "a name or an IP address"),
     ("NAME", "a text without spaces"),
+    ("NAMES", "names separated by commas, or `none`"),
     ("NUMBER", "a number, such as `20000` or `20_000`"),
     ("PASSWORD", "any text; it is never shown"),
     ("PATH", "the path of a file or directory"),
@@ -61,7 +62,7 @@ settings in effect and where each value comes from; `larder config --example` pr
 
 Flags override environment variables, which override the file (`--config`), which overrides defaults. An empty variable
 counts as unset. All errors are reported together, before any port is bound, and end the program with exit code 78. On
-SIGHUP a running server reads its configuration again and applies the policies; every other change waits for a restart.
+SIGHUP a running server reads its configuration again and applies the policies and the log filter; every other change waits for a restart.
 
 ## The file
 

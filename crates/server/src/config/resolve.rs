@@ -7,7 +7,7 @@ use larder_cache::SharedConfig;
 use super::{
     Config, ConfigError, ConfigErrors, Invalid, Origin,
     check::check,
-    file,
+    file, otel,
     setting::{Default, Known, Machine, Scope, Setting},
     settings,
     table::setting,
@@ -105,6 +105,7 @@ pub fn resolve(sources: &Sources, purpose: Purpose) -> Result<Resolved, ConfigEr
     let mut warnings = Vec::new();
     if purpose == Purpose::Serve {
         resolver.check();
+        resolver.config.telemetry.traces = otel::traces(sources, &mut resolver.errors);
         let (errors, unknown) = variables::misnamed(sources);
         resolver.errors.extend(errors);
         warnings = unknown;

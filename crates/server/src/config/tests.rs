@@ -386,20 +386,25 @@ fn a_later_reading_is_taken_up_as_far_as_it_goes() {
     let read = |environment: &[(&str, &str)]| resolve(&sources(environment, &[]), Purpose::Serve).unwrap();
     let mut running =
         read(&[("LARDER_POLICY__ITEM__TTL", "10m"), ("LARDER_WORKERS", "2"), ("REDIS_URL", "redis://u:secret@h")]);
-    let later =
-        read(&[("LARDER_POLICY__ITEM__TTL", "5m"), ("LARDER_WORKERS", "4"), ("REDIS_URL", "redis://u:other@host")]);
-    let changes = running.apply_policies(&later).unwrap();
-    assert_eq!(changes.applied, ["policy.item.ttl = 5m (was 10m)"]);
+    let later = read(&[
+        ("LARDER_POLICY__ITEM__TTL", "5m"),
+        ("LARDER_LOG", "debug"),
+        ("LARDER_WORKERS", "4"),
+        ("REDIS_URL", "redis://u:other@host"),
+    ]);
+    let changes = running.apply(&later).unwrap();
+    assert_eq!(changes.applied, ["log = debug (was info)", "policy.item.ttl = 5m (was 10m)"]);
+    assert_eq!(running.config.server.log.filter, later.config.server.log.filter);
     assert_eq!(running.config.cache.policies.item.ttl, Duration::from_mins(5));
     assert_eq!(running.config.server.workers, 2);
     let waiting = changes.waiting.join(", ");
     assert!(waiting.contains("workers = 4 (was 2)") && waiting.contains("redis-url"), "{waiting}");
     assert!(!waiting.contains("secret") && !waiting.contains("other"), "{waiting}");
-    let again = running.apply_policies(&later).unwrap();
+    let again = running.apply(&later).unwrap();
     assert_eq!((again.applied.len(), again.waiting.len()), (0, 2), "what waits is told again");
 
     let longer = read(&[("LARDER_POLICY__ITEM__TTL", "2h"), ("LARDER_CHANGE_RETENTION", "3h")]);
-    let refused = running.apply_policies(&longer).unwrap_err();
+    let refused = running.apply(&longer).unwrap_err();
     assert!(
         refused.starts_with("policy.item.ttl: "),
         "the change log is kept for an hour until the restart: {refused}"

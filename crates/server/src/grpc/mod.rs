@@ -22,15 +22,13 @@ mod call;
 mod catalog;
 mod errors;
 
-use std::sync::Arc;
-
 use larder_proto::serving::product_catalog_server::ProductCatalogServer;
 
 pub use admin::{AdminService, Identity};
-pub use call::{CallLimits, Inbound, Router};
+pub use call::{CallLimits, Inbound, Observers, Router};
 pub use catalog::CatalogService;
 
-use crate::{catalog::Catalog, config::Compression, metrics::Calls};
+use crate::{catalog::Catalog, config::Compression};
 
 /// Limits of messages, and how they are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +46,10 @@ pub type CatalogRouter = Router<ProductCatalogServer<CatalogService>>;
 
 impl CatalogRouter {
     /// A router with the catalogue's service.
-    pub fn for_catalog(catalog: Catalog, calls: Arc<Calls>, limits: CallLimits, messages: MessageLimits) -> Self {
+    pub fn for_catalog(catalog: Catalog, limits: CallLimits, messages: MessageLimits) -> Self {
         let service = ProductCatalogServer::new(CatalogService::new(catalog, messages));
         let service = service.max_decoding_message_size(messages.max_request);
         let service = compressed!(service, messages.compression);
-        Self::new(calls, limits).with_hot(call::methods::CATALOG, service)
+        Self::new(limits).with_hot(call::methods::CATALOG, service)
     }
 }

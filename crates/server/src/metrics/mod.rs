@@ -27,7 +27,7 @@ use tokio::{runtime::Handle, sync::watch};
 pub use self::calls::Calls;
 pub(crate) use self::calls::Measured;
 use self::text::Format;
-use crate::{catalog::Catalog, events::EventCounts};
+use crate::{catalog::Catalog, events::EventCounts, grpc::Observers, telemetry::Tracer};
 
 /// Where the figures of a replica are read.
 pub(crate) struct Metrics {
@@ -36,6 +36,8 @@ pub(crate) struct Metrics {
     pub(crate) events: Arc<EventCounts>,
     pub(crate) changelog_rows: Arc<ChangelogRows>,
     ready: watch::Receiver<bool>,
+    /// `None` where no span leaves the server.
+    tracer: Option<Arc<Tracer>>,
     /// The runtime of loads and writes.
     runtime: Handle,
 }
@@ -49,10 +51,11 @@ const UNKNOWN: u64 = u64::MAX;
 
 impl Metrics {
     /// The metrics of a replica that begins. Must be called on the runtime of loads and writes.
-    pub(crate) fn new(catalog: Catalog, ready: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(catalog: Catalog, observers: &Observers, ready: watch::Receiver<bool>) -> Self {
         Self {
             catalog,
-            calls: Arc::default(),
+            calls: Arc::clone(&observers.calls),
+            tracer: observers.tracer.clone(),
             events: Arc::default(),
             changelog_rows: Arc::default(),
             ready,
@@ -94,6 +97,7 @@ impl Metrics {
         samples.extend([
             table::READY.flag(*self.ready.borrow()),
             table::BUILD_INFO.count([table::VERSION], 1),
+            table::TELEMETRY_DROPPED.count(["traces"], self.tracer.as_ref().map_or(0, |tracer| tracer.dropped())),
             table::RUNTIME_WORKERS.count([], runtime.num_workers() as u64),
             table::RUNTIME_ALIVE_TASKS.count([], runtime.num_alive_tasks() as u64),
             table::RUNTIME_QUEUE_DEPTH.count([], runtime.global_queue_depth() as u64),

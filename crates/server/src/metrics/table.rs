@@ -25,6 +25,7 @@ pub(super) const SECTIONS: [Section; 9] = [
         metrics: &[
             &READY,
             &BUILD_INFO,
+            &TELEMETRY_DROPPED,
             &RUNTIME_WORKERS,
             &RUNTIME_ALIVE_TASKS,
             &RUNTIME_QUEUE_DEPTH,
@@ -71,6 +72,11 @@ pub(super) static QUEUE_EVENTS: Metric = Metric::counter(
 .by(&[Label::new("outcome", &["accepted", "buried"])]);
 
 pub(super) static READY: Metric = Metric::gauge("larder_ready", "1 while the replica is ready to serve");
+pub(super) static TELEMETRY_DROPPED: Metric = Metric::counter(
+    "larder_telemetry_dropped",
+    "Spans dropped, because the queue was full or the receiver did not take them",
+)
+.by(&[Label::new("signal", &["traces"])]);
 pub(super) static BUILD_INFO: Metric =
     Metric::gauge("larder_build_info", "Always 1; tells the release").by(&[Label::new("version", &[VERSION])]);
 pub(super) static RUNTIME_WORKERS: Metric =

@@ -104,6 +104,7 @@ fn migrator() -> Migrator {
         (2, "search", include_str!("../../migrations/postgres/0002_search.sql")),
         (3, "lives", include_str!("../../migrations/postgres/0003_lives.sql")),
         (4, "whole log", include_str!("../../migrations/postgres/0004_whole_log.sql")),
+        (5, "traces", include_str!("../../migrations/postgres/0005_traces.sql")),
     ];
     Migrator {
         migrations: files

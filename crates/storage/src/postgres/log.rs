@@ -12,7 +12,9 @@ use super::{
     session::Session,
     triggers::{LOG, SEEN, Triggers},
 };
-use crate::{Change, Incarnation, Pass, PassChanges, Replay, Snapshot, StorageError, Subject, Term, change, driver};
+use crate::{
+    Cause, Change, Incarnation, Pass, PassChanges, Replay, Snapshot, StorageError, Subject, Term, change, driver,
+};
 
 /// How many rows one transaction of the pruner removes.
 const BATCH: i64 = 10_000;
@@ -118,7 +120,7 @@ impl PostgresRepository {
         let sql = format!(
             "SELECT point.snapshot, point.life, (SELECT id::text FROM public.incarnation), \
              (SELECT below FROM public.changes_pruned), log.altered, log.wrong, {SEEN}, \
-             c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt \
+             c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt, {CAUSE} \
              FROM {POINT} CROSS JOIN {LOG} LEFT JOIN LATERAL (SELECT * FROM public.changes WHERE {which} LIMIT $1) c ON true"
         );
         let mut attempts = self.connections.attempts();
@@ -316,14 +318,23 @@ impl Seen {
     }
 }
 
-/// Reads the changes whose columns `xid, kind, key, version, categories, tags, salt` begin at `first`, and puts them in order.
+/// The columns of a change's [`Cause`].
+pub(super) const CAUSE: &str = "c.traceparent, (EXTRACT(EPOCH FROM c.logged_at) * 1000000)::bigint";
+
+/// Reads the changes whose columns `xid, kind, key, version, categories, tags, salt` and [`CAUSE`] begin at `first`, and puts them in
+/// order.
 pub(super) fn changes(rows: &[PgRow], first: usize) -> Result<Vec<Change>, StorageError> {
     let mut changes = Vec::new();
     for row in rows {
         if let Some(Xid(id)) = row.try_get(first).map_err(driver::sort)? {
             let salt: i64 = row.try_get(first + 6).map_err(driver::sort)?;
             let subject = change::subject(id, subject(row, first));
-            changes.push(Change { id, salt: salt.cast_unsigned(), subject });
+            let logged: Option<i64> = row.try_get(first + 8).map_err(driver::sort)?;
+            let cause = Cause {
+                traceparent: row.try_get(first + 7).map_err(driver::sort)?,
+                logged_micros: logged.and_then(|micros| u64::try_from(micros).ok()),
+            };
+            changes.push(Change { id, salt: salt.cast_unsigned(), subject, cause });
         }
     }
     Ok(change::in_order(changes))

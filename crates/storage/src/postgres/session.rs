@@ -14,7 +14,7 @@ use sqlx::{
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{settings::Settings, trust::Trust};
-use crate::driver;
+use crate::{driver, trace};
 
 /// How much longer than the server this side waits for a statement: the server's own word says more.
 const GRACE: Duration = Duration::from_secs(1);
@@ -108,10 +108,17 @@ impl Session {
         if pid.parse() == Ok(self.pid) { Ok(()) } else { Err(Settings::shared_session()) }
     }
 
-    /// Begins a transaction.
+    /// Begins a transaction. The rows that a traced write logs name its span.
     pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
         self.state.busy = true;
-        let began = timeout(BEGIN, self.connection.execute("BEGIN")).await;
+        let began = match trace::current() {
+            None => timeout(BEGIN, self.connection.execute("BEGIN")).await,
+            Some(traceparent) => {
+                // One round trip, like BEGIN alone.
+                let sql = format!("BEGIN; SET LOCAL larder.traceparent = '{traceparent}'");
+                timeout(BEGIN, sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut self.connection)).await
+            }
+        };
         self.state.ended(began)?;
         self.state.in_transaction = true;
         Ok(())

@@ -3,7 +3,8 @@
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
-    PostgresRepository, log,
+    PostgresRepository,
+    log::{self, CAUSE},
     point::{self, Life, POINT},
     row::{self, COLUMNS, Xid},
     session::Session,
@@ -114,7 +115,7 @@ pub(super) async fn finish<T>(
 /// that a replay has one of its own.
 async fn logged(tx: &mut Session) -> Result<(Vec<Change>, Commit, u64), StorageError> {
     let sql = format!(
-        "SELECT point.snapshot, point.life, mine.xid, c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt \
+        "SELECT point.snapshot, point.life, mine.xid, c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt, {CAUSE} \
          FROM (SELECT pg_catalog.pg_current_xact_id() AS xid OFFSET 0) mine CROSS JOIN {POINT} \
          LEFT JOIN public.changes c ON c.xid = mine.xid"
     );

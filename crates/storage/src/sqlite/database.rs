@@ -192,6 +192,7 @@ fn migrator() -> Migrator {
         (2, "search", include_str!("../../migrations/sqlite/0002_search.sql")),
         (3, "lives", include_str!("../../migrations/sqlite/0003_lives.sql")),
         (4, "whole log", include_str!("../../migrations/sqlite/0004_whole_log.sql")),
+        (5, "traces", include_str!("../../migrations/sqlite/0005_traces.sql")),
     ];
     Migrator {
         migrations: files

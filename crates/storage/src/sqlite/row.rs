@@ -3,7 +3,8 @@
 use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
-    Change, Money, Product, ProductData, Products, StorageError, Subject, Term, change, driver, request::from_micros,
+    Cause, Change, Money, Product, ProductData, Products, StorageError, Subject, Term, change, driver,
+    request::from_micros,
 };
 
 /// The columns of a product `p`, in the order that [`product`] reads them.
@@ -50,14 +51,18 @@ fn read(row: &SqliteRow, first: usize) -> Result<Product, sqlx::Error> {
 }
 
 /// The columns of a change, in the order that [`changes`] reads them.
-pub(super) const CHANGE_COLUMNS: &str = "id, kind, key, categories, tags, id << 24 | (salt & 16777215), salt";
+pub(super) const CHANGE_COLUMNS: &str =
+    "id, kind, key, categories, tags, id << 24 | (salt & 16777215), salt, traceparent, logged_at";
 
 /// Reads changes and puts them in order.
 pub(super) fn changes(rows: &[SqliteRow]) -> Result<Vec<Change>, StorageError> {
     let read = |row: &SqliteRow| {
         let id = number(row.try_get(0)?);
         let salt: i64 = row.try_get(6)?;
-        Ok(Change { id, salt: salt.cast_unsigned(), subject: change::subject(id, subject(row)) })
+        let logged: Option<i64> = row.try_get(8)?;
+        let cause =
+            Cause { traceparent: row.try_get(7)?, logged_micros: logged.and_then(|micros| u64::try_from(micros).ok()) };
+        Ok(Change { id, salt: salt.cast_unsigned(), subject: change::subject(id, subject(row)), cause })
     };
     rows.iter().map(read).collect::<Result<_, _>>().map(change::in_order).map_err(driver::sort)
 }

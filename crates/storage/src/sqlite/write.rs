@@ -16,6 +16,7 @@ use crate::{
     Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
     WriteOptions, driver,
     request::{Remembered, call_name, creation_fingerprint, reply, stored_product, update_fingerprint},
+    trace,
 };
 
 /// A transaction that holds the write lock.
@@ -124,12 +125,17 @@ impl Writing {
             self.tx.rollback().await.map_err(driver::sort)?;
             return Ok(Committed { value, changes: Vec::new(), commit: None, horizon: 0 });
         }
-        let sql = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE id > ?1 ORDER BY id");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(signed(self.before.0))
-            .fetch_all(&mut *self.tx)
-            .await
-            .map_err(driver::sort)?;
+        let traceparent = trace::current();
+        let sql = match traceparent {
+            None => format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE id > ?1 ORDER BY id"),
+            Some(_) => format!("UPDATE changes SET traceparent = ?2 WHERE id > ?1 RETURNING {CHANGE_COLUMNS}"),
+        };
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(signed(self.before.0));
+        let query = match traceparent {
+            None => query,
+            Some(traceparent) => query.bind(traceparent.into_string()),
+        };
+        let rows = query.fetch_all(&mut *self.tx).await.map_err(driver::sort)?;
         let changes = row::changes(&rows)?;
         let life: String =
             sqlx::query_scalar("SELECT id FROM incarnation").fetch_one(&mut *self.tx).await.map_err(driver::sort)?;

@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use larder_cache::{
-    ANY, Change, ChangeLog, Changes, Clock, Commit, Facts, Incarnation, LoadError, Loaded, LogBatch, Moment, Recall,
-    Recalled, Snapshot, Subject, Token, Value, Witness,
+    ANY, Cause, Change, ChangeLog, Changes, Clock, Commit, Facts, Incarnation, LoadError, Loaded, LogBatch, Moment,
+    Recall, Recalled, Snapshot, Subject, Token, Value, Witness,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{sync::Notify, task::yield_now, time::timeout};
@@ -158,8 +158,12 @@ impl Origin {
         let row = exists.then_some(Stamped { stamp: commit, version });
         state.stored.rows.insert(key, row.clone());
         state.stored.rows.insert(ANY, Some(Stamped { stamp: commit, version: 0 }));
-        let change =
-            Change { id, salt: commit, subject: Subject::Entry { key: key.to_owned(), version, terms: Vec::new() } };
+        let change = Change {
+            id,
+            salt: commit,
+            subject: Subject::Entry { key: key.to_owned(), version, terms: Vec::new() },
+            cause: Cause::default(),
+        };
         state.stored.log.push((commit, id, change.clone()));
         let incarnation = self.incarnation(state);
         let horizon = state.open.keys().next().copied().unwrap_or(id).min(id);

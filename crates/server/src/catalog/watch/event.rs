@@ -117,12 +117,22 @@ mod tests {
 
     fn put(version: i64) -> Change {
         let terms = vec![Term::Category("pans".to_owned()), Term::Tag("iron".to_owned())];
-        Change { id: 1, salt: 0, subject: Subject::Put { key: "a".to_owned(), version, terms } }
+        Change {
+            id: 1,
+            salt: 0,
+            subject: Subject::Put { key: "a".to_owned(), version, terms },
+            cause: larder_storage::Cause::default(),
+        }
     }
 
     fn delete(version: i64) -> Change {
         let Subject::Put { key, version, terms } = put(version).subject else { panic!("a put") };
-        Change { id: 1, salt: 0, subject: Subject::Delete { key, version, terms } }
+        Change {
+            id: 1,
+            salt: 0,
+            subject: Subject::Delete { key, version, terms },
+            cause: larder_storage::Cause::default(),
+        }
     }
 
     #[test]
@@ -158,7 +168,15 @@ mod tests {
         assert_eq!(concerns(&put(1), &category("pots")), None);
         assert_eq!(concerns(&put(1), &Filter { tag: Some("copper".to_owned()), ..category("pans") }), None);
         assert_eq!(
-            concerns(&Change { id: 1, salt: 0, subject: Subject::Key("a".to_owned()) }, &Filter::default()),
+            concerns(
+                &Change {
+                    id: 1,
+                    salt: 0,
+                    subject: Subject::Key("a".to_owned()),
+                    cause: larder_storage::Cause::default()
+                },
+                &Filter::default()
+            ),
             None
         );
     }

@@ -178,7 +178,11 @@ mod tests {
     }
 
     fn step(number: u64, changes: usize) -> Step {
-        let changes = vec![Change { id: number, salt: 0, subject: Subject::All }; changes];
+        let changes =
+            vec![
+                Change { id: number, salt: 0, subject: Subject::All, cause: larder_storage::Cause::default() };
+                changes
+            ];
         let to = Snapshot { xmin: number, xmax: number, ..Snapshot::default() };
         Step { since: None, to, incarnation: Incarnation(1), changes: Some(changes) }
     }

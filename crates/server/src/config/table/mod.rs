@@ -41,6 +41,7 @@ pub const SECTIONS: &[Section] = &[
     Section { title: "Limits", settings: server::LIMITS },
     Section { title: "Deadlines and connections", settings: server::TIMES },
     Section { title: "Logs", settings: server::LOGS },
+    Section { title: "Slow calls and traces", settings: server::CALLS },
     Section { title: "Commands that call a server", settings: client::CLIENT },
     POLICIES[0],
     POLICIES[1],

@@ -178,7 +178,7 @@ pub(super) const LOGS: &[Setting] = &[
         default: Default::Text("info"),
         shape: "FILTER",
         help: "What is logged: off, error, warn, info, debug or trace, and exceptions by module, such as \
-               warn,larder_server=debug.",
+               warn,larder_server=debug. On SIGHUP a running server reads this again.",
         set: |config, text| {
             config.server.log.filter = log::filter(text)
                 .map_err(|reason| Invalid::new(reason, "write a level such as info, or warn,larder_server=debug"))?;
@@ -207,6 +207,62 @@ pub(super) const LOGS: &[Setting] = &[
         ..Setting::BASE
     },
 ];
+
+pub(super) const CALLS: &[Setting] = &[
+    Setting {
+        key: "slow-call",
+        env: "LARDER_SLOW_CALL",
+        flag: false,
+        default: Default::Text("1s"),
+        shape: "DURATION",
+        help: "A call that takes longer than this is logged with its method, code and duration, at most ten such lines a second. Time \
+               that the caller takes to send its request does not count, and streams are exempt. none: no call is logged.",
+        set: |config, text| {
+            let limits = Duration::from_millis(1)..=DAY;
+            config.telemetry.slow_call = value::optional(text, |text| value::duration_in(text, limits))?;
+            Ok(())
+        },
+        ..Setting::BASE
+    },
+    Setting {
+        key: "trace-keys",
+        env: "LARDER_TRACE_KEYS",
+        flag: false,
+        default: Default::Text("false"),
+        shape: "BOOLEAN",
+        help: "Whether spans name the keys of copies, which hold ids of products and words that were searched. Spans are exported when \
+               the environment names an endpoint (OTEL_EXPORTER_OTLP_ENDPOINT).",
+        set: |config, text| {
+            config.telemetry.trace_keys = value::boolean(text)?;
+            Ok(())
+        },
+        ..Setting::BASE
+    },
+    Setting {
+        key: "trace-baggage",
+        env: "LARDER_TRACE_BAGGAGE",
+        flag: false,
+        shape: "NAMES",
+        help: "The members of the caller's W3C baggage that become attributes of the call's span, named baggage.NAME: at most 16 names, \
+               separated by commas, or none. Larder sends baggage to nobody else.",
+        set: |config, text| {
+            config.telemetry.trace_baggage = value::optional(text, names)?.unwrap_or_default();
+            Ok(())
+        },
+        ..Setting::BASE
+    },
+];
+
+/// Reads names of baggage, which are tokens of HTTP.
+fn names(text: &str) -> Result<Vec<String>, Invalid> {
+    const HINT: &str = "write at most 16 names separated by commas, such as tenant,session";
+    let name = |name: &str| http::HeaderName::from_bytes(name.as_bytes()).is_ok() && name.len() <= 64;
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.len() <= 16 && names.iter().all(|text| name(text)) {
+        return Ok(names);
+    }
+    Err(Invalid::new("not names of baggage", HINT))
+}
 
 fn bytes(text: &str, least: u64, most: u64) -> Result<usize, Invalid> {
     let value = value::size_in(text, least..=most)?;

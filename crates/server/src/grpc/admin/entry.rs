@@ -39,7 +39,16 @@ pub(super) async fn inspect(catalog: &Catalog, key: &CopyKey) -> Result<InspectE
             None => nothing(CacheTier::Database, "there is no product of this id".to_owned()),
         });
     }
-    Ok(InspectEntryResponse { key: looked_for.name.into(), tiers })
+    let changed_by = cache.last_trace(&looked_for, &terms(&tiers));
+    let changed_by_trace_id = changed_by.map_or_else(String::new, |trace_id| format!("{trace_id:032x}"));
+    Ok(InspectEntryResponse { key: looked_for.name.into(), tiers, changed_by_trace_id })
+}
+
+/// The categories and tags that some tier knows.
+fn terms(tiers: &[TierEntry]) -> Vec<String> {
+    let categories = tiers.iter().flat_map(|tier| &tier.categories).map(|name| Term::Category(name).to_string());
+    let tags = tiers.iter().flat_map(|tier| &tier.tags).map(|name| Term::Tag(name).to_string());
+    categories.chain(tags).collect()
 }
 
 fn copy(tier: CacheTier, page: bool, found: Option<Inspected>) -> TierEntry {

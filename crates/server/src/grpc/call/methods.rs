@@ -24,6 +24,11 @@ pub(super) fn is_limited(path: &str) -> bool {
     !streams(path) && (path.starts_with(CATALOG) || path.starts_with(ADMIN))
 }
 
+/// Whether calls of a method may be traced. Probes and reflection would bury what matters.
+pub(super) fn is_traced(path: &str) -> bool {
+    !path.starts_with("/grpc.health.") && !path.starts_with("/grpc.reflection.")
+}
+
 /// Whether the trailers of a reply may hold an error that tonic made. The catalogue's other methods have errors in the headers.
 pub(super) fn has_trailers(path: &str) -> bool {
     streams(path) || !path.starts_with(CATALOG)

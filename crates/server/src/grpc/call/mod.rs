@@ -7,7 +7,8 @@ mod content_type;
 mod context;
 pub(super) mod headers;
 pub(super) mod methods;
+mod observed;
 mod router;
 
 pub(super) use context::Deadline;
-pub use {body::Inbound, context::CallLimits, router::Router};
+pub use {body::Inbound, context::CallLimits, observed::Observers, router::Router};

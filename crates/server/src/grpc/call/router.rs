@@ -14,7 +14,6 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
 use tonic::{Code, Status, body::Body};
 use tower_service::Service;
-use tracing::Span;
 
 use super::{
     body::{Corrected, Inbound, code, polled},
@@ -22,10 +21,11 @@ use super::{
     context::{CallContext, CallLimits, TimeLimit, trace_id},
     headers::REQUEST_ID,
     methods,
+    observed::{Observed, Observers},
 };
 use crate::{
     grpc::errors::{self, tonic_status},
-    metrics::{Calls, Measured},
+    metrics::Measured,
     net::Respond,
 };
 
@@ -36,7 +36,7 @@ pub struct Router<S> {
     hot: Option<(&'static str, S)>,
     others: Arc<[(&'static str, Other)]>,
     limits: CallLimits,
-    calls: Arc<Calls>,
+    observers: Observers,
 }
 
 /// A service that is not on the hot path.
@@ -46,8 +46,14 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 
 impl<S> Router<S> {
     /// A router without services.
-    pub fn new(calls: Arc<Calls>, limits: CallLimits) -> Self {
-        Self { hot: None, others: Arc::new([]), limits, calls }
+    pub fn new(limits: CallLimits) -> Self {
+        Self { hot: None, others: Arc::new([]), limits, observers: Observers::default() }
+    }
+
+    /// Tells `observers` of every call.
+    #[must_use]
+    pub fn observed(self, observers: Observers) -> Self {
+        Self { observers, ..self }
     }
 
     /// Adds the service on the hot path, named by the path before its methods: `/package.Service/`.
@@ -120,7 +126,8 @@ where
 
     fn respond(&self, mut request: Request<Incoming>) -> Call {
         let mut context = CallContext::new(&request);
-        let measured = Some(self.calls.begin(&context.method, trace_id(request.headers())));
+        let measured = Some(self.observers.calls.begin(&context.method, trace_id(request.headers())));
+        let observed = self.observers.begin(&request);
         let answer = match self.admit(&request) {
             Err(answer) => answer,
             Ok(time) => {
@@ -129,13 +136,13 @@ where
                 self.route(request)
             }
         };
-        Call { answer, context, measured, timer: None, span: None }
+        Call { answer, context, measured, timer: None, observed }
     }
 }
 
 /// A call in progress.
 ///
-/// A call gets a timer when it first has to wait, and a span for its log lines when it first waits for something other than
+/// A call gets a timer when it first has to wait, and fields for its log lines when it first waits for something other than
 /// its body. A hit whose body arrives with its headers pays for neither; a hit whose body arrives later pays for the timer.
 pub struct Call {
     answer: Answer,
@@ -143,7 +150,7 @@ pub struct Call {
     /// Taken when the call ends or its reply begins.
     measured: Option<Measured>,
     timer: Option<Pin<Box<Sleep>>>,
-    span: Option<Span>,
+    observed: Observed,
 }
 
 impl Future for Call {
@@ -151,20 +158,15 @@ impl Future for Call {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let (polled, awaits_body) = polled(|| match &this.span {
-            None => this.answer.as_mut().poll(cx),
-            Some(span) => span.in_scope(|| this.answer.as_mut().poll(cx)),
-        });
+        let (polled, awaits_body) = polled(|| this.observed.enter(|| this.answer.as_mut().poll(cx)));
         let mut response = match polled {
             Poll::Ready(Ok(_)) if this.context.time.has_passed() => errors::deadline().into_http(),
             Poll::Ready(Ok(response)) => response,
             Poll::Ready(Err(never)) => match never {},
             Poll::Pending => {
                 // Clients such as tonic's send the body after the headers; nothing is logged before it arrives.
-                if !awaits_body && this.span.is_none() {
-                    let CallContext { id, method, .. } = &this.context;
-                    let id = id.to_str().unwrap_or_default();
-                    this.span = Some(tracing::info_span!("call", request_id = id, method));
+                if !awaits_body {
+                    this.observed.wait(&this.context);
                 }
                 let Some(until) = this.context.time.until else { return Poll::Pending };
                 let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
@@ -181,7 +183,7 @@ impl Future for Call {
             measured.finish(code.unwrap_or(Code::Ok));
         }
         response.headers_mut().insert(REQUEST_ID, this.context.id.clone());
-        Poll::Ready(Ok(response))
+        Poll::Ready(Ok(this.observed.end(response)))
     }
 }
 

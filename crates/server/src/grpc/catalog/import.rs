@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, pin::Pin};
 
+use larder_cache::trace;
 use larder_proto::serving::{ImportProductsRequest, ImportProductsResponse, RejectedProduct};
 use larder_storage::{Imported, ProductData};
 use tokio::{sync::mpsc, time::timeout_at};
@@ -48,7 +49,7 @@ pub(super) fn start(catalog: Catalog, request: Request<Streaming<ImportProductsR
             let _ = sender.send(Err(status)).await;
         }
     };
-    tokio::spawn(import.instrument(span));
+    tokio::spawn(trace::current().carry(import.instrument(span)));
     Box::pin(ReceiverStream::new(receiver))
 }
 

@@ -160,7 +160,7 @@ impl ProductCatalog for CatalogService {
         let unreadable_ids = unreadable_of(&page);
         let cache = Some(facts.info());
         let reply = ListProductsResponse { products, next_page_token, total_size, cache, unreadable_ids };
-        Ok(facts.reply(self.sized(reply)?, &metadata, || key))
+        Ok(facts.reply(self.sized(reply)?, &metadata, || key.clone()))
     }
 
     async fn search_products(
@@ -174,7 +174,7 @@ impl ProductCatalog for CatalogService {
         let (facts, products, next_page_token, _) = self.page(&page);
         let unreadable_ids = unreadable_of(&page);
         let reply = SearchProductsResponse { products, next_page_token, cache: Some(facts.info()), unreadable_ids };
-        Ok(facts.reply(self.sized(reply)?, &metadata, || key))
+        Ok(facts.reply(self.sized(reply)?, &metadata, || key.clone()))
     }
 
     async fn create_product(

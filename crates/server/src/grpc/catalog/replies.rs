@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder_cache::{Entry, Found, Moment, Tier};
+use larder_cache::{Entry, Found, Moment, Tier, trace};
 use larder_proto::{
     Product,
     serving::{CacheInfo, CacheTier},
@@ -63,14 +63,15 @@ impl Facts {
         &self,
         mut reply: Response<T>,
         request: &MetadataMap,
-        key: impl FnOnce() -> String,
+        key: impl Fn() -> String,
     ) -> Response<T> {
         self.mark(reply.metadata_mut(), request, key);
         reply
     }
 
     /// Writes the metadata of a reply or an error.
-    pub(super) fn mark(&self, metadata: &mut MetadataMap, request: &MetadataMap, key: impl FnOnce() -> String) {
+    pub(super) fn mark(&self, metadata: &mut MetadataMap, request: &MetadataMap, key: impl Fn() -> String) {
+        self.trace(&key);
         let status = match (self.stale, self.tier) {
             (true, _) => STALE,
             (false, Tier::L1 | Tier::L2) => HIT,
@@ -96,6 +97,30 @@ impl Facts {
                     metadata.as_mut().insert(name, value);
                 }
             }
+        }
+    }
+}
+
+impl Facts {
+    /// Tells the span of a traced call.
+    fn trace(&self, key: impl Fn() -> String) {
+        let span = trace::current();
+        if !span.is_traced() {
+            return;
+        }
+        let (tier, hit) = match self.tier {
+            Tier::L1 => ("l1", "hit"),
+            Tier::L2 => ("l2", "hit"),
+            Tier::Database => ("database", "miss"),
+        };
+        span.note("larder.cache.tier", tier);
+        span.note("larder.cache.status", if self.stale { "stale" } else { hit });
+        span.note("larder.cache.stale", self.stale);
+        let key = key();
+        // The name of a key begins with its kind.
+        span.note("larder.cache.kind", key.split(':').next().unwrap_or_default());
+        if span.takes_keys() {
+            span.note("larder.cache.key", &*key);
         }
     }
 }

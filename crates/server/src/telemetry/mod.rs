@@ -1,0 +1,17 @@
+//! Logs and traces.
+//!
+//! Spans are made here and not by a layer of `tracing`: whether a call is traced is decided before anything is built, so that a call
+//! that is not traced allocates nothing. They take the form of OTLP at once, and wait in a queue of bounded length for their export.
+
+mod baggage;
+mod export;
+mod json;
+mod logs;
+mod slow;
+mod span;
+mod tracer;
+
+pub use logs::{init, set_filter};
+pub(crate) use slow::SlowCalls;
+pub(crate) use span::CallSpan;
+pub use tracer::{Tracer, Tracing};
