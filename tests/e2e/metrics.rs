@@ -119,7 +119,7 @@ const FIGURES: &[Figure] = &[
     (&["larder_bus_up"], |stats| u64::from(stats.bus.as_ref().expect("the bus").connected)),
 ];
 
-#[expect(clippy::cast_precision_loss, reason = "counts of a test")]
+#[expect(clippy::cast_precision_loss, clippy::float_cmp, reason = "whole numbers, all of them small")]
 async fn figures_equal_those_of_get_stats(database: &Database) {
     let redis = Redis::start(RedisOptions::default()).await;
     let replica = async || {
