@@ -34,10 +34,10 @@ use crate::{
     catalog::{Catalog, Copy},
     config::{Config, WatchConfig},
     error::ServeError,
-    events::{EventCounts, Events, IngestContext, WallClock},
+    events::{Events, IngestContext, WallClock},
     grpc::{AdminService, Identity},
     http::{page, probes},
-    metrics::{Calls, ChangelogRows, Metrics},
+    metrics::{ChangelogRows, Metrics},
     sample,
 };
 
@@ -122,24 +122,23 @@ impl Running {
         let catalog = start_catalog(&repository, cache, server.watch.clone(), &mut tasks).await;
         warm_up(&catalog, server.warm_on_start, server.warm_timeout).await;
         tasks.spawn(catalog.clone().prefetch());
-        let changelog_rows = Arc::new(ChangelogRows::default());
-        tasks.spawn(prune(repository, server.change_retention, Arc::clone(&changelog_rows)));
 
         let (health, health_service) = Health::new().await;
         let (draining, drained) = watch::channel(false);
-        let calls = Arc::new(Calls::default());
+        let metrics = Metrics::new(catalog.clone(), health.ready());
+        tasks.spawn(prune(repository, server.change_retention, Arc::clone(&metrics.changelog_rows)));
+        let calls = Arc::clone(&metrics.calls);
         let router = services::catalog(&server, catalog.clone(), Arc::clone(&calls), health_service.clone())?;
         let port = Port { listen: server.listen, threads: server.workers, router };
         let serving = Serving::start(port, connections(&server, &drained), &mut tasks).await?;
         let identity = Identity { id: instance, name: name_of(serving.address), started };
         catalog.cache().introduce(&identity.name, env!("CARGO_PKG_VERSION"));
-        let event_counts = Arc::new(EventCounts::default());
         let ingest = IngestContext {
             catalog: catalog.clone(),
             name: identity.name.clone(),
             seed: instance,
             clock: WallClock::system(),
-            counts: Arc::clone(&event_counts),
+            counts: Arc::clone(&metrics.events),
             draining: drained.clone(),
         };
         let service = AdminService::new(catalog.clone(), identity);
@@ -156,15 +155,7 @@ impl Running {
             None => None,
             Some(listen) => {
                 // Whoever switches CacheAdmin off wants no other way to it.
-                let page = admin.as_ref().map(|_| page(service, Arc::clone(&calls), drained.clone(), &mut tasks));
-                let metrics = Metrics {
-                    catalog: catalog.clone(),
-                    calls,
-                    events: event_counts,
-                    changelog_rows,
-                    ready: health.ready(),
-                    runtime: Handle::current(),
-                };
+                let page = admin.as_ref().map(|_| page(service, calls, drained.clone(), &mut tasks));
                 let paths = probes(health.ready()).merge(metrics.routes()).merge(events.routes.clone());
                 let paths = paths.merge(page.unwrap_or_default());
                 Some(HttpServing::start(listen, paths, drained, &mut tasks).await?)

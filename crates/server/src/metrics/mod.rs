@@ -31,13 +31,13 @@ use crate::{catalog::Catalog, events::EventCounts};
 
 /// Where the figures of a replica are read.
 pub(crate) struct Metrics {
-    pub(crate) catalog: Catalog,
+    catalog: Catalog,
     pub(crate) calls: Arc<Calls>,
     pub(crate) events: Arc<EventCounts>,
     pub(crate) changelog_rows: Arc<ChangelogRows>,
-    pub(crate) ready: watch::Receiver<bool>,
+    ready: watch::Receiver<bool>,
     /// The runtime of loads and writes.
-    pub(crate) runtime: Handle,
+    runtime: Handle,
 }
 
 /// The rows of the change log when they were last counted.
@@ -48,6 +48,18 @@ pub(crate) struct ChangelogRows(AtomicU64);
 const UNKNOWN: u64 = u64::MAX;
 
 impl Metrics {
+    /// The metrics of a replica that begins. Must be called on the runtime of loads and writes.
+    pub(crate) fn new(catalog: Catalog, ready: watch::Receiver<bool>) -> Self {
+        Self {
+            catalog,
+            calls: Arc::default(),
+            events: Arc::default(),
+            changelog_rows: Arc::default(),
+            ready,
+            runtime: Handle::current(),
+        }
+    }
+
     /// Answers `GET /metrics`.
     pub(crate) fn routes(self) -> Router {
         let metrics = Arc::new(self);

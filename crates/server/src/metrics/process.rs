@@ -13,7 +13,8 @@ use super::table::{
     PROCESS_VIRTUAL_MEMORY,
 };
 
-/// The numbers of `/proc/self/stat` behind the name of the program, by their place there (proc_pid_stat(5), from field 3).
+/// The numbers of `/proc/self/stat` behind the name of the program, by their place there, which counts from field 3 of
+/// proc(5).
 struct Stat(Vec<u64>);
 
 const USER_TICKS: usize = 11;

@@ -158,8 +158,8 @@ fn introduction(cluster: &Cluster, larder: &str, redis_returns_after: Duration) 
     let mut lines = vec![format!("\nThree replicas of Larder over {with}:\n")];
     let others = cluster.admin_addresses().iter().zip(cluster.http_addresses());
     lines.extend(cluster.replicas().iter().zip(others).map(|(replica, (admin, http))| {
-        let (address, pid, log) = (replica.address(), replica.pid().unwrap_or_default(), replica.log().display());
-        format!("  {address}  pid {pid}, CacheAdmin at {admin}, HTTP at {http}, logs to {log}")
+        let (address, pid, log) = (replica.address(), replica.pid().unwrap_or_default(), replica.log());
+        format!("  {address}  pid {pid}, CacheAdmin at {admin}, HTTP at {http}, logs to {}", log.display())
     }));
     lines.push(format!("  {database}"));
     let redis = cluster.redis().map(|redis| (redis.url(), redis.pid().unwrap_or_default()));
