@@ -190,7 +190,7 @@ async fn idle_connections_do_not_keep_a_server_from_ending() {
     let mut halting = TcpStream::connect(door(&server)).await.expect("a connection");
     halting.write_all(b"POST /webhooks/events HTTP/1.1\r\nhost: x\r\n").await.expect("half a request");
     let mut kept = TcpStream::connect(door(&server)).await.expect("a connection");
-    kept.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("a request");
+    kept.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("a request");
     let mut read = [0; 512];
     assert!(kept.read(&mut read).await.expect("an answer") > 0);
     timeout(Duration::from_mins(1), server.stop()).await.expect("an end before that of the time to drain");
