@@ -3,7 +3,7 @@
 
 deploy/check.py rules   promtool's checks and tests; that every alert has tests and a runbook; the dashboard's form
 deploy/check.py live    runs every query of both against a Prometheus that reads a cluster under load, and fails if one
-                        returns nothing. Needs larder-cluster (LARDER_CLUSTER is the command), prometheus, grpcurl and psql
+                        returns nothing. LARDER_CLUSTER is the command that starts larder-cluster
 """
 
 import json
@@ -253,7 +253,7 @@ class Prometheus:
             return json.load(reply)["data"]
 
     def rules(self):
-        """The queries of the rules. What an alert compares is asked for as 0 or 1, since a quiet alert returns nothing."""
+        """The queries of the rules. A comparison returns 0 or 1 here, because a quiet alert returns nothing."""
         rules = [rule for group in self.get("rules")["groups"] for rule in group["rules"]]
         if not rules:
             sys.exit("check: Prometheus has no rules")
