@@ -149,11 +149,13 @@ impl Tracer {
 }
 
 /// Whether a trace belongs to a share of all traces: its last 56 bits are random (W3C Trace Context, level 2).
-#[expect(clippy::cast_precision_loss, reason = "56 bits are compared with a share of some digits")]
 fn within(ratio: f64, trace_id: u128) -> bool {
     const BITS: u32 = 56;
-    let random = (trace_id & ((1 << BITS) - 1)) as f64;
-    random < ratio * (1_u64 << BITS) as f64
+    #[expect(clippy::cast_precision_loss, reason = "a power of two")]
+    let steps = (1_u64 << BITS) as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a ratio is from 0 to 1")]
+    let end = (ratio * steps) as u128;
+    trace_id & ((1 << BITS) - 1) < end
 }
 
 /// A link to a span of another process.

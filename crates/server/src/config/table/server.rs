@@ -212,7 +212,6 @@ pub(super) const CALLS: &[Setting] = &[
     Setting {
         key: "slow-call",
         env: "LARDER_SLOW_CALL",
-        flag: false,
         default: Default::Text("1s"),
         shape: "DURATION",
         help: "A call that takes longer than this is logged with its method, code and duration, at most ten such lines a second. Time \
@@ -227,7 +226,6 @@ pub(super) const CALLS: &[Setting] = &[
     Setting {
         key: "trace-keys",
         env: "LARDER_TRACE_KEYS",
-        flag: false,
         default: Default::Text("false"),
         shape: "BOOLEAN",
         help: "Whether spans name the keys of copies, which hold ids of products and words that were searched. Spans are exported when \
@@ -241,7 +239,6 @@ pub(super) const CALLS: &[Setting] = &[
     Setting {
         key: "trace-baggage",
         env: "LARDER_TRACE_BAGGAGE",
-        flag: false,
         shape: "NAMES",
         help: "The members of the caller's W3C baggage that become attributes of the call's span, named baggage.NAME: at most 16 names, \
                separated by commas, or none. Larder sends baggage to nobody else.",
