@@ -199,16 +199,16 @@ async fn a_method_that_does_not_exist_gets_no_name_of_its_own() {
     let server = replica(&database, &receiver, None).await;
     let mut client = tonic::client::Grpc::new(server.channel());
     client.ready().await.expect("a connection");
-    let codec = tonic_prost_codec();
+    let codec = codec_of_products();
     let path = "/larder.catalog.v1.ProductCatalog/Nothing".parse().expect("a path");
-    let refused = client.unary(Request::new(get("a")), path, codec).await.map(|reply| reply.into_inner());
+    let refused = client.unary(Request::new(get("a")), path, codec).await.map(tonic::Response::into_inner);
     assert_eq!(refused.expect_err("no such method").code(), Code::Unimplemented);
     let span = receiver.span("a span", |span| span.is("_OTHER", SpanKind::Server)).await;
     assert_eq!(span.text("rpc.method_original").as_deref(), Some("larder.catalog.v1.ProductCatalog/Nothing"));
     server.stop().await;
 }
 
-fn tonic_prost_codec() -> tonic_prost::ProstCodec<GetProductRequest, GetProductRequest> {
+fn codec_of_products() -> tonic_prost::ProstCodec<GetProductRequest, GetProductRequest> {
     tonic_prost::ProstCodec::default()
 }
 

@@ -62,7 +62,9 @@ impl Causes {
         match &change.subject {
             Subject::Entry { key, terms, .. } => {
                 recent.name(key, last);
-                terms.iter().for_each(|term| recent.name(term, last));
+                for term in terms {
+                    recent.name(term, last);
+                }
             }
             Subject::Key(key) => recent.name(key, last),
             Subject::Term(term) => recent.rule(Rule::Term(term.clone()), last),

@@ -82,7 +82,9 @@ fn render(entry: &InspectEntryResponse) -> String {
         text.push('\n');
     }
     if !entry.changed_by_trace_id.is_empty() {
-        text.push_str(&format!("last changed by trace {}\n", plain(&entry.changed_by_trace_id)));
+        for part in ["last changed by trace ", &plain(&entry.changed_by_trace_id), "\n"] {
+            text.push_str(part);
+        }
     }
     text
 }

@@ -206,7 +206,7 @@ impl Export {
     async fn attempts(&mut self, message: ExportTraceServiceRequest) -> Result<u64, Status> {
         let mut wait = FIRST_WAIT;
         loop {
-            let request = Request::from_parts(self.headers.clone(), http::Extensions::new().into(), message.clone());
+            let request = Request::from_parts(self.headers.clone(), http::Extensions::new(), message.clone());
             match self.client.export(request).await {
                 Ok(reply) => {
                     let partial: ExportTracePartialSuccess = reply.into_inner().partial_success.unwrap_or_default();
