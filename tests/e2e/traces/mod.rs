@@ -199,7 +199,7 @@ async fn a_method_that_does_not_exist_gets_no_name_of_its_own() {
     let server = replica(&database, &receiver, None).await;
     let mut client = tonic::client::Grpc::new(server.channel());
     client.ready().await.expect("a connection");
-    let codec = tonic_prost_codec();
+    let codec = codec_of_products();
     let path = "/larder.catalog.v1.ProductCatalog/Nothing".parse().expect("a path");
     let refused = client.unary(Request::new(get("a")), path, codec).await.map(tonic::Response::into_inner);
     assert_eq!(refused.expect_err("no such method").code(), Code::Unimplemented);
@@ -208,7 +208,7 @@ async fn a_method_that_does_not_exist_gets_no_name_of_its_own() {
     server.stop().await;
 }
 
-fn tonic_prost_codec() -> tonic_prost::ProstCodec<GetProductRequest, GetProductRequest> {
+fn codec_of_products() -> tonic_prost::ProstCodec<GetProductRequest, GetProductRequest> {
     tonic_prost::ProstCodec::default()
 }
 

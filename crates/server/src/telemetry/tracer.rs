@@ -40,7 +40,7 @@ pub struct Tracing {
 impl Tracing {
     /// Starts to export spans on a runtime, if the configuration names a receiver. `instance` names this replica.
     pub fn start(config: &TelemetryConfig, instance: u64, runtime: &Handle) -> Result<Option<Self>, ServeError> {
-        let Some(target) = &config.traces else { return Ok(None) };
+        let Some(receiver) = &config.traces else { return Ok(None) };
         let instance = format!("{instance:016x}");
         let own = [
             ("service.version", env!("CARGO_PKG_VERSION")),
@@ -49,13 +49,13 @@ impl Tracing {
             ("telemetry.sdk.language", "rust"),
             ("telemetry.sdk.version", env!("CARGO_PKG_VERSION")),
         ];
-        let given = |name: &str| target.resource.iter().any(|(key, _)| key == name);
+        let given = |name: &str| receiver.resource.iter().any(|(key, _)| key == name);
         let own = own.into_iter().filter(|(name, _)| !given(name));
-        let resource = target.resource.iter().map(|(key, value)| (&**key, &**value)).chain(own);
+        let resource = receiver.resource.iter().map(|(key, value)| (&**key, &**value)).chain(own);
         let resource = resource.map(|(name, value)| attribute(name, Note::Text(value))).collect();
-        let (queue, exporter) = Exporter::start(target, resource, runtime)?;
+        let (queue, exporter) = Exporter::start(receiver, resource, runtime)?;
         let tracer =
-            Tracer { sampler: target.sampler, queue, keys: config.trace_keys, baggage: config.trace_baggage.clone() };
+            Tracer { sampler: receiver.sampler, queue, keys: config.trace_keys, baggage: config.trace_baggage.clone() };
         Ok(Some(Self { tracer: Arc::new(tracer), exporter }))
     }
 
