@@ -5,7 +5,7 @@ use std::{ffi::OsString, io::Write as _, path::PathBuf, time::Duration};
 use super::*;
 
 /// More settings than these, beside the policies, are too many to choose from.
-const MOST: usize = 48;
+const MOST: usize = 45;
 
 fn machine() -> Machine {
     Machine { data_dir: Some(PathBuf::from("/home/me/.local/share")), terminal: false, cores: 3 }

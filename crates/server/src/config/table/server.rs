@@ -224,41 +224,39 @@ pub(super) const CALLS: &[Setting] = &[
         ..Setting::BASE
     },
     Setting {
-        key: "trace-keys",
-        env: "LARDER_TRACE_KEYS",
-        default: Default::Text("false"),
-        shape: "BOOLEAN",
-        help: "Whether spans name the keys of copies, which hold ids of products and words that were searched. Spans are exported when \
-               the environment names an endpoint (OTEL_EXPORTER_OTLP_ENDPOINT).",
-        set: |config, text| {
-            config.telemetry.trace_keys = value::boolean(text)?;
-            Ok(())
-        },
-        ..Setting::BASE
-    },
-    Setting {
-        key: "trace-baggage",
-        env: "LARDER_TRACE_BAGGAGE",
+        key: "trace-attributes",
+        env: "LARDER_TRACE_ATTRIBUTES",
         shape: "NAMES",
-        help: "The members of the caller's W3C baggage that become attributes of the call's span, named baggage.NAME: at most 16 names, \
-               separated by commas, or none. Larder sends baggage to nobody else.",
+        help: "What spans name beyond the usual: larder.cache.key, the keys of copies, which hold ids of products and words that were \
+               searched; and baggage.NAME, a member of the caller's W3C baggage, at most 16 of them. Larder sends baggage to nobody \
+               else. Spans are exported when the environment names an endpoint (OTEL_EXPORTER_OTLP_ENDPOINT).",
         set: |config, text| {
-            config.telemetry.trace_baggage = value::optional(text, names)?.unwrap_or_default();
+            let (keys, baggage) = value::optional(text, attributes)?.unwrap_or_default();
+            config.telemetry.trace_keys = keys;
+            config.telemetry.trace_baggage = baggage;
             Ok(())
         },
         ..Setting::BASE
     },
 ];
 
-/// Reads names of baggage, which are tokens of HTTP.
-fn names(text: &str) -> Result<Vec<String>, Invalid> {
-    const HINT: &str = "write at most 16 names separated by commas, such as tenant,session";
-    let name = |name: &str| http::HeaderName::from_bytes(name.as_bytes()).is_ok() && name.len() <= 64;
-    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
-    if names.len() <= 16 && names.iter().all(|text| name(text)) {
-        return Ok(names);
+/// Reads attributes of spans: whether keys are among them, and the names of baggage, which are tokens of HTTP.
+fn attributes(text: &str) -> Result<(bool, Vec<String>), Invalid> {
+    const KEY: &str = "larder.cache.key";
+    const HINT: &str = "write larder.cache.key, baggage.tenant, or several such names separated by commas";
+    let is_name = |name: &str| http::HeaderName::from_bytes(name.as_bytes()).is_ok() && name.len() <= 64;
+    let (mut keys, mut baggage) = (false, Vec::new());
+    for name in text.split(',').map(str::trim) {
+        match name.strip_prefix("baggage.") {
+            Some(member) if is_name(member) => baggage.push(member.to_owned()),
+            None if name == KEY => keys = true,
+            Some(_) | None => return Err(Invalid::new("not names of attributes", HINT)),
+        }
     }
-    Err(Invalid::new("not names of baggage", HINT))
+    if baggage.len() > 16 {
+        return Err(Invalid::new("more than 16 members of baggage", HINT));
+    }
+    Ok((keys, baggage))
 }
 
 fn bytes(text: &str, least: u64, most: u64) -> Result<usize, Invalid> {
@@ -279,4 +277,21 @@ fn compression(text: &str) -> Result<Compression, Invalid> {
         }
     }
     Ok(compression)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_named_one_by_one() {
+        assert_eq!(attributes("larder.cache.key").ok(), Some((true, Vec::new())));
+        let named = attributes("baggage.tenant, larder.cache.key,baggage.shop").ok();
+        assert_eq!(named, Some((true, vec!["tenant".to_owned(), "shop".to_owned()])));
+        let long = format!("baggage.{}", "x".repeat(65));
+        let many = vec!["baggage.a"; 17].join(",");
+        for wrong in ["key", "baggage.", "baggage.a b", "larder.cache.key,", &long, &many] {
+            assert!(attributes(wrong).is_err(), "{wrong}");
+        }
+    }
 }
