@@ -326,7 +326,8 @@ fn the_page_of_settings_is_in_sync_and_names_every_setting() {
 
 #[test]
 fn there_are_few_settings() {
-    assert!(settings().filter(|setting| setting.flag).count() <= MOST);
+    // One of the flags names the file.
+    assert!(settings().filter(|setting| setting.flag).count() <= MOST + 1);
     let example = example();
     let (settings, policies) = example.split_once("\n[policy.").expect("policies behind the settings");
     let shown = settings.lines().filter(|line| line.starts_with('#') && !line.starts_with("# ") && line.len() > 1);
