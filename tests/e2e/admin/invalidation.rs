@@ -65,6 +65,8 @@ async fn a_term_drops_lists_and_leaves_other_products() {
     let replica = &cluster.replicas[0];
     let mut admin = cluster.admins[0].clone();
     for kind in [Kind::Categories, Kind::Tags] {
+        // What the replica finds in the log of what was done before would drop a copy that it has by then.
+        replica.settle().await;
         warm(replica, "other").await;
         list(replica, "pans").await;
         assert_eq!(list(replica, "pans").await, CacheTier::L1);
