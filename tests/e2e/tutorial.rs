@@ -10,12 +10,12 @@ use std::{
     time::Duration,
 };
 
-use larder_test_servers::{Cluster, ClusterOptions, TempDir};
+use larder_test_servers::{Cluster, ClusterOptions, Ports, TempDir};
 use tokio::{process::Command, time::timeout};
 
 use crate::harness::{Process, grpcurl};
 
-/// Where the replicas of the pages listen, and their `CacheAdmin`.
+/// Where the replicas listen in the text of the pages.
 const CATALOG: [&str; 3] = ["127.0.0.1:50051", "127.0.0.1:50061", "127.0.0.1:50071"];
 /// Stands between two blocks when the output of the first is not compared.
 const VARIES: &str = "<!-- The output varies. -->";
@@ -32,7 +32,6 @@ struct Step {
     varies: bool,
 }
 
-// One after the other: two clusters that start at once may want the same ports.
 #[tokio::test]
 async fn the_commands_of_the_pages_give_what_they_show() {
     compare("README.md", 3).await;
@@ -68,12 +67,12 @@ async fn compare(page: &str, least: usize) {
     }
 }
 
-/// Starts a cluster. It listens where `make cluster` does, or elsewhere if that is taken; another program may take a port
-/// between the look and the use, and then the cluster is started again.
+/// Starts a cluster on free ports. Another program may take a port between the look and the use, and then the cluster is started
+/// again.
 async fn start(program: &Path) -> Cluster {
     // A Redis that answers late on a busy machine is no Redis that is away: the pages show which tier answers.
     let variables = vec![("LARDER_L2_COMMAND_TIMEOUT", "10s".to_owned())];
-    let options = ClusterOptions { program: program.to_owned(), redis: true, variables };
+    let options = ClusterOptions { ports: Ports::Free, program: program.to_owned(), redis: true, variables };
     for _ in 0..4 {
         match Cluster::start(options.clone()).await {
             Ok(cluster) => return cluster,

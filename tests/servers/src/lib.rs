@@ -22,7 +22,7 @@ mod resp;
 mod temp;
 
 pub use client::{RedisClient, Reply};
-pub use cluster::{Cluster, ClusterOptions, Ended, Replica};
+pub use cluster::{Cluster, ClusterOptions, Ended, Ports, Replica};
 pub use gate::{Gate, HeldAnswer, Passage};
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Postgres, PostgresOptions};

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use larder_test_servers::{Cluster, ClusterOptions, Ended};
+use larder_test_servers::{Cluster, ClusterOptions, Ended, Ports};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const USAGE: &str = "\
@@ -58,7 +58,8 @@ async fn main() -> ExitCode {
     let mut interrupts = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .map(|kind| signal(kind).expect("a signal to listen to"));
     println!("Starting ...");
-    let options = ClusterOptions { program: program.clone(), redis: arguments.redis, variables: Vec::new() };
+    let options =
+        ClusterOptions { ports: Ports::Usual, program: program.clone(), redis: arguments.redis, variables: Vec::new() };
     let cluster = tokio::select! {
         cluster = Cluster::start(options) => match cluster {
             Ok(cluster) => cluster,

@@ -18,12 +18,23 @@ const DATABASE: &str = "larder";
 /// How a cluster is started.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
+    /// The ports of the replicas.
+    pub ports: Ports,
     /// The binary `larder`.
     pub program: PathBuf,
     /// Whether there is a Redis; without one every replica loads for itself.
     pub redis: bool,
     /// Environment variables of the replicas, besides those that make them a cluster.
     pub variables: Vec<(&'static str, String)>,
+}
+
+/// Where replicas listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ports {
+    /// Where people expect them; at a free port where that is taken.
+    Usual,
+    /// At any free port.
+    Free,
 }
 
 /// Three replicas, PostgreSQL with the sample catalogue, and Redis. All of them end when this is dropped, and also when
@@ -61,7 +72,10 @@ impl Cluster {
         let redis = if options.redis { Some(Redis::start(RedisOptions::default()).await) } else { None };
         let (mut replicas, mut admin_addresses, mut http_addresses) = (Vec::new(), Vec::new(), Vec::new());
         for ((number, port), http_port) in PORTS.into_iter().enumerate().zip(HTTP_PORT..) {
-            let (admin, http) = (replica::near(port + 1), replica::near(http_port));
+            let [port, admin, http] = match options.ports {
+                Ports::Usual => [port, port + 1, http_port].map(replica::near),
+                Ports::Free => [(); 3].map(|()| replica::free()),
+            };
             let mut variables = vec![
                 ("LARDER_ADMIN_LISTEN", admin.to_string()),
                 ("LARDER_HTTP_LISTEN", http.to_string()),
@@ -71,7 +85,7 @@ impl Cluster {
             ];
             variables.extend(redis.as_ref().map(|redis| ("REDIS_URL", redis.url())));
             variables.extend(options.variables.iter().cloned());
-            match Replica::start(&options.program, port, &variables).await {
+            match Replica::start(&options.program, port.port(), &variables).await {
                 Ok(replica) => {
                     replicas.push(replica);
                     admin_addresses.push(admin);

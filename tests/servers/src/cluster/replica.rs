@@ -148,7 +148,12 @@ impl Replica {
 /// An address with this port, or with a free one when that is taken.
 pub(super) fn near(port: u16) -> SocketAddr {
     let is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    SocketAddr::from((Ipv4Addr::LOCALHOST, if is_free { port } else { free_port() }))
+    if is_free { SocketAddr::from((Ipv4Addr::LOCALHOST, port)) } else { free() }
+}
+
+/// An address with a free port.
+pub(super) fn free() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()))
 }
 
 fn text(path: &Path) -> String {
