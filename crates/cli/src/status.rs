@@ -10,7 +10,7 @@ use super::{
     error::{Exit, Failure},
     output::plain,
 };
-use larder_server::config::value::show_duration;
+use larder_server::{code_name, config::value::show_duration};
 
 /// The failure for an error of a server.
 pub(crate) fn failure(status: &Status) -> CliError {
@@ -25,7 +25,7 @@ pub(crate) fn failure(status: &Status) -> CliError {
     // The server's message repeats its violations; they are shown one a line.
     let message = match violations {
         [] => text(status),
-        _ => format!("{}: the server refuses the request", name(status.code())),
+        _ => format!("{}: the server refuses the request", code_name(status.code())),
     };
     let hint = match retry_after(status) {
         Some(delay) => Some(format!("try again in {}", show_duration(delay))),
@@ -42,7 +42,7 @@ pub(crate) fn text(status: &Status) -> String {
         _ if is_loss(status) => return "the connection was lost".to_owned(),
         message => message,
     };
-    format!("{}: {}", name(status.code()), plain(message))
+    format!("{}: {}", code_name(status.code()), plain(message))
 }
 
 /// Whether the connection failed. Errors of the service have details; errors of the transport have none.
@@ -95,28 +95,6 @@ fn hint(code: Code) -> Option<&'static str> {
         }
         Code::Unavailable => Some("try again in a moment"),
         _ => None,
-    }
-}
-
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

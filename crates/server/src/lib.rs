@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod catalog;
+mod codes;
 pub mod config;
 pub mod contract;
 mod error;
@@ -14,4 +15,5 @@ pub mod net;
 pub mod sample;
 pub mod telemetry;
 
+pub use codes::code_name;
 pub use error::ServeError;

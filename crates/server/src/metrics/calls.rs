@@ -13,6 +13,7 @@ use super::{
     durations::{Durations, Sharded},
     table::{CALL_DURATION, CALLS_IN_FLIGHT},
 };
+use crate::codes::CODES;
 
 /// The calls of a server, on all its listeners.
 #[derive(Debug, Default)]
@@ -66,27 +67,6 @@ const METHODS: [&str; 25] = [
 const UNARY: usize = 7;
 /// The label of every other method (semantic conventions of RPC metrics).
 const OTHER: &str = "_OTHER";
-
-/// The status codes, by their numbers.
-const CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 impl Calls {
     /// Begins to measure a call by the path of its method.

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::span::code_name;
+use crate::codes::code_name;
 
 /// Lines in one second. What makes one call slow makes many slow, and the log must not become a part of it.
 const LINES_PER_SECOND: u64 = 10;
