@@ -133,6 +133,7 @@ impl World {
             4 => self.origin.restart(),
             5..10 => self.origin.wake.notify_one(),
             10 => self.clock.advance(BOUND / 2),
+            11 => self.clock.advance(BOUND),
             _ => {}
         }
     }
@@ -220,7 +221,8 @@ impl World {
     fn judge(&self, asked: &Asked, found: &Found<Stamped>) -> Option<String> {
         let state = self.origin.state();
         let past = &state.past;
-        let in_time = past.iter().rposition(|past| asked.began.since(past.at) >= BOUND).unwrap_or(0);
+        // What was replaced exactly the bound ago was still there at the moment that counts.
+        let in_time = past.iter().rposition(|past| asked.began.since(past.at) > BOUND).unwrap_or(0);
         let from = if asked.freshness == Freshness::FullyConsistent { asked.before } else { in_time };
         let value = found.entry.value.as_ref();
         let shows = |past: &Past| past.rows[asked.name].as_ref() == value;

@@ -29,10 +29,12 @@ const PAIRS: usize = 8;
 /// What the two products of a pair have together.
 const STOCK: i64 = 1_000;
 const READERS: usize = 6;
+/// Where copies are to be of use, so many batches are read for each transaction.
+const BATCHES_PER_MOVE: usize = 3 * READERS;
 /// The share of the messages that are lost.
 const LOST: f64 = 0.3;
 
-/// So many batches that ask for one snapshot, for each that is asked for, are read until another one is torn.
+/// So many batches that ask for one snapshot, for each that is asked for, are read until there was something to tear.
 const PATIENCE: usize = 50;
 
 /// What batches showed.
@@ -44,8 +46,12 @@ struct Seen {
     copied: AtomicUsize,
     /// Of those, the ones in which a sum was not right.
     torn: AtomicUsize,
-    /// Batches that did not ask for it, in which a sum was not right.
+    /// Batches that did not ask for it.
+    otherwise: AtomicUsize,
+    /// Of those, the ones in which a sum was not right.
     torn_otherwise: AtomicUsize,
+    /// Transactions that moved stock.
+    moved: AtomicUsize,
 }
 
 pub(super) async fn same(setup: &Setup) -> anyhow::Result<Report> {
@@ -65,20 +71,20 @@ pub(super) async fn same(setup: &Setup) -> anyhow::Result<Report> {
     stage.world.set_faults(Faults { push_drop: LOST, ..Faults::default() });
     let (batches, seen, over) =
         (setup.count(1_000, 10_000), Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
-    let moving = tokio::spawn(shift(session, Arc::clone(&over)));
+    let moving = tokio::spawn(shift(session, Arc::clone(&seen), Arc::clone(&over)));
     let read = try_join_all((0..READERS as u64).map(|number| batch(&stage, number, batches, &seen))).await;
     over.store(true, Ordering::Relaxed);
-    let moved = moving.await.context("nobody moved anything")??;
+    moving.await.context("nobody moved anything")??;
     read?;
     stage.world.set_faults(Faults::default());
     stage.stop_load().await;
-    let [together, copied, torn, otherwise] =
-        [&seen.together, &seen.copied, &seen.torn, &seen.torn_otherwise].map(|count| count.load(Ordering::Relaxed));
+    let [together, copied, torn, otherwise, moved] =
+        [&seen.together, &seen.copied, &seen.torn, &seen.torn_otherwise, &seen.moved]
+            .map(|count| count.load(Ordering::Relaxed));
     stage.did(format!("{together} batches of one snapshot, {moved} transactions meanwhile"));
     stage.note(format!("{copied} of them with products from memory; {otherwise} others were torn"));
     stage.must(torn == 0, format!("{torn} batches of one snapshot showed a part of a transaction"));
-    stage.must(moved > batches / 20 && copied > batches / 20, "there was hardly anything to tear");
-    stage.must(otherwise > 0, "no other batch was torn: there was nothing to tear");
+    stage.must(seen.had_something_to_tear(batches), "there was hardly anything to tear");
     stage.must_be_without_errors();
     stage.must_keep_its_rate();
     Ok(stage.end().await)
@@ -87,9 +93,19 @@ pub(super) async fn same(setup: &Setup) -> anyhow::Result<Report> {
 impl Seen {
     /// Whether enough batches were read, and there was something to tear.
     fn is_enough(&self, batches: usize) -> bool {
-        let (together, otherwise) =
-            (self.together.load(Ordering::Relaxed), self.torn_otherwise.load(Ordering::Relaxed));
-        together >= batches * if otherwise > 0 { 1 } else { PATIENCE }
+        let patience = if self.had_something_to_tear(batches) { 1 } else { PATIENCE };
+        self.together.load(Ordering::Relaxed) >= batches * patience
+    }
+
+    /// Whether transactions went on meanwhile, batches of one snapshot took copies, and another batch was torn.
+    fn had_something_to_tear(&self, batches: usize) -> bool {
+        let several = |count: &AtomicUsize| count.load(Ordering::Relaxed) > batches / 20;
+        several(&self.moved) && several(&self.copied) && self.torn_otherwise.load(Ordering::Relaxed) > 0
+    }
+
+    /// All batches that were read.
+    fn read(&self) -> usize {
+        self.together.load(Ordering::Relaxed) + self.otherwise.load(Ordering::Relaxed)
     }
 }
 
@@ -97,10 +113,11 @@ fn ids() -> impl Iterator<Item = String> {
     (0..PAIRS).flat_map(|pair| ["left", "right"].map(|side| format!("stock-{side}-{pair}")))
 }
 
-/// Moves stock from one product of a pair to the other, in one transaction each time. Returns how often.
-async fn shift(mut session: Psql, over: Arc<AtomicBool>) -> anyhow::Result<usize> {
-    let mut moved = 0;
+/// Moves stock from one product of a pair to the other, in one transaction each time: by turns too fast for copies to be of use,
+/// and only after several batches were read.
+async fn shift(mut session: Psql, seen: Arc<Seen>, over: Arc<AtomicBool>) -> anyhow::Result<()> {
     while !over.load(Ordering::Relaxed) {
+        let moved = seen.moved.load(Ordering::Relaxed);
         let (pair, amount) = (moved % PAIRS, if (moved / PAIRS).is_multiple_of(2) { 7 } else { -7 });
         let change = |side, amount| {
             format!(
@@ -109,11 +126,17 @@ async fn shift(mut session: Psql, over: Arc<AtomicBool>) -> anyhow::Result<usize
             )
         };
         session.run(&format!("BEGIN; {}; {}; COMMIT", change("left", amount), change("right", -amount))).await?;
-        moved += 1;
-        // By turns too fast for copies to be of use, and slow enough.
-        wait(Duration::from_millis(if moved / 50 % 2 == 0 { 1 } else { 20 })).await;
+        seen.moved.fetch_add(1, Ordering::Relaxed);
+        let before = seen.read();
+        loop {
+            wait(Duration::from_millis(1)).await;
+            let fast = moved / 50 % 2 == 0;
+            if fast || over.load(Ordering::Relaxed) || seen.read() >= before + BATCHES_PER_MOVE {
+                break;
+            }
+        }
     }
-    Ok(moved)
+    Ok(())
 }
 
 /// Reads batches on all replicas, until all are read. In between a product of a pair is changed alone, so that the copies of the
@@ -145,6 +168,7 @@ async fn batch(stage: &Stage, number: u64, batches: usize, seen: &Seen) -> anyho
             seen.copied.fetch_add(copied.into(), Ordering::Relaxed);
             seen.torn.fetch_add(torn.into(), Ordering::Relaxed);
         } else {
+            seen.otherwise.fetch_add(1, Ordering::Relaxed);
             seen.torn_otherwise.fetch_add(torn.into(), Ordering::Relaxed);
         }
     }
