@@ -1,7 +1,7 @@
 //! Several replicas over one database and one real Redis.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -153,6 +153,57 @@ async fn what_one_replica_loaded_another_finds() {
     }
     assert_eq!(cluster.item(1, "item:a").await, (Tier::L2, Some(commit)), "written through");
     assert_eq!(cluster.item(1, "item:a").await, (Tier::L1, Some(commit)), "and promoted");
+}
+
+/// The proof of a copy costs nothing in Redis: the frame carries all that it takes.
+#[tokio::test]
+async fn a_hit_in_redis_costs_one_command() {
+    const HITS: usize = 100;
+    let redis = Redis::start(RedisOptions::default()).await;
+    let cluster = Cluster::of(2, &shared(redis.url()), |db| db).await;
+    let names: Vec<String> = (0..HITS).map(|number| format!("item:{number}")).collect();
+    for name in &names {
+        cluster.write(0, entry(name, &[]), true).await;
+    }
+    cluster.replicas[1].reach(Freshness::FullyConsistent).await.unwrap();
+    let before = key_commands(&redis).await;
+    for name in &names {
+        assert_eq!(cluster.item(1, name).await.0, Tier::L2, "{name}");
+    }
+    let after = key_commands(&redis).await;
+    let spent: HashMap<_, _> = after
+        .into_iter()
+        .map(|(name, calls)| (name.clone(), calls - before.get(&name).unwrap_or(&0)))
+        .filter(|(_, calls)| *calls > 0)
+        .collect();
+    assert_eq!(spent, HashMap::from([("mget".to_owned(), HITS as u64)]));
+}
+
+/// How often each command was called, without those that replicas send whether or not somebody reads: of the bus, of heartbeats, and
+/// of the keys that are read most.
+async fn key_commands(redis: &Redis) -> HashMap<String, u64> {
+    const UNASKED: [&str; 14] = [
+        "auth",
+        "client|setinfo",
+        "config|get",
+        "expire",
+        "hello",
+        "info",
+        "ping",
+        "psubscribe",
+        "publish",
+        "pubsub|numsub",
+        "select",
+        "subscribe",
+        "unsubscribe",
+        "zincrby",
+    ];
+    let stats = redis.cli(&["INFO", "commandstats"]).await;
+    let calls = |line: &str| {
+        let (name, figures) = line.trim().strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((name.to_owned(), figures.split(',').next()?.parse().unwrap()))
+    };
+    stats.lines().filter_map(calls).filter(|(name, _)| !UNASKED.contains(&name.as_str())).collect()
 }
 
 /// The fill comes a moment after the load.
