@@ -37,6 +37,7 @@ mod outage;
 mod paging;
 mod poison;
 mod reads;
+mod redis_topologies;
 mod reflection;
 mod searches;
 mod shutdown;

@@ -443,8 +443,9 @@ impl<V: Value> Cache<V> {
         self.inspector().probe_l2().await
     }
 
-    /// The output of INFO of Redis: lines of `name:value`. `None` where there is no Redis or Redis is away.
-    pub async fn shared_tier_info(&self) -> Option<String> {
+    /// The output of INFO of Redis, of each master of a cluster: lines of `name:value`. `None` where there is no Redis or Redis is
+    /// away.
+    pub async fn shared_tier_info(&self) -> Option<Vec<String>> {
         self.inspector().redis_info().await
     }
 

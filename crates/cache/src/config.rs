@@ -39,7 +39,8 @@ pub struct CacheConfig {
 /// The shared tier, L2, and the bus: one Redis or Valkey.
 #[derive(Clone, PartialEq)]
 pub struct SharedConfig {
-    /// The address: `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
+    /// The address: `redis://[user:password@]host[:port][/db]`, `redis-sentinel://[user:password@]host[:port],…/name[/db]`, or
+    /// `redis-cluster://[user:password@]host[:port],…`; with `rediss` instead of `redis` for TLS.
     pub url: String,
     /// The prefix of every key and channel, so that several catalogues can share one Redis.
     pub prefix: String,

@@ -18,6 +18,7 @@ mod pgbouncer;
 mod postgres;
 mod proxy;
 mod redis;
+mod redis_topology;
 mod resp;
 mod temp;
 
@@ -28,4 +29,5 @@ pub use pgbouncer::PgBouncer;
 pub use postgres::{Postgres, PostgresOptions};
 pub use proxy::{Caught, Counts, Faults, HeldSet, LateSet, Proxy};
 pub use redis::{Redis, RedisBinary, RedisOptions};
+pub use redis_topology::{RedisCluster, RedisSentinel};
 pub use temp::{TempDir, free_port};

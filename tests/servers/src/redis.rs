@@ -43,7 +43,7 @@ pub struct RedisOptions {
     /// Which program; the first of [`Redis::binaries`] unless it is named.
     pub binary: Option<RedisBinary>,
     /// Further lines of `redis.conf`, each a name and what stands behind it, quoted where that file wants quotes. Without
-    /// any the server keeps everything in memory and writes nothing by itself.
+    /// any the server keeps everything in memory and writes nothing by itself. With `sentinel` among the names it is a Sentinel.
     pub settings: Vec<(String, String)>,
 }
 
@@ -279,7 +279,11 @@ impl Redis {
         let (pid_file, log) = (self.root.join("pid"), self.root.join("log"));
         let _ = std::fs::remove_file(&log);
         let _ = std::fs::remove_file(&pid_file);
-        let command = [self.binary.path.display().to_string(), self.root.join("redis.conf").display().to_string()];
+        let settings = self.root.join("redis.conf");
+        let mut command = vec![self.binary.path.display().to_string(), settings.display().to_string()];
+        if std::fs::read_to_string(&settings).is_ok_and(|settings| settings.contains("\nsentinel ")) {
+            command.push("--sentinel".to_owned());
+        }
         *self.guardian() = Some(Guardian::start("KILL", &pid_file, self.root.path(), &log, &command));
         let begin = Instant::now();
         loop {

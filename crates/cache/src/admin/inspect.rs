@@ -171,7 +171,7 @@ impl<V: Value> Inspector<'_, V> {
     }
 
     /// The output of INFO of Redis: lines of `name:value`. `None` where there is no Redis or Redis is away.
-    pub(crate) async fn redis_info(&self) -> Option<String> {
+    pub(crate) async fn redis_info(&self) -> Option<Vec<String>> {
         self.0.l2.as_ref()?.info().await.ok()
     }
 }

@@ -146,7 +146,7 @@ impl<C: Copies> Subscriber<C> {
 
     async fn connect(&self) -> redis::RedisResult<redis::aio::PubSub> {
         let l2 = &self.parts.l2;
-        let mut connection = l2.connections.client().get_async_pubsub().await?;
+        let mut connection = l2.connections.subscriber().await?;
         connection.subscribe(l2.channel()).await?;
         // A user of Redis may be permitted to hear changes alone, which is what matters.
         if let Err(error) = connection.subscribe(&[l2.everybody(), l2.one(l2.replica)]).await {

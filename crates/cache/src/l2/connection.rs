@@ -11,14 +11,16 @@ use std::{
     time::Duration,
 };
 
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, aio::MultiplexedConnection,
-};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, aio::PubSub};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
 };
 
+use super::{
+    link::Link,
+    topology::{Limits, Topology},
+};
 use crate::{
     config::SharedConfig,
     jitter::{BackOff, Jitter},
@@ -31,11 +33,10 @@ pub(crate) struct Away;
 
 /// The connections to Redis.
 pub(crate) struct Connections {
-    client: Client,
+    topology: Topology,
     slots: Box<[Slot]>,
     next: AtomicUsize,
-    connect_timeout: Duration,
-    command_timeout: Duration,
+    limits: Limits,
     /// Whether the log says that Redis is away.
     reported: AtomicBool,
     counters: Arc<Counters>,
@@ -44,7 +45,7 @@ pub(crate) struct Connections {
 /// One connection and its state.
 #[derive(Default)]
 struct Slot {
-    connection: RwLock<Option<MultiplexedConnection>>,
+    connection: RwLock<Option<Link>>,
     /// Consecutive timeouts.
     timeouts: AtomicU32,
     /// Whether commands may use the connection: the breaker is closed.
@@ -62,23 +63,24 @@ const MOST_PINGS: u32 = 3;
 
 impl Connections {
     pub(super) fn new(config: &SharedConfig, counters: Arc<Counters>) -> Result<Self, String> {
+        let limits = Limits { connect: config.connect_timeout, command: config.command_timeout };
         Ok(Self {
-            client: Client::open(config.url.as_str()).map_err(|error| error.to_string())?,
+            topology: Topology::parse(&config.url, limits)?,
             slots: (0..config.connections.max(1)).map(|_| Slot::default()).collect(),
             next: AtomicUsize::new(0),
-            connect_timeout: config.connect_timeout,
-            command_timeout: config.command_timeout,
+            limits,
             reported: AtomicBool::new(false),
             counters,
         })
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
+    /// Opens a connection for subscriptions.
+    pub(crate) async fn subscriber(&self) -> RedisResult<PubSub> {
+        self.topology.subscriber(self.limits).await
     }
 
     pub(crate) fn connect_timeout(&self) -> Duration {
-        self.connect_timeout
+        self.limits.connect
     }
 
     /// Whether a command would be sent.
@@ -90,14 +92,14 @@ impl Connections {
     pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Away> {
         let (slot, mut connection) = self.connection().ok_or(Away)?;
         let sent = Instant::now();
-        self.settle(slot, sent, timeout(self.command_timeout, command.query_async(&mut connection)).await)
+        self.settle(slot, sent, timeout(self.limits.command, command.query_async(&mut connection)).await)
     }
 
     /// Sends several commands in one round trip.
     pub(crate) async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Away> {
         let (slot, mut connection) = self.connection().ok_or(Away)?;
         let sent = Instant::now();
-        self.settle(slot, sent, timeout(self.command_timeout, pipeline.query_async(&mut connection)).await)
+        self.settle(slot, sent, timeout(self.limits.command, pipeline.query_async(&mut connection)).await)
     }
 
     /// Maintains the connections until the future is dropped.
@@ -107,7 +109,7 @@ impl Connections {
     }
 
     /// The next connection whose breaker is closed, round robin.
-    fn connection(&self) -> Option<(&Slot, MultiplexedConnection)> {
+    fn connection(&self) -> Option<(&Slot, Link)> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         (0..self.slots.len()).find_map(|step| {
             let slot = &self.slots[(first.wrapping_add(step)) % self.slots.len()];
@@ -136,8 +138,13 @@ impl Connections {
             }
             Ok(Err(error)) if is_of_connection(&error) => {
                 counters.l2_errors.one();
-                self.report(&error.to_string());
-                slot.drop_connection();
+                // One node of a cluster may be gone; the next probe tells whether all are.
+                if slot.has_several_connections() {
+                    tracing::debug!(%error, "a node of Redis is away");
+                } else {
+                    self.report(&error.to_string());
+                    slot.drop_connection();
+                }
                 Err(Away)
             }
             Ok(Err(error)) => {
@@ -179,20 +186,16 @@ impl Connections {
         }
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, String> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            // The caller of a command applies the timeout and interprets it.
-            .set_response_timeout(None);
-        let connect = self.client.get_multiplexed_async_connection_with_config(&config);
-        match timeout(self.connect_timeout, connect).await {
+    async fn connect(&self) -> Result<Link, String> {
+        let connect = self.topology.connect(self.limits);
+        match timeout(self.limits.connect, connect).await {
             Ok(connected) => connected.map_err(|error| error.to_string()),
             Err(_elapsed) => Err("connecting timed out".to_owned()),
         }
     }
 
     /// Pings the connection and returns once it is lost.
-    async fn watch(&self, slot: &Slot, mut connection: MultiplexedConnection, jitter: &Jitter) {
+    async fn watch(&self, slot: &Slot, mut connection: Link, jitter: &Jitter) {
         let counters = &*self.counters;
         let mut unanswered = 0;
         loop {
@@ -204,9 +207,8 @@ impl Connections {
             if slot.connection.read().unwrap_or_else(PoisonError::into_inner).is_none() {
                 return;
             }
-            let ping = redis::cmd("PING");
-            match timeout(self.command_timeout, ping.query_async::<redis::Value>(&mut connection)).await {
-                Ok(Ok(_)) => {
+            match timeout(self.limits.command, connection.probe()).await {
+                Ok(Ok(())) => {
                     unanswered = 0;
                     self.open(slot);
                 }
@@ -253,6 +255,11 @@ impl Connections {
 }
 
 impl Slot {
+    fn has_several_connections(&self) -> bool {
+        let link = self.connection.read().unwrap_or_else(PoisonError::into_inner);
+        link.as_ref().is_some_and(Link::has_several_connections)
+    }
+
     fn drop_connection(&self) {
         self.closed.store(false, Ordering::Relaxed);
         *self.connection.write().unwrap_or_else(PoisonError::into_inner) = None;

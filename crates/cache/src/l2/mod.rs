@@ -1,11 +1,13 @@
 //! L2: copies that replicas share in Redis or Valkey, and leases, the right to load a key for all replicas.
 //!
 //! Nothing in L2 is trusted: the reader judges every copy, whatever Redis lost, kept too long or delivered late. Every command
-//! touches one key, so that L2 also works on Redis Cluster; one MGET reads several keys, and a cluster client splits it.
+//! touches one key, so that L2 also works on Redis Cluster; one MGET reads several keys, and the client splits it by slot.
 
 mod codec;
 mod connection;
 mod lease;
+mod link;
+mod topology;
 mod write_behind;
 
 use std::{sync::Arc, time::Duration};
@@ -24,16 +26,12 @@ use crate::{
     trace::{self, ActiveSpan, SpanKind},
 };
 
+pub use self::topology::check_shared_url;
 pub(crate) use self::{
     codec::Frame,
     connection::{Away, Connections},
     lease::{Lease, Leases},
 };
-
-/// Checks the URL of a shared tier without connecting.
-pub fn check_shared_url(url: &str) -> Result<(), String> {
-    redis::Client::open(url).map(drop).map_err(|error| error.to_string())
-}
 
 /// The shared tier.
 pub(crate) struct L2 {
@@ -277,9 +275,18 @@ impl L2 {
         Ok(read)
     }
 
-    /// The output of INFO.
-    pub(crate) async fn info(&self) -> Result<String, Away> {
-        self.connections.query(&redis::cmd("INFO")).await
+    /// The output of INFO, of each master where there are several.
+    pub(crate) async fn info(&self) -> Result<Vec<String>, Away> {
+        let text = |value| redis::from_redis_value::<String>(value).map_err(|_| Away);
+        match self.connections.query(&redis::cmd("INFO")).await? {
+            redis::Value::Map(nodes) => {
+                let mut texts = nodes.into_iter().map(|(_, info)| text(info)).collect::<Result<Vec<_>, _>>()?;
+                // A replica has what its master has.
+                texts.retain(|info| !info.contains("\nrole:slave"));
+                Ok(texts)
+            }
+            info => Ok(vec![text(info)?]),
+        }
     }
 
     async fn send(&self, pipeline: &Pipeline) -> Result<(), Away> {
@@ -323,8 +330,9 @@ impl L2 {
         format!("{}:{:016x}:{name}", self.prefix, incarnation.0)
     }
 
+    /// The key of a lease. Redis Cluster keeps it where it keeps the copy: the braces make what is between them count alone.
     fn lease_key(&self, incarnation: Incarnation, name: &str) -> String {
-        format!("{}:{:016x}:lease:{name}", self.prefix, incarnation.0)
+        format!("{0}:{1:016x}:lease:{{{0}:{1:016x}:{name}}}", self.prefix, incarnation.0)
     }
 }
 

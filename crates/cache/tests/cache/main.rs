@@ -18,6 +18,7 @@ mod races;
 mod shared;
 mod stale;
 mod tokens;
+mod topologies;
 mod ttl;
 
 mod support;

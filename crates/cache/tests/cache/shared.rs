@@ -329,7 +329,7 @@ async fn nobody_waits_on_a_dead_loader_longer_than_its_lease() {
     cluster.replicas[1].reach(Freshness::FullyConsistent).await.unwrap();
     // One that ends by itself, and one that never does.
     for (name, ends) in [("item:a", true), ("item:b", false)] {
-        let key = format!("{}:{:016x}:lease:{name}", config.prefix, 1);
+        let key = format!("{0}:{1:016x}:lease:{{{0}:{1:016x}:{name}}}", config.prefix, 1);
         redis.cli(&["SET", &key, "somebody who died"]).await;
         if ends {
             redis.cli(&["PEXPIRE", &key, "200"]).await;
@@ -393,57 +393,63 @@ async fn a_redis_that_refuses_to_store_fails_nothing() {
     until(|| cluster.replicas[1].stats().bus_changes >= 1).await;
 }
 
-/// Replicas, writers and readers in any order, and a Redis that may answer with any frame it was ever given, or not at all. A
-/// read that begins after a replica has learned of a commit, or that carries a token, shows that commit or a later one.
+/// A Redis that may answer with any frame it was ever given, or not at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_adversary_for_a_redis_changes_nothing() {
-    const ITEMS: [&str; 3] = ["item:a", "item:b", "item:c"];
-    const TERMS: [&str; 2] = ["category:x", "category:y"];
     let redis = Redis::start(RedisOptions::default()).await;
     let mut l2_hits = 0;
     for seed in 0..20 {
         let proxy = Proxy::start(redis.address());
         proxy.set(Faults { replay: 0.3, ..Faults::default() });
-        let config = shared(proxy.url());
-        let cluster = Arc::new(Cluster::of(3, &config, |db| db).await);
-        let players = (0..6_u64).map(|player| {
-            let cluster = Arc::clone(&cluster);
-            tokio::spawn(async move {
-                let mut random = SmallRng::seed_from_u64(seed * 100 + player);
-                for _ in 0..60 {
-                    let replica = random.random_range(0..3);
-                    let item = *ITEMS.choose(&mut random).unwrap();
-                    let term = *TERMS.choose(&mut random).unwrap();
-                    if player < 2 && random.random_bool(0.4) {
-                        let exists = random.random_bool(0.8);
-                        let (token, commit) = cluster.write(replica, entry(item, &[term]), exists).await;
-                        // Who wrote sees it at once where it was written, and elsewhere with the token.
-                        let other = random.random_range(0..3);
-                        if other != replica {
-                            cluster.replicas[other].reach(Freshness::AtLeast(token)).await.unwrap();
-                        }
-                        expect(&cluster, other, item, term, commit).await;
-                        continue;
-                    }
-                    let floors = [cluster.db.committed(item), cluster.db.committed(term)];
-                    if random.random_bool(0.3) {
-                        cluster.replicas[replica].reach(Freshness::FullyConsistent).await.unwrap();
-                        expect(&cluster, replica, item, term, floors[0].min(floors[1])).await;
-                        let found = cluster.item(replica, item).await.1;
-                        check(&cluster, item, found, floors[0]);
-                    } else {
-                        let _ = cluster.item(replica, item).await;
-                    }
-                }
-            })
-        });
-        for player in players.collect::<Vec<_>>() {
-            player.await.unwrap();
-        }
+        let cluster = Arc::new(Cluster::of(3, &shared(proxy.url()), |db| db).await);
+        play(&cluster, seed).await;
         l2_hits += cluster.replicas.iter().map(|replica| replica.stats().l2_hits).sum::<u64>();
         assert!(proxy.counts().replayed > 0, "the adversary did nothing");
     }
     assert!(l2_hits > 100, "only {l2_hits} copies came from Redis");
+}
+
+/// The items that [`play`] reads and writes.
+pub(crate) const ITEMS: [&str; 3] = ["item:a", "item:b", "item:c"];
+
+/// Replicas, writers and readers in any order. A read that begins after a replica has learned of a commit, or that carries a token,
+/// shows that commit or a later one.
+pub(crate) async fn play(cluster: &Arc<Cluster>, seed: u64) {
+    const TERMS: [&str; 2] = ["category:x", "category:y"];
+    let players = (0..6_u64).map(|player| {
+        let cluster = Arc::clone(cluster);
+        tokio::spawn(async move {
+            let mut random = SmallRng::seed_from_u64(seed * 100 + player);
+            for _ in 0..60 {
+                let replica = random.random_range(0..cluster.replicas.len());
+                let item = *ITEMS.choose(&mut random).unwrap();
+                let term = *TERMS.choose(&mut random).unwrap();
+                if player < 2 && random.random_bool(0.4) {
+                    let exists = random.random_bool(0.8);
+                    let (token, commit) = cluster.write(replica, entry(item, &[term]), exists).await;
+                    // Who wrote sees it at once where it was written, and elsewhere with the token.
+                    let other = random.random_range(0..cluster.replicas.len());
+                    if other != replica {
+                        cluster.replicas[other].reach(Freshness::AtLeast(token)).await.unwrap();
+                    }
+                    expect(&cluster, other, item, term, commit).await;
+                    continue;
+                }
+                let floors = [cluster.db.committed(item), cluster.db.committed(term)];
+                if random.random_bool(0.3) {
+                    cluster.replicas[replica].reach(Freshness::FullyConsistent).await.unwrap();
+                    expect(&cluster, replica, item, term, floors[0].min(floors[1])).await;
+                    let found = cluster.item(replica, item).await.1;
+                    check(&cluster, item, found, floors[0]);
+                } else {
+                    let _ = cluster.item(replica, item).await;
+                }
+            }
+        })
+    });
+    for player in players.collect::<Vec<_>>() {
+        player.await.unwrap();
+    }
 }
 
 async fn expect(cluster: &Cluster, replica: usize, item: &str, term: &str, commit: u64) {

@@ -65,5 +65,15 @@ pub(super) fn check(config: &Config) -> Vec<Broken> {
             ),
         });
     }
+    let scheme = config.redis_url.as_deref().and_then(|url| url.split_once("://")).map(|(scheme, _)| scheme);
+    if config.events.queue.stream.is_some() && scheme.is_some_and(|scheme| !matches!(scheme, "redis" | "rediss")) {
+        broken.push(Broken {
+            keys: ["queue-stream", "redis-url"],
+            invalid: Invalid::new(
+                "a queue in a Redis of several servers",
+                "the stream is read from one server: give redis-url as redis:// or rediss://, or write none",
+            ),
+        });
+    }
     broken
 }

@@ -57,6 +57,8 @@ mod tests {
             ("postgres://h/d?p%61ssword=x", "postgres://h/d?p%61ssword=***"),
             ("postgres://h/d?password=a@b", "postgres://h/d?***@b"),
             ("postgres://u:se?cret@h/d", "postgres://u:***@h/d"),
+            ("redis-sentinel://u:se/cret@a,b/main", "redis-sentinel://u:***@a,b/main"),
+            ("rediss-cluster://:secret@a:1,b:2", "rediss-cluster://:***@a:1,b:2"),
             ("sqlite:///var/lib/larder/larder.db", "sqlite:///var/lib/larder/larder.db"),
             ("sqlite:larder.db", "sqlite:larder.db"),
             ("hunter2", "***"),

@@ -230,6 +230,10 @@ fn a_queue_needs_redis() {
     let environment = [("LARDER_QUEUE_STREAM", "events"), ("REDIS_URL", "redis://127.0.0.1/0")];
     let resolved = resolve(&sources(&environment, &[]), Purpose::Serve).unwrap();
     assert_eq!(resolved.config.events.queue.stream.as_deref(), Some("events"));
+    for url in ["redis-sentinel://127.0.0.1/main", "rediss-cluster://127.0.0.1"] {
+        let found = errors(&sources(&[("LARDER_QUEUE_STREAM", "events"), ("REDIS_URL", url)], &[]));
+        assert_eq!(found[0].reason, "a queue in a Redis of several servers", "{found:?}");
+    }
     assert_eq!(errors(&sources(&[("LARDER_QUEUE_STREAM", "a b")], &[])).len(), 1);
     let prefixed = [environment[0], environment[1], ("LARDER_L2_PREFIX", "shop")];
     let resolved = resolve(&sources(&prefixed, &[]), Purpose::Serve).unwrap();

@@ -112,7 +112,9 @@ pub(super) const REDIS: &[Setting] = &[
             compute: |known| Ok(url_of_parts(known)),
         },
         shape: "URL",
-        help: "The Redis or Valkey that the replicas share: redis://user:password@host:6379/0, or rediss:// for TLS. Without \
+        help: "The Redis or Valkey that the replicas share: redis://user:password@host:6379/0; \
+               redis-sentinel://user:password@host,host,host/name/0 for the master that Sentinels know by that name; or \
+               redis-cluster://user:password@host,host,host for a cluster. With rediss instead of redis each speaks TLS. Without \
                Redis each replica loads for itself, and is just as coherent.",
         secret: Secret::Url,
         set: |config, text| {
@@ -169,12 +171,17 @@ pub(super) const REDIS: &[Setting] = &[
 ];
 
 fn redis_url(text: &str) -> Result<String, Invalid> {
-    const HINT: &str = "write redis://user:password@host:6379/0, or rediss:// for TLS";
+    const HINT: &str = "write redis://user:password@host:6379/0, redis-sentinel://host,host/name or redis-cluster://host,host; or \
+                        rediss for TLS";
     let text = text.trim();
-    if !(text.starts_with("redis://") || text.starts_with("rediss://")) {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    let known = matches!(
+        scheme,
+        Some("redis" | "rediss" | "redis-sentinel" | "rediss-sentinel" | "redis-cluster" | "rediss-cluster")
+    );
+    if !known || check_shared_url(text).is_err() {
         return Err(Invalid::new("not the URL of a Redis", HINT));
     }
-    check_shared_url(text).map_err(|_| Invalid::new("not the URL of a Redis", HINT))?;
     Ok(text.to_owned())
 }
 

@@ -41,10 +41,10 @@ pub(super) async fn stats(
             None => larder_cache::Answers::default(),
         }
     };
-    let (info, told) = tokio::join!(cache.shared_tier_info(), ask);
+    let (infos, told) = tokio::join!(cache.shared_tier_info(), ask);
     let mut own = stats::of_replica(identity, cache);
-    if let Some(info) = info {
-        stats::add_redis(&mut own, &info);
+    if let Some(infos) = infos {
+        stats::add_redis(&mut own, &infos);
     }
     let mut silent: Vec<Replica> = told.silent.iter().map(other).collect();
     let mut all = vec![own];

@@ -44,8 +44,8 @@ pub(super) fn of_replica(identity: &Identity, cache: &Cache<Copy>) -> ReplicaSta
 }
 
 /// Adds the facts that Redis gives about itself.
-pub(super) fn add_redis(stats: &mut ReplicaStats, info: &str) {
-    let redis = redis(info);
+pub(super) fn add_redis(stats: &mut ReplicaStats, infos: &[String]) {
+    let redis = redis(infos);
     if let Some(l2) = stats.tiers.iter_mut().find(|tier| tier.tier() == CacheTier::L2) {
         l2.entries = redis.keys;
         l2.bytes = redis.used_memory_bytes;
@@ -157,8 +157,29 @@ fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Reads the reply to INFO: lines of `name:value`, and of databases `db0:keys=1,expires=0,...`.
-fn redis(info: &str) -> RedisStats {
+/// Reads the replies to INFO, one for each master: lines of `name:value`, and of databases `db0:keys=1,expires=0,...`.
+fn redis(infos: &[String]) -> RedisStats {
+    let mut sum = RedisStats::default();
+    for stats in infos.iter().map(|info| redis_server(info)) {
+        sum = RedisStats {
+            version: if sum.version.is_empty() { stats.version } else { sum.version },
+            used_memory_bytes: sum.used_memory_bytes + stats.used_memory_bytes,
+            max_memory_bytes: sum.max_memory_bytes + stats.max_memory_bytes,
+            clients: sum.clients + stats.clients,
+            commands: sum.commands + stats.commands,
+            keyspace_hits: sum.keyspace_hits + stats.keyspace_hits,
+            keyspace_misses: sum.keyspace_misses + stats.keyspace_misses,
+            evicted_keys: sum.evicted_keys + stats.evicted_keys,
+            expired_keys: sum.expired_keys + stats.expired_keys,
+            keys: sum.keys + stats.keys,
+            // That of the server that started last.
+            uptime: [sum.uptime, stats.uptime].into_iter().flatten().min_by_key(|uptime| uptime.seconds),
+        };
+    }
+    sum
+}
+
+fn redis_server(info: &str) -> RedisStats {
     let text = |name: &str| {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim).unwrap_or_default()
     };
@@ -188,9 +209,14 @@ mod tests {
     fn what_redis_says_is_read() {
         let info = "# Server\r\nredis_version:7.0.15\r\nuptime_in_seconds:61\r\n\r\n# Memory\r\nused_memory:1000\r\n\
                     used_memory_human:1K\r\nmaxmemory:2000\r\n# Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=0\r\ndb2:keys=4\r\n";
-        let stats = redis(info);
+        let stats = redis(&[info.to_owned()]);
         assert_eq!((stats.version.as_str(), stats.used_memory_bytes, stats.max_memory_bytes), ("7.0.15", 1_000, 2_000));
         assert_eq!((stats.keys, stats.uptime.map(|uptime| uptime.seconds)), (7, Some(61)));
-        assert_eq!(redis(""), RedisStats { uptime: Some(duration(Duration::ZERO)), ..RedisStats::default() });
+        let two = redis(&[info.to_owned(), info.replace("uptime_in_seconds:61", "uptime_in_seconds:7")]);
+        assert_eq!((two.used_memory_bytes, two.keys, two.uptime.map(|uptime| uptime.seconds)), (2_000, 14, Some(7)));
+        assert_eq!(
+            redis(&[String::new()]),
+            RedisStats { uptime: Some(duration(Duration::ZERO)), ..RedisStats::default() }
+        );
     }
 }
