@@ -4,12 +4,10 @@
 //! earlier ones skip, so that replicas of both share the bus while an update rolls. A change that an earlier release cannot apply
 //! needs another kind of subject: there the whole message counts as unknown, and the change log has its changes.
 
+use larder_change::{Cause, Incarnation, TraceContext};
 use prost::Message as _;
 
-use crate::{
-    change::{Cause, Change, Incarnation, Subject},
-    trace::TraceContext,
-};
+use crate::change::{Change, Subject};
 
 const FORMAT: u8 = 3;
 /// The bytes of changes after which the next message begins.

@@ -3,14 +3,15 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
+use larder_change::{Incarnation, Recall, Snapshot, Witness};
 use tokio::{
     task::yield_now,
     time::{sleep, timeout},
 };
 
-use super::{ChangeLog, Changes, Commits, Continuity, LogBatch, Progress, Recall, commits::Asked};
+use super::{ChangeLog, Commits, Continuity, Progress, commits::Asked};
 use crate::{
-    change::{Change, Incarnation, Snapshot, Subject, Witness},
+    change::{Change, Changes, LogBatch, Subject},
     clock::{Clock, Moment},
     jitter::Jitter,
     stats::{Counters, Source},

@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
+use larder_change::{Incarnation, Token};
 
 use super::membership::Introduction;
-use crate::change::{Incarnation, Token};
 
 const FORMAT: u8 = 1;
 const JOIN: u8 = 1;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
+use larder_change::Incarnation;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
@@ -22,7 +23,6 @@ use super::{
     single_flight::{LoadGuard, Outcome, Target},
 };
 use crate::{
-    change::Incarnation,
     clock::Moment,
     error::LoadError,
     l1::{Entry, Expiry, NewEntry, Provenance, Tier, Value},

@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
+use larder_change::Incarnation;
 use tokio::time::sleep;
 
 use super::{
@@ -13,7 +14,6 @@ use super::{
     single_flight::{LoadGuard, Target},
 };
 use crate::{
-    change::Incarnation,
     error::LoadError,
     jitter::BackOff,
     l1::{Entry, Expiry, NewEntry, Provenance, Tier, Value},

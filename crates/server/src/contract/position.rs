@@ -1,6 +1,6 @@
 //! Positions in a stream of changes: opaque text, as the tokens of commits, for everything that the stream has told.
 
-use larder_cache::{Incarnation, Snapshot};
+use larder_change::{Incarnation, Snapshot};
 
 use super::token::{Stamp, decode_stamp, seal, unseal};
 
@@ -159,7 +159,7 @@ fn take(from: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use larder_cache::Token;
+    use larder_change::Token;
 
     use super::super::token::encode_stamp;
     use super::*;

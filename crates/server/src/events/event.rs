@@ -1,7 +1,7 @@
 //! Events, in the one form that webhook and queue share.
 
 use larder_cache::{Glob, Key};
-use larder_storage::Term;
+use larder_change::Term;
 use serde_json::{Map, Value};
 
 use crate::{
