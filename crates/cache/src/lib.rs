@@ -28,6 +28,7 @@ mod read;
 mod stats;
 pub mod trace;
 mod validity;
+mod versioned;
 mod wall_clock;
 
 pub use admin::{CopyState, DryRun, Inspected, Unreachable};

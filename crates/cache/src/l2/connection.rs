@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use larder_back_off::BackOff;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, aio::MultiplexedConnection,
 };
@@ -19,11 +20,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{
-    config::SharedConfig,
-    jitter::{BackOff, Jitter},
-    stats::Counters,
-};
+use crate::{config::SharedConfig, jitter::Jitter, stats::Counters};
 
 /// Redis is away: it cannot be asked now, and the caller proceeds without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +172,7 @@ impl Connections {
                     self.report(&error);
                 }
             }
-            sleep(back_off.next(jitter)).await;
+            sleep(back_off.next(jitter.unit())).await;
         }
     }
 

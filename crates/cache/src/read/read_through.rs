@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
+use larder_back_off::BackOff;
 use larder_change::Incarnation;
 use tokio::time::sleep;
 
@@ -15,7 +16,6 @@ use super::{
 };
 use crate::{
     error::LoadError,
-    jitter::BackOff,
     l1::{Entry, Expiry, NewEntry, Provenance, Tier, Value},
     l2::{Away, Fill, Frame, HeldLease, L2, Lease, Leases, Watched},
     policy::Policy,
@@ -281,7 +281,7 @@ where
         let mut waits = BackOff::new(FIRST_WAIT, LAST_WAIT);
         let mut leases = Leases::default();
         while !guard.is_empty() {
-            sleep(waits.next(&reads.jitter)).await;
+            sleep(waits.next(reads.jitter.unit())).await;
             if reads.clock.now().since(began) > reads.config.load_timeout {
                 return guard.fail(&LoadError::Timeout);
             }

@@ -1,4 +1,7 @@
 //! Reads the texts of settings.
+//!
+//! Lengths of time and sizes are read here rather than by humantime and bytesize: humantime takes `5M` for five months and units in
+//! any order, bytesize takes fractions of a byte, and neither writes what files of settings hold (`1h30m`, `256MiB`).
 
 use std::{fmt::Write as _, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use larder_back_off::BackOff;
 use sqlx::{
     ConnectOptions, Connection, SqlSafeStr, SqliteConnection, SqlitePool,
     migrate::{Migration, MigrationType, Migrator},
@@ -24,6 +25,8 @@ use crate::{Incarnation, StorageConfig, StorageError, driver, hash::fnv64};
 /// More readers than this only wait for each other.
 const MOST_READERS: u32 = 8;
 /// Another process may be creating or migrating the same file.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Where the file is and how to open it.
@@ -91,6 +94,7 @@ impl Database {
             std::fs::create_dir_all(parent).map_err(|error| StorageError::Unavailable(error.into()))?;
         }
         let deadline = Instant::now() + OPEN_LIMIT;
+        let mut back_off = BackOff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let before = FileId::of(&place.path).ok();
             let result = Self::open_once(place, create).await;
@@ -100,7 +104,7 @@ impl Database {
                 // Two processes that both create the file, or turn it to WAL mode, meet without the busy timeout.
                 Err(StorageError::Timeout(error)) if Instant::now() < deadline => {
                     tracing::debug!(error = %error, "database file busy while it was opened");
-                    tokio::time::sleep(Duration::from_millis(rand::random_range(5..50))).await;
+                    tokio::time::sleep(back_off.next(rand::random())).await;
                 }
                 result => return result,
             }
