@@ -11,6 +11,7 @@ mod driver;
 mod error;
 mod hash;
 mod horizon;
+mod migrations;
 mod postgres;
 mod product;
 mod query;

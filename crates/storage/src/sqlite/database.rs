@@ -1,7 +1,6 @@
 //! The connections to one file: one writer, some readers, and the follower's own.
 
 use std::{
-    borrow::Cow,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -9,8 +8,8 @@ use std::{
 
 use larder_back_off::BackOff;
 use sqlx::{
-    ConnectOptions, Connection, SqlSafeStr, SqliteConnection, SqlitePool,
-    migrate::{Migration, MigrationType, Migrator},
+    ConnectOptions, Connection, SqliteConnection, SqlitePool,
+    migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::{sync::Mutex, time::Instant};
@@ -20,7 +19,7 @@ use super::{
     log::Follower,
     triggers,
 };
-use crate::{Incarnation, StorageConfig, StorageError, driver, hash::fnv64};
+use crate::{Incarnation, StorageConfig, StorageError, driver, hash::fnv64, migrations};
 
 /// More readers than this only wait for each other.
 const MOST_READERS: u32 = 8;
@@ -189,7 +188,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
     tx.commit().await.map_err(driver::sort)
 }
 
-/// The migrations, in order. Those that only a later release knows are none of this one's business.
+/// The migrations, in order.
 fn migrator() -> Migrator {
     let files = [
         (1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql")),
@@ -198,15 +197,5 @@ fn migrator() -> Migrator {
         (4, "whole log", include_str!("../../migrations/sqlite/0004_whole_log.sql")),
         (5, "traces", include_str!("../../migrations/sqlite/0005_traces.sql")),
     ];
-    Migrator {
-        migrations: files
-            .into_iter()
-            .map(|(version, name, sql)| {
-                Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
-            })
-            .collect(),
-        ignore_missing: true,
-        table_name: Cow::Borrowed("larder_migrations"),
-        ..Migrator::DEFAULT
-    }
+    migrations::migrator(&files, "larder_migrations")
 }
