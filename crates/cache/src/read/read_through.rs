@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::{
     Loaded, ReadPath,
-    loader::LoadedEntries,
+    loader::{LoadTask, LoadedEntries, Purpose},
     single_flight::{LoadGuard, Target},
 };
 use crate::{
@@ -22,22 +22,6 @@ use crate::{
     trace::{self, SpanKind},
     validity::{Depends, Origin},
 };
-
-/// How to load keys.
-pub(super) struct LoadTask<F> {
-    pub(super) policy: Policy,
-    purpose: Purpose,
-    pub(super) load: F,
-}
-
-/// Why keys are loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// No tier has a copy that may be served.
-    Miss,
-    /// The copy may be served, and is to be replaced.
-    Refresh,
-}
 
 /// A load that competes with other replicas, shared by its tasks.
 struct SharedLoad<V, F> {
