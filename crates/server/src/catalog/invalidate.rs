@@ -73,7 +73,7 @@ impl Catalog {
     }
 
     /// The number of copies that an invalidation would drop from this replica's L1 now, with the names of at most `most`.
-    pub async fn would_invalidate(&self, invalidation: Invalidation, most: usize) -> DryRun {
+    pub(crate) async fn would_invalidate(&self, invalidation: Invalidation, most: usize) -> DryRun {
         let cache = self.cache.clone();
         let look = move || cache.dry_run(&subject(invalidation), most);
         // This inspects thousands of entries.

@@ -79,7 +79,7 @@ const AT_ONCE: usize = 64;
 impl Catalog {
     /// Sets the limits of watchers. To be called before the first one.
     #[must_use]
-    pub fn with_watch(self, config: WatchConfig) -> Self {
+    pub(crate) fn with_watch(self, config: WatchConfig) -> Self {
         Self { hub: Arc::new(Hub::new(config)), ..self }
     }
 
