@@ -5,9 +5,8 @@ use std::marker::PhantomData;
 use prost::Message;
 use tonic::{
     Status,
-    codec::{BufferSettings, EncodeBuf},
+    codec::{BufferSettings, DecodeBuf, EncodeBuf},
 };
-use tonic_prost::ProstDecoder;
 
 /// Encodes and decodes with prost, through buffers sized for a product rather than for the 8 KiB that tonic reserves for
 /// every message in either direction.
@@ -33,14 +32,14 @@ where
     type Encode = T;
     type Decode = U;
     type Encoder = Encoder<T>;
-    type Decoder = ProstDecoder<U>;
+    type Decoder = Decoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
         Encoder(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstDecoder::new(BufferSettings::new(INITIAL, YIELD_AT))
+        Decoder(PhantomData)
     }
 }
 
@@ -56,6 +55,23 @@ impl<T: Message> tonic::codec::Encoder for Encoder<T> {
         buf.reserve(item.encoded_len());
         item.encode_raw(buf);
         Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(INITIAL, YIELD_AT)
+    }
+}
+
+/// Reads requests. Bytes that are no message are the caller's fault, where tonic's decoder calls them an internal error.
+#[derive(Debug, Clone, Copy)]
+pub struct Decoder<U>(PhantomData<U>);
+
+impl<U: Message + Default> tonic::codec::Decoder for Decoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        U::decode(buf).map(Some).map_err(|error| Status::invalid_argument(error.to_string()))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

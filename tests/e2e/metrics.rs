@@ -1,17 +1,17 @@
 //! `/metrics`, beside what `CacheAdmin` says.
 
-use std::{collections::BTreeMap, path::Path, process::Stdio};
+use std::{collections::BTreeMap, path::Path};
 
 use larder_proto::{
     admin::{GetStatsRequest, ReplicaStats, TierStats},
     catalog::{BatchGetProductsRequest, CacheTier},
 };
 use larder_test_servers::{Redis, RedisOptions};
-use tokio::{io::AsyncWriteExt as _, process::Command};
+use tokio::process::Command;
 
 use crate::{
     admin::admin,
-    harness::{Database, Server, eventually, find_tool, on_both_databases, product},
+    harness::{Database, Server, eventually, find_tool, on_both_databases, product, run_with_input},
     http::get,
 };
 
@@ -245,18 +245,7 @@ async fn both_formats_pass_the_checks_of_prometheus() {
 
 /// Runs `promtool check metrics`; returns whether it passed, and what it told.
 async fn check(promtool: &Path, text: &str) -> (bool, String) {
-    let mut child = Command::new(promtool)
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("promtool to start");
-    let mut input = child.stdin.take().expect("its input");
-    input.write_all(text.as_bytes()).await.expect("the metrics to be read");
-    drop(input);
-    let output = child.wait_with_output().await.expect("promtool's end");
+    let output = run_with_input(Command::new(promtool).args(["check", "metrics"]), text).await;
     (
         output.status.success(),
         [output.stdout, output.stderr].map(|told| String::from_utf8_lossy(&told).into_owned()).concat(),

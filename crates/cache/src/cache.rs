@@ -10,12 +10,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use larder_change::{Incarnation, Snapshot, Token};
 use tokio::sync::watch;
 
 use crate::{
     admin::{self, DryRun, Inspected, Inspector, Unreachable},
     bus::{Commit, Publisher, Subscriber},
-    change::{Change, Incarnation, Snapshot, Subject, Token},
+    change::{Change, Subject},
     changelog::{ChangeLog, Commits, Follower, Progress},
     clock::{Clock, Moment},
     config::CacheConfig,

@@ -25,7 +25,7 @@ impl Jitter {
 
     /// Between half of `time` and all of it.
     pub(crate) fn part_of(&self, time: Duration) -> Duration {
-        self.shorten(time, 0.5)
+        larder_back_off::part_of(time, self.unit())
     }
 
     /// Any number.
@@ -36,32 +36,6 @@ impl Jitter {
     /// A number from 0 to 1.
     pub(crate) fn unit(&self) -> f64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
-    }
-}
-
-/// Waits that double up to a limit, each shortened at random.
-#[derive(Debug)]
-pub(crate) struct BackOff {
-    first: Duration,
-    most: Duration,
-    next: Duration,
-}
-
-impl BackOff {
-    pub(crate) fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, next: first }
-    }
-
-    /// The next wait.
-    pub(crate) fn next(&mut self, jitter: &Jitter) -> Duration {
-        let wait = self.next;
-        self.next = (wait * 2).min(self.most);
-        jitter.part_of(wait)
-    }
-
-    /// Starts again from the first wait.
-    pub(crate) fn reset(&mut self) {
-        self.next = self.first;
     }
 }
 

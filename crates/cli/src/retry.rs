@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use larder_back_off::BackOff;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::time::Instant;
 
-/// The first pause is at most this long; each later pause is at most twice as long as the one before,
 const FIRST: Duration = Duration::from_millis(200);
-/// up to this.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Attempts with growing pauses, which end after too long a time without progress.
@@ -15,7 +14,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 pub(crate) struct Retry {
     rng: SmallRng,
     limit: Duration,
-    next: Duration,
+    back_off: BackOff,
     since: Option<Instant>,
 }
 
@@ -26,12 +25,12 @@ impl Retry {
         reason = "the process's own source of chance: pauses of many clients must differ"
     )]
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { rng: SmallRng::from_os_rng(), limit, next: FIRST, since: None }
+        Self { rng: SmallRng::from_os_rng(), limit, back_off: BackOff::new(FIRST, LONGEST), since: None }
     }
 
     /// Notes progress: the next failure starts a new series of attempts.
     pub(crate) fn progress(&mut self) {
-        self.next = FIRST;
+        self.back_off.reset();
         self.since = None;
     }
 
@@ -40,10 +39,7 @@ impl Retry {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
         let left = self.limit.checked_sub(now - since).filter(|left| !left.is_zero())?;
-        // Half of the pause is chance, so that those who lost a server together do not come back together.
-        let share = self.rng.random_range(0.5..=1.0);
-        let pause = self.next.mul_f64(share).max(asked.unwrap_or_default());
-        self.next = (self.next * 2).min(LONGEST);
+        let pause = self.back_off.next(self.rng.random()).max(asked.unwrap_or_default());
         Some(pause.min(left))
     }
 }

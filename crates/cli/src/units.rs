@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use indicatif::HumanCount;
 use larder_server::config::value::show_duration;
 
 /// Stands for a missing figure.
@@ -9,18 +10,10 @@ pub(crate) const NONE: &str = "-";
 
 /// A count, its digits in groups of three.
 pub(crate) fn count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
-    for (number, digit) in digits.chars().enumerate() {
-        if number > 0 && (digits.len() - number).is_multiple_of(3) {
-            shown.push(',');
-        }
-        shown.push(digit);
-    }
-    shown
+    HumanCount(count).to_string()
 }
 
-/// A size in bytes, with three digits.
+/// A size in bytes, with three digits. (indicatif's `HumanBytes` always has two decimals, which tables have no room for.)
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub(crate) fn bytes(bytes: u64) -> String {
     if bytes < 1 << 10 {

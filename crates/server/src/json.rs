@@ -73,12 +73,12 @@ pub fn message_to_json(name: &str, message: &impl Message) -> Result<String, Str
 }
 
 /// A message of the contract, which is named in full, as a JSON value.
-pub fn message_to_value(name: &str, message: &impl Message) -> Result<serde_json::Value, String> {
+pub(crate) fn message_to_value(name: &str, message: &impl Message) -> Result<serde_json::Value, String> {
     serde_json::to_value(dynamic(shape_of(name)?, message)?).map_err(|error| error.to_string())
 }
 
 /// Reads a message of the contract, which is named in full. An unknown field is an error.
-pub fn message_from_json<M: Message + Default>(name: &str, text: &str) -> Result<M, String> {
+pub(crate) fn message_from_json<M: Message + Default>(name: &str, text: &str) -> Result<M, String> {
     let mut json = serde_json::Deserializer::from_str(text);
     let options = DeserializeOptions::new().deny_unknown_fields(true);
     let message = DynamicMessage::deserialize_with_options(shape_of(name)?, &mut json, &options);

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, Pool, PostgresRepository, ProductData, ProductRepository, Products, Recall, Replay,
-    SearchPage, SearchQuery, Snapshot, SqliteRepository, StorageConfig, StorageError, Update, Updating, WriteOptions,
+    ListQuery, Loaded, LogBatch, Pool, PostgresRepository, ProductData, ProductRepository, Products, Recall, Replay,
+    SearchPage, SearchQuery, Snapshot, SqliteRepository, StorageConfig, StorageError, Update, Updating, Witness,
+    WriteOptions,
 };
 
 /// A repository over the database that its URL names.
@@ -124,7 +125,7 @@ impl ProductRepository for Repository {
         each!(self, inner => inner.is_empty().await)
     }
 
-    async fn pass(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, StorageError> {
+    async fn pass(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<LogBatch, StorageError> {
         each!(self, inner => inner.pass(since, limit).await)
     }
 
@@ -132,7 +133,7 @@ impl ProductRepository for Repository {
         each!(self, inner => inner.replay(since, of, limit).await)
     }
 
-    async fn recall(&self, changes: &[(u64, u64)]) -> Result<Recall, StorageError> {
+    async fn recall(&self, changes: &[Witness]) -> Result<Recall, StorageError> {
         each!(self, inner => inner.recall(changes).await)
     }
 

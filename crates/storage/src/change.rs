@@ -1,28 +1,15 @@
-//! The change log as a reader sees it.
+//! The change log in terms of products.
+
+use larder_change::{Incarnation, Snapshot, Term};
 
 /// One row of the change log: a committed change, or a requested invalidation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Orders changes against snapshots: the id of the transaction in PostgreSQL, the number of the change in SQLite.
-    pub id: u64,
-    /// Chance. It tells this change from one of the same id in another life of the database.
-    pub salt: u64,
-    /// What it touches.
-    pub subject: Subject,
-    /// Who made it, and when.
-    pub cause: Cause,
-}
+pub type Change = larder_change::Change<Subject>;
+/// What one look at the change log found.
+pub type LogBatch = larder_change::LogBatch<Subject>;
+/// The changes between two looks.
+pub type Changes = larder_change::Changes<Subject>;
 
-/// Who made a change, and when, as far as the log tells.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Cause {
-    /// The W3C `traceparent` of a traced write of Larder's. Whoever types a row may have written anything here.
-    pub traceparent: Option<Box<str>>,
-    /// When the change was logged, by the clock of the database, in microseconds since 1970.
-    pub logged_micros: Option<u64>,
-}
-
-/// What a change touches.
+/// What a change touches, in terms of products.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// A product was written.
@@ -53,58 +40,6 @@ pub enum Subject {
     All,
 }
 
-/// What products have in common, and a list can depend on.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Term {
-    /// A category.
-    Category(String),
-    /// A tag.
-    Tag(String),
-}
-
-/// Which changes a statement could see.
-///
-/// Change `id` was seen if it is below `xmax` and not one of `in_progress`. SQLite has one writer: there `xmin` and `xmax`
-/// are both one more than the highest number seen and nothing is in progress.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Snapshot {
-    /// Its horizon: every change below it was seen.
-    pub xmin: u64,
-    /// No change at or above it was seen.
-    pub xmax: u64,
-    /// Changes from `xmin` to `xmax` that were not seen, in rising order.
-    pub in_progress: Vec<u64>,
-    /// SQLite: the salt of the newest change seen. Changes have one order there, so that whoever has that very change has
-    /// everything before it as well. `None` in PostgreSQL.
-    pub salt: Option<u64>,
-}
-
-impl Snapshot {
-    /// The newest change seen, where that one stands for all before it: its id and salt.
-    pub fn witness(&self) -> Option<(u64, u64)> {
-        self.salt.map(|salt| (self.xmax.saturating_sub(1), salt))
-    }
-
-    /// Whether a change was seen.
-    pub fn sees(&self, id: u64) -> bool {
-        id < self.xmin || (id < self.xmax && self.in_progress.binary_search(&id).is_err())
-    }
-
-    /// Whether it saw everything that another one saw.
-    pub(crate) fn covers(&self, other: &Self) -> bool {
-        let seen_by_other = |id: &u64| *id < other.xmax && other.in_progress.binary_search(id).is_err();
-        self.xmax >= other.xmax && !self.in_progress.iter().any(seen_by_other)
-    }
-}
-
-/// Which life of the database this is. After a crash that may have lost commits, a promotion or a restore it is another,
-/// and change ids and versions of before mean nothing.
-///
-/// In PostgreSQL it is made of what cannot be put back: no restored database ever has the incarnation of a lost life. A SQLite
-/// file brings its own back, which is why snapshots have a [`witness`](Snapshot::witness) there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Incarnation(pub u64);
-
 /// Under what a load read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadPoint {
@@ -114,92 +49,38 @@ pub struct ReadPoint {
     pub incarnation: Option<Incarnation>,
 }
 
-/// What one look at the change log found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pass {
-    /// What it could see.
-    pub snapshot: Snapshot,
-    /// Of which database.
-    pub incarnation: Incarnation,
-    /// What two incarnations have in common when the server was only started anew in between, perhaps over an earlier copy of its
-    /// files; `None` where no start of a server makes an incarnation.
-    pub lineage: Option<u64>,
-    /// What has been committed since the pass before.
-    pub changes: PassChanges,
-}
-
-/// What the change log says of a change that somebody names by its id and salt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recalled {
-    /// It is there: this life of the database has the commit.
-    Here,
-    /// The log tells what is that old, and that change is not there.
-    Unknown,
-    /// Changes that old may have been pruned.
-    Pruned,
-}
-
-/// What the change log told of some changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recall {
-    /// Of which database.
-    pub incarnation: Incarnation,
-    /// Of each, in the order in which they were named.
-    pub changes: Vec<Recalled>,
-}
-
 /// What the change log told from an earlier snapshot on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replay {
     /// What came after it.
-    Told(Pass),
+    Told(LogBatch),
     /// Some of that has been pruned.
     Pruned,
     /// The snapshot is of another life of the database.
     OtherLife,
 }
 
-/// The changes between two passes, in the order of their versions, so that those of each key rise; requested invalidations,
-/// which have none, come first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PassChanges {
-    /// All of them.
-    Complete(Vec<Change>),
-    /// Anything may have changed: there is no pass before, or since then more has changed than can be told one by one, or some
-    /// of it is no longer in the log. What the log still tells is read back, so that whoever knows nothing begins with that.
-    Window {
-        /// From this id on the changes are complete. Never below what has been pruned.
-        from: u64,
-        /// All changes of at least that id that the snapshot of the pass sees.
-        changes: Vec<Change>,
-    },
-    /// The log does not tell of every change, for this reason: what writes it is missing, altered or switched off.
-    Incomplete(String),
+/// What came after a snapshot, if it is not more than `limit`.
+pub(crate) fn changes_after(snapshot: &Snapshot, changes: Vec<Change>, limit: u32) -> Changes {
+    if changes.len() > limit as usize {
+        Changes::Window { from: snapshot.xmax, changes: Vec::new() }
+    } else {
+        Changes::Complete(changes)
+    }
 }
 
-impl PassChanges {
-    /// What came after a snapshot, if it is not more than `limit`.
-    pub(crate) fn after(snapshot: &Snapshot, changes: Vec<Change>, limit: u32) -> Self {
-        if changes.len() > limit as usize {
-            Self::Window { from: snapshot.xmax, changes: Vec::new() }
-        } else {
-            Self::Complete(changes)
-        }
+/// The window made of the newest changes whose ids are at least `below`, of which at most `limit` + 1 were read: one too
+/// many tells that more were left out.
+///
+/// Those left out may have the same id as the oldest that were read, being of one transaction. So none of that id stay.
+pub(crate) fn changes_window(below: u64, mut changes: Vec<Change>, limit: u32) -> Changes {
+    let mut from = below;
+    if changes.len() > limit as usize {
+        let oldest = changes.iter().map(|change| change.id).min().unwrap_or(below);
+        from = from.max(oldest.saturating_add(1));
     }
-
-    /// The window made of the newest changes whose ids are at least `below`, of which at most `limit` + 1 were read: one too
-    /// many tells that more were left out.
-    ///
-    /// Those left out may have the same id as the oldest that were read, being of one transaction. So none of that id stay.
-    pub(crate) fn window(below: u64, mut changes: Vec<Change>, limit: u32) -> Self {
-        let mut from = below;
-        if changes.len() > limit as usize {
-            let oldest = changes.iter().map(|change| change.id).min().unwrap_or(below);
-            from = from.max(oldest.saturating_add(1));
-        }
-        changes.retain(|change| change.id >= from);
-        Self::Window { from, changes }
-    }
+    changes.retain(|change| change.id >= from);
+    Changes::Window { from, changes }
 }
 
 /// Puts changes in the order in which they are told. Neither their place in the table nor the ids of transactions say which of
@@ -253,6 +134,8 @@ pub(crate) fn terms(categories: Vec<String>, tags: Vec<String>) -> Vec<Term> {
 
 #[cfg(test)]
 mod tests {
+    use larder_change::Cause;
+
     use super::*;
 
     fn rules(ids: &[u64]) -> Vec<Change> {
@@ -261,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_window_holds_whole_transactions() {
-        let window = |below, ids: &[u64], limit| PassChanges::window(below, rules(ids), limit);
-        let expected = |from, ids: &[u64]| PassChanges::Window { from, changes: rules(ids) };
+        let window = |below, ids: &[u64], limit| changes_window(below, rules(ids), limit);
+        let expected = |from, ids: &[u64]| Changes::Window { from, changes: rules(ids) };
         assert_eq!(window(3, &[9, 7, 7, 5], 4), expected(3, &[9, 7, 7, 5]));
         assert_eq!(window(3, &[9, 7, 7, 5], 3), expected(6, &[9, 7, 7]));
         assert_eq!(window(3, &[9, 7, 7], 2), expected(8, &[9]));

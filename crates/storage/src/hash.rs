@@ -1,4 +1,7 @@
 //! A hash that is the same in every process and release.
+//!
+//! It stays FNV, although XXH3 is faster: incarnations are in tokens, frames and messages, and fingerprints of requests are in the
+//! database. Replicas of two releases have to agree on both.
 
 /// FNV-1a with 64 bits, after <http://www.isthe.com/chongo/tech/comp/fnv/>.
 pub(crate) fn fnv64(bytes: &[u8]) -> u64 {

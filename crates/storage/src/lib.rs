@@ -11,6 +11,7 @@ mod driver;
 mod error;
 mod hash;
 mod horizon;
+mod migrations;
 mod postgres;
 mod product;
 mod query;
@@ -22,11 +23,10 @@ mod sqlite;
 mod trace;
 
 pub use any::Repository;
-pub use change::{
-    Cause, Change, Incarnation, Pass, PassChanges, ReadPoint, Recall, Recalled, Replay, Snapshot, Subject, Term,
-};
+pub use change::{Change, Changes, LogBatch, ReadPoint, Replay, Subject};
 pub use config::StorageConfig;
 pub use error::{BoxError, StorageError};
+pub use larder_change::{Cause, Incarnation, Lineage, Recall, Recalled, Snapshot, Term, Token, Witness};
 pub use postgres::PostgresRepository;
 pub use product::{Money, Product, ProductData, ProductMask, Products};
 pub use query::{
@@ -34,9 +34,9 @@ pub use query::{
     SortValue,
 };
 pub use repository::{
-    Backend, Commit, Committed, Creation, Deletion, Imported, Invalidating, Invalidation, Loaded, Pool,
-    ProductRepository, Update, Updating, WriteOptions,
+    Backend, Committed, Creation, Deletion, Imported, Invalidating, Invalidation, Loaded, Pool, ProductRepository,
+    Update, Updating, WriteOptions,
 };
 pub use search::words;
 pub use sqlite::SqliteRepository;
-pub use trace::with_traceparent;
+pub use trace::with_trace;

@@ -3,8 +3,8 @@
 use std::{future::Future, time::Duration};
 
 use crate::{
-    Change, Filter, Incarnation, ListPage, ListQuery, Pass, Product, ProductData, ProductMask, Products, ReadPoint,
-    Recall, Replay, SearchPage, SearchQuery, Snapshot, StorageError, Term,
+    Change, Filter, Incarnation, ListPage, ListQuery, LogBatch, Product, ProductData, ProductMask, Products, ReadPoint,
+    Recall, Replay, SearchPage, SearchQuery, Snapshot, StorageError, Term, Token, Witness,
 };
 
 /// Something read, and under what.
@@ -23,8 +23,9 @@ pub struct Committed<T> {
     pub value: T,
     /// What it changed, for learning. Empty after a dry run, a replay, and a write that changed nothing.
     pub changes: Vec<Change>,
-    /// The commit: whoever sees a change of this id sees this write. `None` after a dry run.
-    pub commit: Option<Commit>,
+    /// Names the commit; `None` after a dry run. A commit that changed nothing has the salt 0 in PostgreSQL, and names the newest
+    /// change before it in SQLite.
+    pub commit: Option<Token>,
     /// The horizon of a copy made of what was written: every change of a lower id was finished, and seen, when the transaction
     /// read back what it had logged. In PostgreSQL that is the xmin of the statement's snapshot, so at most the id of the commit,
     /// and less while an older transaction is open. SQLite has one writer: there it is one more than the id of the commit. 0
@@ -32,18 +33,6 @@ pub struct Committed<T> {
     ///
     /// It holds only for a value that `changes` tells of: what a replay returns is as old as the first call.
     pub horizon: u64,
-}
-
-/// Names a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Commit {
-    /// Of which database.
-    pub incarnation: Incarnation,
-    /// Whoever sees a change of this id sees the commit.
-    pub id: u64,
-    /// The salt of a change that it made: whatever life of the database has that very change has the commit. 0 when it made
-    /// none, which no other life can be asked for. (SQLite then names the newest change before it.)
-    pub salt: u64,
 }
 
 /// How a write is to be done.
@@ -266,16 +255,16 @@ pub trait ProductRepository: Send + Sync + 'static {
     /// Looks at the change log: what has been committed since the snapshot `since` of incarnation `of`.
     ///
     /// Without `since`, when `of` is no longer the incarnation, when there are more than `limit` changes, and when some of them
-    /// may have been pruned, the newest changes that there are, at most `limit`, are told instead ([`PassChanges::Window`]).
+    /// may have been pruned, the newest changes that there are, at most `limit`, are told instead ([`Changes::Window`]).
     fn pass(
         &self,
         since: Option<(&Snapshot, Incarnation)>,
         limit: u32,
-    ) -> impl Future<Output = Result<Pass, StorageError>> + Send;
+    ) -> impl Future<Output = Result<LogBatch, StorageError>> + Send;
 
     /// Reads the change log again from an earlier snapshot of the incarnation `of`, for somebody who does not follow it: what
     /// [`changed`](Self::changed) waits for stays as it is. Of more than `limit` changes none is told
-    /// ([`PassChanges::Window`](crate::PassChanges::Window)).
+    /// ([`Changes::Window`](crate::Changes::Window)).
     fn replay(
         &self,
         since: &Snapshot,
@@ -283,8 +272,8 @@ pub trait ProductRepository: Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Replay, StorageError>> + Send;
 
-    /// Asks the change log for changes, each named by its id and salt, at most 1,000.
-    fn recall(&self, changes: &[(u64, u64)]) -> impl Future<Output = Result<Recall, StorageError>> + Send;
+    /// Asks the change log for at most 1,000 named changes.
+    fn recall(&self, changes: &[Witness]) -> impl Future<Output = Result<Recall, StorageError>> + Send;
 
     /// Begins another incarnation for everybody, as if the database had been restored: for what nobody can detect.
     fn begin_life(&self) -> impl Future<Output = Result<(), StorageError>> + Send;

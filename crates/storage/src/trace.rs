@@ -2,25 +2,23 @@
 
 use std::future::Future;
 
+use larder_change::TraceContext;
+
 tokio::task_local! {
-    static TRACEPARENT: Box<str>;
+    static CONTEXT: TraceContext;
 }
 
-/// The length of a W3C `traceparent` of version 00.
-const LENGTH: usize = 55;
-
-/// Runs writes whose rows in the change log are to name a span, by its W3C `traceparent`. A text that is none is ignored.
-pub async fn with_traceparent<F: Future>(traceparent: String, write: F) -> F::Output {
-    // The text becomes a part of a statement.
-    let digits = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
-    if traceparent.len() == LENGTH && traceparent.bytes().all(digits) {
-        TRACEPARENT.scope(traceparent.into(), write).await
-    } else {
-        write.await
-    }
+/// Runs a write whose rows in the change log name a span.
+pub async fn with_trace<F: Future>(context: TraceContext, write: F) -> F::Output {
+    CONTEXT.scope(context, write).await
 }
 
-/// The span of the write under way, if it is traced.
-pub(crate) fn current() -> Option<Box<str>> {
-    TRACEPARENT.try_with(Clone::clone).ok()
+/// The W3C `traceparent` of the write in progress, if the write is traced.
+pub(crate) fn traceparent() -> Option<String> {
+    CONTEXT.try_with(ToString::to_string).ok()
+}
+
+/// The span that a row of the change log names. Anybody may have written anything there.
+pub(crate) fn parse(traceparent: Option<&str>) -> Option<TraceContext> {
+    traceparent.and_then(TraceContext::parse).filter(|context| context.sampled)
 }

@@ -1,9 +1,11 @@
 //! Empty databases of either kind.
 
-use std::{path::PathBuf, process::Stdio, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use larder_test_servers::{Postgres, TempDir};
-use tokio::{io::AsyncWriteExt as _, process::Command};
+use tokio::process::Command;
+
+use super::tools::run_with_input;
 
 /// Runs async functions of one parameter, `&Database`, once on each database: `name::on_sqlite`, `name::on_postgres`.
 macro_rules! on_both_databases {
@@ -80,18 +82,9 @@ impl Database {
 }
 
 async fn sqlite3(file: &PathBuf, sql: &str) -> String {
-    let mut child = Command::new("sqlite3")
-        .args(["-batch", "-bail", "-cmd", ".timeout 10000"])
-        .arg(file)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the sqlite3 shell to start");
-    let mut stdin = child.stdin.take().expect("a pipe to sqlite3");
-    stdin.write_all(sql.as_bytes()).await.expect("sqlite3 to read its input");
-    drop(stdin);
-    let output = child.wait_with_output().await.expect("sqlite3 to end");
+    let mut shell = Command::new("sqlite3");
+    shell.args(["-batch", "-bail", "-cmd", ".timeout 10000"]).arg(file);
+    let output = run_with_input(&mut shell, sql).await;
     assert!(output.status.success(), "sqlite3: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }

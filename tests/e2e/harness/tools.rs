@@ -1,6 +1,10 @@
 //! Programs of others that call a server.
 
-use std::{net::SocketAddr, path::PathBuf, process::Stdio};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Output, Stdio},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
@@ -20,6 +24,16 @@ pub(crate) fn find_tool(variable: &str, name: &str) -> Option<PathBuf> {
         eprintln!("not tested: {missing}");
     }
     found
+}
+
+/// Runs a program to its end, with a text as its input.
+pub(crate) async fn run_with_input(program: &mut Command, input: &str) -> Output {
+    let program = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = program.spawn().expect("the program to start");
+    let mut stdin = child.stdin.take().expect("its input");
+    stdin.write_all(input.as_bytes()).await.expect("the program to read its input");
+    drop(stdin);
+    child.wait_with_output().await.expect("the program's end")
 }
 
 /// Finds grpcurl.
@@ -67,21 +81,10 @@ impl Grpcio {
         let count = calls.len();
         let calls: Vec<_> = calls.into_iter().map(|call| call.0).collect();
         let asked = json!({ "address": address.to_string(), "calls": calls }).to_string();
-        let mut child = Command::new(&self.0)
-            .args(["-c", include_str!("call.py")])
-            // A proxy is for elsewhere.
-            .env("NO_PROXY", "127.0.0.1")
-            .env("no_grpc_proxy", "127.0.0.1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("Python to start");
-        let mut input = child.stdin.take().expect("its input");
-        input.write_all(asked.as_bytes()).await.expect("the calls to be written");
-        drop(input);
-        let output = child.wait_with_output().await.expect("Python's end");
+        let mut python = Command::new(&self.0);
+        // A proxy is for elsewhere.
+        python.args(["-c", include_str!("call.py")]).env("NO_PROXY", "127.0.0.1").env("no_grpc_proxy", "127.0.0.1");
+        let output = run_with_input(&mut python, &asked).await;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let replies: Vec<_> = String::from_utf8(output.stdout).expect("text").lines().map(read).collect();
         assert_eq!(replies.len(), count, "a reply to each call");

@@ -265,6 +265,11 @@ impl Redis {
         let _ = std::fs::remove_dir_all(self.data.join("appendonlydir"));
     }
 
+    /// What the server has written to its log since it was last started.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.root.join("log")).unwrap_or_default()
+    }
+
     async fn launch_again(&self) {
         let begin = Instant::now();
         while let Err(log) = self.launch().await {
@@ -291,7 +296,7 @@ impl Redis {
             if pid_file.exists() && self.answers().await {
                 return Ok(());
             }
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let text = self.log();
             let failed = ["FATAL", "Fatal", "Failed listening", "Bad directive"].iter().any(|word| text.contains(word));
             if failed || begin.elapsed() > START_LIMIT {
                 self.kill();

@@ -101,7 +101,9 @@ async fn a_port_that_is_taken_for_a_while_is_waited_for() {
     server.kill();
     let listener = std::net::TcpListener::bind(server.address()).unwrap();
     tokio::join!(server.restart(), async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        while !server.log().contains("Address already in use") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         drop(listener);
     });
     assert_eq!(server.cli(&["PING"]).await, "PONG");

@@ -1,14 +1,14 @@
 //! The encoding of messages on the bus: changes, never values.
 //!
-//! One byte of the format's version, and then a length and a message of Protocol Buffers. What a later release adds to a message,
-//! earlier ones skip, so that replicas of both share the bus while an update rolls. A change that an earlier release cannot apply
-//! needs another kind of subject: there the whole message counts as unknown, and the change log has its changes.
+//! Messages are [versioned]. A change that an earlier release cannot apply needs another kind of subject: there the whole message
+//! counts as unknown, and the change log has its changes.
 
+use larder_change::{Cause, Incarnation, TraceContext};
 use prost::Message as _;
 
 use crate::{
-    change::{Cause, Change, Incarnation, Subject},
-    trace::TraceContext,
+    change::{Change, Subject},
+    versioned,
 };
 
 const FORMAT: u8 = 3;
@@ -97,34 +97,22 @@ pub(crate) fn encode(incarnation: Incarnation, sender: u64, sent_micros: u64, ch
         bytes += change.encoded_len();
         message.changes.push(change);
         if bytes >= LARGE {
-            messages.push(framed(&message));
+            messages.push(versioned::encode(FORMAT, &message));
             (message, bytes) = (empty(), 0);
         }
     }
     if !message.changes.is_empty() {
-        messages.push(framed(&message));
+        messages.push(versioned::encode(FORMAT, &message));
     }
     messages
 }
 
 /// Decodes a message.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Message, Unknown> {
-    let Some((&FORMAT, mut rest)) = bytes.split_first() else { return Err(Unknown) };
-    let message = wire::Message::decode_length_delimited(&mut rest).map_err(|_| Unknown)?;
-    if !rest.is_empty() {
-        return Err(Unknown);
-    }
-    let wire::Message { incarnation, sender, sent_micros, changes } = message;
+    let wire::Message { incarnation, sender, sent_micros, changes } =
+        versioned::decode(FORMAT, bytes).ok_or(Unknown)?;
     let changes = changes.into_iter().map(from_wire).collect::<Result<_, _>>()?;
     Ok(Message { incarnation: Incarnation(incarnation), sender, sent_micros, changes })
-}
-
-fn framed(message: &wire::Message) -> Vec<u8> {
-    let body = message.encode_length_delimited_to_vec();
-    let mut framed = Vec::with_capacity(1 + body.len());
-    framed.push(FORMAT);
-    framed.extend(body);
-    framed
 }
 
 fn to_wire(change: &Change) -> wire::Change {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use larder_change::{Incarnation, Witness};
+
 use super::codec;
 use crate::{
-    change::{Change, Incarnation, Witness},
+    change::Change,
     config::WritePolicy,
     l1::{L1, Value},
     l2::L2,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{change::Incarnation, clock::Moment};
+use larder_change::Incarnation;
+
+use crate::clock::Moment;
 
 /// Incarnations in messages that this replica never followed.
 #[derive(Debug, Default)]

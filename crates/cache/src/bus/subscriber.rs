@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
+use larder_back_off::BackOff;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     task::yield_now,
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     changelog::Progress,
     clock::Clock,
-    jitter::{BackOff, Jitter},
+    jitter::Jitter,
     l2::L2,
     peers::Peers,
     stats::{Counters, Source},
@@ -105,7 +106,7 @@ impl<C: Copies> Subscriber<C> {
             if !self.reported.swap(true, Ordering::Relaxed) {
                 tracing::warn!(error = ended, "bus is away, changes are found in the change log");
             }
-            sleep(back_off.next(&self.parts.jitter)).await;
+            sleep(back_off.next(self.parts.jitter.unit())).await;
         }
     }
 

@@ -7,14 +7,11 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use larder_change::{Incarnation, Recalled, Snapshot, Token, Witness};
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{Progress, Recalled};
-use crate::{
-    change::{Incarnation, Snapshot, Token, Witness},
-    error::ReadError,
-    validity::Validity,
-};
+use super::Progress;
+use crate::{error::ReadError, validity::Validity};
 
 /// Tokens of other incarnations that are known to hold in this one. When there are more, they are looked up again.
 const MOST_HELD: usize = 4_096;
@@ -151,7 +148,7 @@ impl Commits {
 
     /// Asks the change log for the change of a token, and waits for a pass that begins after this call.
     async fn recall(&self, token: Token) -> Result<Answer, ReadError> {
-        let answer = self.ask(Witness { id: token.id, salt: token.salt }).ok_or(ReadError::NoPass)?;
+        let answer = self.ask(token.witness()).ok_or(ReadError::NoPass)?;
         self.progress.request();
         match timeout(self.load_timeout, answer).await {
             Ok(Ok(recalled)) => Ok(recalled),

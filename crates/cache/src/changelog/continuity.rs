@@ -11,9 +11,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{Changes, LogBatch};
+use larder_change::{Lineage, Snapshot, Witness};
+
 use crate::{
-    change::{Change, Lineage, Snapshot, Witness},
+    change::{Change, Changes, LogBatch},
     validity::View,
 };
 

@@ -3,14 +3,16 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
+use larder_back_off::BackOff;
+use larder_change::{Incarnation, Recall, Snapshot, Witness};
 use tokio::{
     task::yield_now,
     time::{sleep, timeout},
 };
 
-use super::{ChangeLog, Changes, Commits, Continuity, LogBatch, Progress, Recall, commits::Asked};
+use super::{ChangeLog, Commits, Continuity, Progress, commits::Asked};
 use crate::{
-    change::{Change, Incarnation, Snapshot, Subject, Witness},
+    change::{Change, Changes, LogBatch, Subject},
     clock::{Clock, Moment},
     jitter::Jitter,
     stats::{Counters, Source},
@@ -68,11 +70,11 @@ impl<C: Copies> Follower<C> {
     pub(crate) async fn follow(&self, log: &impl ChangeLog) {
         let _following = Following(&self.progress);
         let interval = self.limits.staleness_bound / 4;
-        let mut back_off = FIRST_BACK_OFF;
+        let mut back_off = BackOff::new(FIRST_BACK_OFF, interval.max(FIRST_BACK_OFF));
         loop {
             let began = self.clock.now();
             if self.pass(log).await {
-                back_off = FIRST_BACK_OFF;
+                back_off.reset();
                 tokio::select! {
                     biased;
                     () = self.progress.wait_for_request() => {}
@@ -83,8 +85,7 @@ impl<C: Copies> Follower<C> {
                     } => {}
                 }
             } else {
-                sleep(self.jitter.part_of(back_off)).await;
-                back_off = (back_off * 2).min(interval.max(FIRST_BACK_OFF));
+                sleep(back_off.next(self.jitter.unit())).await;
             }
         }
     }

@@ -9,5 +9,5 @@ mod progress;
 pub(crate) use commits::Commits;
 pub(crate) use continuity::Continuity;
 pub(crate) use follower::{Follower, FollowerLimits};
-pub use log::{ChangeLog, Changes, LogBatch, Recall, Recalled};
+pub use log::ChangeLog;
 pub(crate) use progress::Progress;

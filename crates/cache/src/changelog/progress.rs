@@ -8,12 +8,13 @@ use std::{
     time::Duration,
 };
 
+use larder_change::Incarnation;
 use tokio::{
     sync::{Notify, watch},
     time::timeout,
 };
 
-use crate::{change::Incarnation, error::ReadError};
+use crate::error::ReadError;
 
 /// The progress of the follower, and the requests of readers for another pass.
 #[derive(Debug)]

@@ -22,13 +22,11 @@
 use std::cell::RefCell;
 
 use bytes::{Buf, BufMut, Bytes};
+use larder_change::{Incarnation, Witness};
 use xxhash_rust::xxh3::Xxh3;
 use zstd::bulk::{Compressor, Decompressor};
 
-use crate::{
-    change::{Incarnation, Witness},
-    validity::Origin,
-};
+use crate::validity::Origin;
 
 const MAGIC: [u8; 2] = [0x4C, 0xAD];
 const FORMAT: u8 = 2;

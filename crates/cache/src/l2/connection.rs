@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use larder_back_off::BackOff;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, aio::PubSub};
 use tokio::{
     sync::Notify,
@@ -21,11 +22,7 @@ use super::{
     link::Link,
     topology::{Limits, Topology},
 };
-use crate::{
-    config::SharedConfig,
-    jitter::{BackOff, Jitter},
-    stats::Counters,
-};
+use crate::{config::SharedConfig, jitter::Jitter, stats::Counters};
 
 /// Redis is away: it cannot be asked now, and the caller proceeds without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +179,7 @@ impl Connections {
                     self.report(&error);
                 }
             }
-            sleep(back_off.next(jitter)).await;
+            sleep(back_off.next(jitter.unit())).await;
         }
     }
 

@@ -12,6 +12,7 @@ mod write_behind;
 
 use std::{sync::Arc, time::Duration};
 
+use larder_change::Incarnation;
 use redis::{Cmd, Pipeline, RedisResult};
 
 use self::{
@@ -19,7 +20,6 @@ use self::{
     write_behind::WriteBehind,
 };
 use crate::{
-    change::Incarnation,
     config::SharedConfig,
     jitter::Jitter,
     stats::Counters,

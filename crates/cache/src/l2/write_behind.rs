@@ -6,10 +6,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use larder_change::Incarnation;
 use tokio::sync::Notify;
 
 use super::{Fill, L2};
-use crate::change::Incarnation;
 
 /// The queue of copies to write.
 #[derive(Default)]

@@ -1,26 +1,16 @@
 //! The encoding of messages between replicas, besides changes.
 //!
-//! Little-endian: 1 byte format version, 8 sender, 8 age of the sender in microseconds, 1 kind. A join and a heartbeat continue
-//! with the name and the program version of the sender, each as 2 length and text. A leave ends here. A question continues with 8
-//! number, 4 time limit in milliseconds, 1 kind of query, and then 8 incarnation, 8 id and 8 salt of a commit, or the question of
-//! the server. An answer continues with 8 number of the question, 1 whether there is an answer, and the answer.
+//! Messages are [versioned]. A message of a kind that this release does not know is unknown as a whole.
 
 use std::time::Duration;
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
+use larder_change::{Incarnation, Token};
 
 use super::membership::Introduction;
-use crate::change::{Incarnation, Token};
+use crate::versioned;
 
-const FORMAT: u8 = 1;
-const JOIN: u8 = 1;
-const HEARTBEAT: u8 = 2;
-const LEAVE: u8 = 3;
-const QUESTION: u8 = 4;
-const ANSWER: u8 = 5;
-/// 1 was the query for a commit without a salt.
-const OF_COMMIT: u8 = 3;
-const OF_SERVER: u8 = 2;
+const FORMAT: u8 = 2;
 
 /// The largest question and the largest answer, in bytes.
 pub(super) const MOST_BYTES: usize = 256 << 10;
@@ -71,120 +61,152 @@ pub(super) enum Query {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unknown;
 
+/// The messages as they travel.
+mod wire {
+    use bytes::Bytes;
+
+    #[derive(Clone, PartialEq, Eq, prost::Message)]
+    pub(super) struct Envelope {
+        #[prost(fixed64, tag = "1")]
+        pub(super) sender: u64,
+        #[prost(uint64, tag = "2")]
+        pub(super) age_micros: u64,
+        #[prost(oneof = "Message", tags = "3, 4, 5, 6, 7")]
+        pub(super) message: Option<Message>,
+    }
+
+    #[derive(Clone, PartialEq, Eq, prost::Oneof)]
+    pub(super) enum Message {
+        #[prost(message, tag = "3")]
+        Join(Introduction),
+        #[prost(message, tag = "4")]
+        Heartbeat(Introduction),
+        #[prost(message, tag = "5")]
+        Leave(()),
+        #[prost(message, tag = "6")]
+        Question(Question),
+        #[prost(message, tag = "7")]
+        Answer(Answer),
+    }
+
+    #[derive(Clone, PartialEq, Eq, prost::Message)]
+    pub(super) struct Introduction {
+        #[prost(string, tag = "1")]
+        pub(super) name: String,
+        #[prost(string, tag = "2")]
+        pub(super) version: String,
+    }
+
+    #[derive(Clone, PartialEq, Eq, prost::Message)]
+    pub(super) struct Question {
+        #[prost(fixed64, tag = "1")]
+        pub(super) number: u64,
+        #[prost(uint32, tag = "2")]
+        pub(super) at_most_millis: u32,
+        #[prost(oneof = "Query", tags = "3, 4")]
+        pub(super) query: Option<Query>,
+    }
+
+    #[derive(Clone, PartialEq, Eq, prost::Oneof)]
+    pub(super) enum Query {
+        #[prost(message, tag = "3")]
+        Applied(Token),
+        #[prost(bytes = "bytes", tag = "4")]
+        Server(Bytes),
+    }
+
+    #[derive(Clone, PartialEq, Eq, prost::Message)]
+    pub(super) struct Token {
+        #[prost(fixed64, tag = "1")]
+        pub(super) incarnation: u64,
+        #[prost(uint64, tag = "2")]
+        pub(super) id: u64,
+        #[prost(fixed64, tag = "3")]
+        pub(super) salt: u64,
+    }
+
+    #[derive(Clone, PartialEq, Eq, prost::Message)]
+    pub(super) struct Answer {
+        /// The number of the question.
+        #[prost(fixed64, tag = "1")]
+        pub(super) number: u64,
+        #[prost(bytes = "bytes", optional, tag = "2")]
+        pub(super) answer: Option<Bytes>,
+    }
+}
+
 impl Envelope {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64);
-        out.put_u8(FORMAT);
-        out.put_u64_le(self.sender);
-        out.put_u64_le(u64::try_from(self.age.as_micros()).unwrap_or(u64::MAX));
-        match &self.message {
-            PeerMessage::Join(introduction) => put_introduction(&mut out, JOIN, introduction),
-            PeerMessage::Heartbeat(introduction) => put_introduction(&mut out, HEARTBEAT, introduction),
-            PeerMessage::Leave => out.put_u8(LEAVE),
-            PeerMessage::Question { number, at_most, query } => {
-                out.put_u8(QUESTION);
-                out.put_u64_le(*number);
-                out.put_u32_le(u32::try_from(at_most.as_millis()).unwrap_or(u32::MAX));
-                put_query(&mut out, query);
-            }
+        let message = match &self.message {
+            PeerMessage::Join(introduction) => wire::Message::Join(introduction.to_wire()),
+            PeerMessage::Heartbeat(introduction) => wire::Message::Heartbeat(introduction.to_wire()),
+            PeerMessage::Leave => wire::Message::Leave(()),
+            PeerMessage::Question { number, at_most, query } => wire::Message::Question(wire::Question {
+                number: *number,
+                at_most_millis: u32::try_from(at_most.as_millis()).unwrap_or(u32::MAX),
+                query: Some(query.to_wire()),
+            }),
             PeerMessage::Answer { number, answer } => {
-                out.put_u8(ANSWER);
-                out.put_u64_le(*number);
-                out.put_u8(u8::from(answer.is_some()));
-                out.put_slice(answer.as_deref().unwrap_or_default());
+                wire::Message::Answer(wire::Answer { number: *number, answer: answer.clone() })
             }
-        }
-        out
+        };
+        let age_micros = u64::try_from(self.age.as_micros()).unwrap_or(u64::MAX);
+        versioned::encode(FORMAT, &wire::Envelope { sender: self.sender, age_micros, message: Some(message) })
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unknown> {
-        let mut rest = bytes;
-        let bytes = &mut rest;
-        if u8(bytes)? != FORMAT {
-            return Err(Unknown);
-        }
-        let sender = u64(bytes)?;
-        let age = Duration::from_micros(u64(bytes)?);
-        let message = match u8(bytes)? {
-            JOIN => PeerMessage::Join(introduction(bytes)?),
-            HEARTBEAT => PeerMessage::Heartbeat(introduction(bytes)?),
-            LEAVE => PeerMessage::Leave,
-            QUESTION => PeerMessage::Question {
-                number: u64(bytes)?,
-                at_most: Duration::from_millis(bytes.try_get_u32_le().map_err(|_| Unknown)?.into()),
-                query: query(bytes)?,
+        let wire::Envelope { sender, age_micros, message } = versioned::decode(FORMAT, bytes).ok_or(Unknown)?;
+        let message = match message.ok_or(Unknown)? {
+            wire::Message::Join(introduction) => PeerMessage::Join(Introduction::from_wire(introduction)?),
+            wire::Message::Heartbeat(introduction) => PeerMessage::Heartbeat(Introduction::from_wire(introduction)?),
+            wire::Message::Leave(()) => PeerMessage::Leave,
+            wire::Message::Question(wire::Question { number, at_most_millis, query }) => PeerMessage::Question {
+                number,
+                at_most: Duration::from_millis(at_most_millis.into()),
+                query: Query::from_wire(query)?,
             },
-            ANSWER => PeerMessage::Answer {
-                number: u64(bytes)?,
-                answer: match u8(bytes)? {
-                    0 => None,
-                    1 => Some(all(bytes)?),
-                    _ => return Err(Unknown),
-                },
-            },
-            _ => return Err(Unknown),
+            wire::Message::Answer(wire::Answer { number, answer }) => {
+                PeerMessage::Answer { number, answer: answer.map(bounded).transpose()? }
+            }
         };
-        if bytes.is_empty() { Ok(Self { sender, age, message }) } else { Err(Unknown) }
+        Ok(Self { sender, age: Duration::from_micros(age_micros), message })
     }
 }
 
-fn put_query(out: &mut Vec<u8>, query: &Query) {
-    match query {
-        Query::Applied(token) => {
-            out.put_u8(OF_COMMIT);
-            out.put_u64_le(token.incarnation.0);
-            out.put_u64_le(token.id);
-            out.put_u64_le(token.salt);
-        }
-        Query::Server(question) => {
-            out.put_u8(OF_SERVER);
-            out.put_slice(question);
+impl Query {
+    fn to_wire(&self) -> wire::Query {
+        match self {
+            Self::Applied(Token { incarnation, id, salt }) => {
+                wire::Query::Applied(wire::Token { incarnation: incarnation.0, id: *id, salt: *salt })
+            }
+            Self::Server(question) => wire::Query::Server(question.clone()),
         }
     }
-}
 
-fn query(bytes: &mut &[u8]) -> Result<Query, Unknown> {
-    match u8(bytes)? {
-        OF_COMMIT => {
-            Ok(Query::Applied(Token { incarnation: Incarnation(u64(bytes)?), id: u64(bytes)?, salt: u64(bytes)? }))
-        }
-        OF_SERVER => Ok(Query::Server(all(bytes)?)),
-        _ => Err(Unknown),
+    fn from_wire(query: Option<wire::Query>) -> Result<Self, Unknown> {
+        Ok(match query.ok_or(Unknown)? {
+            wire::Query::Applied(wire::Token { incarnation, id, salt }) => {
+                Self::Applied(Token { incarnation: Incarnation(incarnation), id, salt })
+            }
+            wire::Query::Server(question) => Self::Server(bounded(question)?),
+        })
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "texts of an introduction are short")]
-fn put_introduction(out: &mut Vec<u8>, kind: u8, introduction: &Introduction) {
-    out.put_u8(kind);
-    for text in [&introduction.name, &introduction.version] {
-        out.put_u16_le(text.len() as u16);
-        out.put_slice(text.as_bytes());
+impl Introduction {
+    fn to_wire(&self) -> wire::Introduction {
+        wire::Introduction { name: self.name.clone(), version: self.version.clone() }
+    }
+
+    fn from_wire(introduction: wire::Introduction) -> Result<Self, Unknown> {
+        let wire::Introduction { name, version } = introduction;
+        let short = [&name, &version].iter().all(|text| text.len() <= Self::MOST);
+        if short { Ok(Self { name, version }) } else { Err(Unknown) }
     }
 }
 
-fn introduction(bytes: &mut &[u8]) -> Result<Introduction, Unknown> {
-    let mut text = || {
-        let length = bytes.try_get_u16_le().map_err(|_| Unknown)?.into();
-        let (text, rest) = bytes.split_at_checked(length).ok_or(Unknown)?;
-        *bytes = rest;
-        let text = std::str::from_utf8(text).map_err(|_| Unknown)?;
-        if text.len() > Introduction::MOST { Err(Unknown) } else { Ok(text.to_owned()) }
-    };
-    Ok(Introduction { name: text()?, version: text()? })
-}
-
-/// The remaining bytes, up to [`MOST_BYTES`].
-fn all(bytes: &mut &[u8]) -> Result<Bytes, Unknown> {
-    let all = std::mem::take(bytes);
-    if all.len() > MOST_BYTES { Err(Unknown) } else { Ok(Bytes::copy_from_slice(all)) }
-}
-
-fn u8(bytes: &mut &[u8]) -> Result<u8, Unknown> {
-    bytes.try_get_u8().map_err(|_| Unknown)
-}
-
-fn u64(bytes: &mut &[u8]) -> Result<u64, Unknown> {
-    bytes.try_get_u64_le().map_err(|_| Unknown)
+fn bounded(bytes: Bytes) -> Result<Bytes, Unknown> {
+    if bytes.len() > MOST_BYTES { Err(Unknown) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
@@ -217,31 +239,56 @@ mod tests {
     }
 
     #[test]
+    fn what_a_later_release_adds_is_skipped() {
+        #[derive(Clone, PartialEq, Eq, prost::Message)]
+        struct Later {
+            #[prost(fixed64, tag = "1")]
+            sender: u64,
+            #[prost(message, tag = "5")]
+            leave: Option<()>,
+            #[prost(string, tag = "99")]
+            news: String,
+        }
+        let mut later = Later { sender: 5, leave: Some(()), news: "n".to_owned() };
+        let expected = Envelope { sender: 5, age: Duration::ZERO, message: PeerMessage::Leave };
+        assert_eq!(Envelope::decode(&versioned::encode(FORMAT, &later)), Ok(expected));
+        later.leave = None;
+        let another_kind = versioned::encode(FORMAT, &later);
+        assert_eq!(Envelope::decode(&another_kind), Err(Unknown), "a message of another kind is not guessed");
+    }
+
+    #[test]
     fn what_is_cut_too_large_or_of_another_format_is_unknown() {
         for envelope in envelopes() {
             let bytes = envelope.encode();
-            // What the server asks and answers ends where the message does.
-            let open = match envelope.message {
-                PeerMessage::Question { query: Query::Server(asked), .. } => asked.len(),
-                PeerMessage::Answer { answer: Some(answer), .. } => answer.len(),
-                _ => 0,
-            };
-            for length in 0..(bytes.len() - open).min(200) {
+            for length in 0..bytes.len().min(200) {
                 assert_eq!(Envelope::decode(&bytes[..length]), Err(Unknown), "{length} bytes");
             }
-            for (place, value) in [(0, FORMAT + 1), (17, 99)] {
+            for format in [FORMAT - 1, FORMAT + 1] {
                 let mut other = bytes.clone();
-                other[place] = value;
+                other[0] = format;
                 assert_eq!(Envelope::decode(&other), Err(Unknown));
             }
+            let mut longer = bytes;
+            longer.push(0);
+            assert_eq!(Envelope::decode(&longer), Err(Unknown));
         }
-        let large = PeerMessage::Answer { number: 1, answer: Some(Bytes::from(vec![1; MOST_BYTES + 1])) };
+        let too_large = Bytes::from(vec![1; MOST_BYTES + 1]);
+        let query = Query::Server(too_large.clone());
         let long = Introduction { name: "x".repeat(Introduction::MOST + 1), version: String::new() };
-        for message in [large, PeerMessage::Join(long)] {
+        for message in [
+            PeerMessage::Question { number: 1, at_most: Duration::ZERO, query },
+            PeerMessage::Answer { number: 1, answer: Some(too_large) },
+            PeerMessage::Join(long),
+        ] {
             assert_eq!(Envelope::decode(&Envelope { sender: 1, age: Duration::ZERO, message }.encode()), Err(Unknown));
         }
-        let mut longer = Envelope { sender: 1, age: Duration::ZERO, message: PeerMessage::Leave }.encode();
-        longer.push(0);
-        assert_eq!(Envelope::decode(&longer), Err(Unknown));
+    }
+
+    #[test]
+    fn the_format_of_earlier_releases_is_refused() {
+        // Version 1: sender and age of 8 bytes each, then the kind; 3 was a leave.
+        let leave = [&[1][..], &[5; 16], &[3]].concat();
+        assert_eq!(Envelope::decode(&leave), Err(Unknown));
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use larder_change::Token;
 use tokio::{
     sync::{Notify, Semaphore},
     time::{Instant, timeout_at},
@@ -16,7 +17,7 @@ use super::{
     Peers, Replica,
     codec::{MOST_BYTES, PeerMessage, Query},
 };
-use crate::{change::Token, l2::L2};
+use crate::l2::L2;
 
 /// The answers to a question.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use super::{
     Found, Key, Loaded, ReadOptions, ReadPath, Verdict,
     get::ReadClock,
-    read_through::Purpose,
+    loader::Purpose,
     single_flight::{Target, Waiting},
 };
 use crate::{

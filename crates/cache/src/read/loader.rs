@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
+use larder_change::Incarnation;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
@@ -18,17 +19,31 @@ use tokio::{
 
 use super::{
     Loaded, ReadPath,
-    read_through::LoadTask,
     single_flight::{LoadGuard, Outcome, Target},
 };
 use crate::{
-    change::Incarnation,
     clock::Moment,
     error::LoadError,
     l1::{Entry, Expiry, NewEntry, Provenance, Tier, Value},
     policy::Policy,
     validity::{Depends, Origin},
 };
+
+/// How to load keys.
+pub(super) struct LoadTask<F> {
+    pub(super) policy: Policy,
+    pub(super) purpose: Purpose,
+    pub(super) load: F,
+}
+
+/// Why keys are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// No tier has a copy that may be served.
+    Miss,
+    /// The copy may be served, and is to be replaced.
+    Refresh,
+}
 
 /// The result of a load, after L1 has taken it in.
 pub(super) struct LoadedEntries<V> {

@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use super::{Key, Loaded, ReadPath, read_through::Purpose, single_flight::Target};
+use super::{Key, Loaded, ReadPath, loader::Purpose, single_flight::Target};
 use crate::{error::LoadError, l1::Value, policy::Policy};
 
 impl<V: Value> ReadPath<V> {

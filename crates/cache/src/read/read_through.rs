@@ -5,39 +5,23 @@
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
+use larder_back_off::BackOff;
+use larder_change::Incarnation;
 use tokio::time::sleep;
 
 use super::{
     Loaded, ReadPath,
-    loader::LoadedEntries,
+    loader::{LoadTask, LoadedEntries, Purpose},
     single_flight::{LoadGuard, Target},
 };
 use crate::{
-    change::Incarnation,
     error::LoadError,
-    jitter::BackOff,
     l1::{Entry, Expiry, NewEntry, Provenance, Tier, Value},
     l2::{Away, Fill, Frame, HeldLease, L2, Lease, Leases, Watched},
     policy::Policy,
     trace::{self, SpanKind},
     validity::{Depends, Origin},
 };
-
-/// How to load keys.
-pub(super) struct LoadTask<F> {
-    pub(super) policy: Policy,
-    purpose: Purpose,
-    pub(super) load: F,
-}
-
-/// Why keys are loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// No tier has a copy that may be served.
-    Miss,
-    /// The copy may be served, and is to be replaced.
-    Refresh,
-}
 
 /// A load that competes with other replicas, shared by its tasks.
 struct SharedLoad<V, F> {
@@ -281,7 +265,7 @@ where
         let mut waits = BackOff::new(FIRST_WAIT, LAST_WAIT);
         let mut leases = Leases::default();
         while !guard.is_empty() {
-            sleep(waits.next(&reads.jitter)).await;
+            sleep(waits.next(reads.jitter.unit())).await;
             if reads.clock.now().since(began) > reads.config.load_timeout {
                 return guard.fail(&LoadError::Timeout);
             }

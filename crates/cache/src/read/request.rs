@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{
-    change::{Incarnation, Token, Witness},
-    l1::{Entry, Tier},
-};
+use larder_change::{Incarnation, Token, Witness};
+
+use crate::l1::{Entry, Tier};
 
 /// A key to read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 //! Counts of applied changes, by source and by subject.
 
+use larder_change::Term;
+
 use super::{Counter, Sample, metrics::INVALIDATIONS};
-use crate::change::{Subject, Term};
+use crate::change::Subject;
 
 /// Who brought a change first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,11 +4,9 @@
 //! [starts](start) a child of that span. In a request that is not traced this costs one look at a thread-local variable and
 //! allocates nothing.
 
-mod context;
-
 use std::{future::Future, sync::Arc};
 
-pub use context::TraceContext;
+pub use larder_change::TraceContext;
 
 /// A span, as those who report to it see it. It ends when the last reference to it is dropped, or earlier.
 pub trait Span: Send + Sync {

@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
+use larder_change::{Incarnation, TraceContext};
+
 use super::{Validity, causes::Causes, dedup::Dedup};
 use crate::{
-    change::{Change, Incarnation, Subject},
+    change::{Change, Subject},
     stats::{ChangeSource, Counters, RecentChanges, Source},
-    trace::TraceContext,
 };
 
 /// The copies that changes drop.

@@ -115,7 +115,7 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{change::Cause, trace::TraceContext};
+    use larder_change::{Cause, TraceContext};
 
     fn change(subject: Subject, trace_id: u128) -> Change {
         let trace = (trace_id > 0).then_some(TraceContext { trace_id, span_id: 1, sampled: true });

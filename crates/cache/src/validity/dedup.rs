@@ -9,9 +9,10 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use larder_change::Incarnation;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::change::{Change, Incarnation, Subject};
+use crate::change::{Change, Subject};
 
 /// The changes applied most recently, as hashes of 128 bits.
 #[derive(Debug, Default)]
@@ -70,7 +71,7 @@ fn hash(change: &Change, incarnation: Incarnation) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Cause;
+    use larder_change::Cause;
 
     fn put(id: u64, version: i64) -> Change {
         Change {

@@ -10,9 +10,10 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use larder_change::{ANY, Incarnation, Witness};
 
 use super::incarnations::Ahead;
-use crate::change::{ANY, Change, Incarnation, Subject, Witness};
+use crate::change::{Change, Subject};
 
 /// The last changes by key and term.
 #[derive(Debug)]
@@ -246,8 +247,8 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Cause;
     use crate::validity::incarnations::MOST_AHEAD;
+    use larder_change::Cause;
 
     const LIFE: Incarnation = Incarnation(1);
 

@@ -2,7 +2,9 @@
 //!
 //! Each incarnation is bounded separately. What exceeds the bounds counts for every incarnation that is not kept individually.
 
-use crate::change::{Change, Incarnation};
+use larder_change::Incarnation;
+
+use crate::change::Change;
 
 /// Incarnations whose highest ids are kept individually.
 const MOST_IDS: usize = 64;

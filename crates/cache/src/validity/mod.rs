@@ -23,10 +23,11 @@ use std::{
 };
 
 use foldhash::{SharedSeed, fast::SeedableRandomState};
+use larder_change::{ANY, Incarnation, Snapshot};
 
 use self::{history::History, rules::Rules, witness::Witnesses};
 use crate::{
-    change::{ANY, Change, Incarnation, Snapshot, Subject},
+    change::{Change, Subject},
     clock::Moment,
 };
 
@@ -293,7 +294,7 @@ pub(crate) fn within(bound: Duration, proven: Moment, now: Moment) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Cause;
+    use larder_change::Cause;
 
     fn entry(id: u64, key: &str, terms: &[&str]) -> Change {
         let terms = terms.iter().map(|&term| term.to_owned()).collect();

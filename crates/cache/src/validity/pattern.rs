@@ -60,7 +60,7 @@ impl Glob {
     /// The longest pattern, in bytes.
     pub const MOST_BYTES: usize = 256;
     /// The most alternatives of one pattern, over all braces.
-    pub const MOST_ALTERNATIVES: usize = 32;
+    pub(crate) const MOST_ALTERNATIVES: usize = 32;
 
     /// Parses a pattern.
     pub fn parse(text: &str) -> Result<Self, GlobError> {

@@ -9,7 +9,7 @@ use std::{
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use crate::change::{Snapshot, Witness};
+use larder_change::{Snapshot, Witness};
 
 /// The newest changes that are kept. Older ones are no longer vouched for: a copy is a miss, and a token is looked up.
 const MOST: usize = 200_000;

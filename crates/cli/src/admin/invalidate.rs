@@ -92,42 +92,49 @@ struct How {
 impl Invalidate {
     /// Runs the command.
     pub(crate) async fn run(self) -> Result<(), CliError> {
-        match self.what {
-            What::Keys { keys, how } => {
-                let message = InvalidateKeysRequest { keys, dry_run: how.dry_run, wait: Some(duration(how.wait)) };
-                let server = how.call.connect().await?;
-                let reply = server.call(server.admin().invalidate_keys(server.request(message))).await?;
-                how.print(reply.invalidation)
+        let how = self.what.how();
+        if let What::All { yes: false, .. } = self.what
+            && !how.dry_run
+        {
+            confirm(&how.call.address()?)?;
+        }
+        let (dry_run, wait) = (how.dry_run, Some(duration(how.wait)));
+        let server = how.call.connect().await?;
+        let mut admin = server.admin();
+        let invalidation = match &self.what {
+            What::Keys { keys, .. } => {
+                let message = InvalidateKeysRequest { keys: keys.clone(), dry_run, wait };
+                server.call(admin.invalidate_keys(server.request(message))).await?.invalidation
             }
-            What::Categories { categories, how } => {
-                let wait = Some(duration(how.wait));
-                let message = InvalidateCategoriesRequest { categories, dry_run: how.dry_run, wait };
-                let server = how.call.connect().await?;
-                let reply = server.call(server.admin().invalidate_categories(server.request(message))).await?;
-                how.print(reply.invalidation)
+            What::Categories { categories, .. } => {
+                let message = InvalidateCategoriesRequest { categories: categories.clone(), dry_run, wait };
+                server.call(admin.invalidate_categories(server.request(message))).await?.invalidation
             }
-            What::Tags { tags, how } => {
-                let message = InvalidateTagsRequest { tags, dry_run: how.dry_run, wait: Some(duration(how.wait)) };
-                let server = how.call.connect().await?;
-                let reply = server.call(server.admin().invalidate_tags(server.request(message))).await?;
-                how.print(reply.invalidation)
+            What::Tags { tags, .. } => {
+                let message = InvalidateTagsRequest { tags: tags.clone(), dry_run, wait };
+                server.call(admin.invalidate_tags(server.request(message))).await?.invalidation
             }
-            What::Pattern { pattern, how } => {
-                let wait = Some(duration(how.wait));
-                let message = InvalidatePatternRequest { pattern, dry_run: how.dry_run, wait };
-                let server = how.call.connect().await?;
-                let reply = server.call(server.admin().invalidate_pattern(server.request(message))).await?;
-                how.print(reply.invalidation)
+            What::Pattern { pattern, .. } => {
+                let message = InvalidatePatternRequest { pattern: pattern.clone(), dry_run, wait };
+                server.call(admin.invalidate_pattern(server.request(message))).await?.invalidation
             }
-            What::All { yes, how } => {
-                if !yes && !how.dry_run {
-                    confirm(&how.call.address()?)?;
-                }
-                let message = InvalidateAllRequest { dry_run: how.dry_run, wait: Some(duration(how.wait)) };
-                let server = how.call.connect().await?;
-                let reply = server.call(server.admin().invalidate_all(server.request(message))).await?;
-                how.print(reply.invalidation)
+            What::All { .. } => {
+                let message = InvalidateAllRequest { dry_run, wait };
+                server.call(admin.invalidate_all(server.request(message))).await?.invalidation
             }
+        };
+        how.print(invalidation)
+    }
+}
+
+impl What {
+    fn how(&self) -> &How {
+        match self {
+            Self::Keys { how, .. }
+            | Self::Categories { how, .. }
+            | Self::Tags { how, .. }
+            | Self::Pattern { how, .. }
+            | Self::All { how, .. } => how,
         }
     }
 }

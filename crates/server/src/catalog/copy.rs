@@ -1,7 +1,8 @@
 //! The copies of the catalogue.
 
 use bytes::Bytes;
-use larder_cache::{Facts, Term, Value};
+use larder_cache::{Facts, Value};
+use larder_change::Term;
 use larder_proto::catalog;
 use prost::Message as _;
 
@@ -92,9 +93,9 @@ impl Value for Copy {
     }
 }
 
-fn terms(product: &catalog::Product) -> impl Iterator<Item = Term<'_>> {
-    let categories = product.categories.iter().map(|category| Term::Category(category));
-    categories.chain(product.tags.iter().map(|tag| Term::Tag(tag)))
+fn terms(product: &catalog::Product) -> impl Iterator<Item = Term<&str>> {
+    let categories = product.categories.iter().map(|category| Term::Category(category.as_str()));
+    categories.chain(product.tags.iter().map(|tag| Term::Tag(tag.as_str())))
 }
 
 /// A page in the form that other replicas read.

@@ -3,13 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use larder_cache::{Confirmed, DryRun, Glob, Subject, Token};
-use larder_storage::{self as storage, Invalidating, ProductRepository as _, Repository, StorageError, Term};
+use larder_cache::{Confirmed, DryRun, Glob, Subject};
+use larder_change::{Term, Token};
+use larder_storage::{self as storage, Invalidating, ProductRepository as _, Repository, StorageError};
 
-use super::{
-    Catalog,
-    convert::{key_name, term_name},
-};
+use super::{Catalog, subject::key_name};
 use crate::contract::Stamp;
 
 /// The copies to drop on every tier.
@@ -75,7 +73,7 @@ impl Catalog {
     }
 
     /// The number of copies that an invalidation would drop from this replica's L1 now, with the names of at most `most`.
-    pub async fn would_invalidate(&self, invalidation: Invalidation, most: usize) -> DryRun {
+    pub(crate) async fn would_invalidate(&self, invalidation: Invalidation, most: usize) -> DryRun {
         let cache = self.cache.clone();
         let look = move || cache.dry_run(&subject(invalidation), most);
         // This inspects thousands of entries.
@@ -96,7 +94,7 @@ fn row(invalidation: Invalidation) -> storage::Invalidation {
 fn subject(invalidation: Invalidation) -> Subject {
     match invalidation {
         Invalidation::Key(key) => Subject::Key(key_name(key)),
-        Invalidation::Term(term) => Subject::Term(term_name(&term)),
+        Invalidation::Term(term) => Subject::Term(term.to_string()),
         Invalidation::Pattern(glob) => Subject::Pattern(glob.as_str().to_owned()),
         Invalidation::All => Subject::All,
     }

@@ -1,12 +1,12 @@
 //! The catalogue: the one place where the cache meets the database.
 
-mod convert;
 mod copy;
 mod follow;
 mod invalidate;
 mod prefetch;
 mod probe;
 mod spans;
+mod subject;
 mod together;
 mod warm;
 mod watch;
@@ -15,12 +15,8 @@ mod write;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use larder_cache::{
-    Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError, Reader, Tier, Witness,
-};
-use larder_storage::{
-    Incarnation, ListPage, ProductRepository as _, Products, ReadPoint, Repository, SearchPage, StorageError,
-};
+use larder_cache::{Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError, Reader, Tier};
+use larder_storage::{ListPage, ProductRepository as _, Products, ReadPoint, Repository, SearchPage, StorageError};
 use tokio::runtime::Handle;
 
 pub use copy::{Copy, PageCopy};
@@ -162,7 +158,7 @@ impl Catalog {
 
     async fn search_page(&self, request: &Arc<SearchRequest>) -> Result<Page, ReadError> {
         let read = request.read;
-        let key = Key::list(request.key.as_str(), larder_cache::ANY);
+        let key = Key::list(request.key.as_str(), larder_change::ANY);
         let (repository, request) = (Arc::clone(&self.repository), Arc::clone(request));
         let load = move |_| {
             let (repository, request) = (Arc::clone(&repository), Arc::clone(&request));
@@ -260,12 +256,7 @@ fn one(copy: Copy, point: &ReadPoint) -> Loaded<Copy> {
 
 /// The result of a load, for the cache.
 pub fn read_at<V>(values: Vec<Option<V>>, point: &ReadPoint) -> Loaded<V> {
-    Loaded {
-        values,
-        incarnation: point.incarnation.map(|Incarnation(incarnation)| larder_cache::Incarnation(incarnation)),
-        horizon: point.snapshot.xmin,
-        witness: point.snapshot.witness().map(|(id, salt)| Witness { id, salt }),
-    }
+    Loaded { values, incarnation: point.incarnation, horizon: point.snapshot.xmin, witness: point.snapshot.witness() }
 }
 
 fn load_error(error: StorageError) -> LoadError {

@@ -5,13 +5,14 @@
 
 use std::{future::Future, sync::Arc};
 
-use larder_cache::{Incarnation, Token, Witness, trace};
+use larder_cache::trace;
+use larder_change::Token;
 use larder_storage::{
-    Commit, Committed, Creation, Deletion, Imported, Product, ProductData, ProductRepository as _, Repository,
-    StorageError, Update, Updating, WriteOptions, with_traceparent,
+    Committed, Creation, Deletion, Imported, Product, ProductData, ProductRepository as _, Repository, StorageError,
+    Update, Updating, WriteOptions, with_trace,
 };
 
-use super::{Catalog, Copy, convert::change, spans::statement};
+use super::{Catalog, Copy, spans::statement, subject::of_copies};
 use crate::contract::{Stamp, encode, product_name};
 
 /// The result of a write, and the token of its commit.
@@ -85,7 +86,7 @@ impl Catalog {
         let work = async move {
             let write = async {
                 match context {
-                    Some(context) => with_traceparent(context.to_string(), write).await,
+                    Some(context) => with_trace(context, write).await,
                     None => write.await,
                 }
             };
@@ -101,23 +102,18 @@ impl Catalog {
     /// newer one.
     async fn wrote<T>(&self, committed: Committed<T>, item: Option<Product>) -> Written<T> {
         let Committed { value, changes, commit, horizon } = committed;
-        let token = commit.map(token);
-        if let Some(Token { incarnation, id, salt }) = token {
+        if let Some(token) = commit {
             let items = item.map(|product| {
                 let name = product_name(&product.id).into_boxed_str();
                 (name, Copy::Product(encode(product)))
             });
-            let changes = changes.into_iter().map(change).collect();
+            let changes = changes.into_iter().map(|change| change.map(of_copies)).collect();
             // A horizon above the commit means a database with one writer, whose changes have one order.
-            let witness = (horizon > id).then_some(Witness { id, salt });
+            let witness = (horizon > token.id).then_some(token.witness());
             let items = items.into_iter().collect();
-            let commit = larder_cache::Commit { incarnation, horizon, witness, changes, items };
-            self.cache.wrote(commit).await;
+            let written = larder_cache::Commit { incarnation: token.incarnation, horizon, witness, changes, items };
+            self.cache.wrote(written).await;
         }
-        Written { value, token, horizon }
+        Written { value, token: commit, horizon }
     }
-}
-
-fn token(commit: Commit) -> Token {
-    Token { incarnation: Incarnation(commit.incarnation.0), id: commit.id, salt: commit.salt }
 }

@@ -55,13 +55,13 @@ impl Dropped {
     }
 
     /// Finds a variable.
-    pub fn by_variable(name: &str) -> Option<&'static Self> {
+    pub(crate) fn by_variable(name: &str) -> Option<&'static Self> {
         DROPPED.iter().copied().flatten().find(|dropped| dropped.env == name)
     }
 }
 
 /// Every dropped name.
-pub const DROPPED: &[&[Dropped]] = &[
+pub(crate) const DROPPED: &[&[Dropped]] = &[
     CONSTANTS,
     policy!("item", "ITEM"),
     policy!("list", "LIST"),

@@ -30,7 +30,7 @@ mod tests;
 use larder_cache::{CacheConfig, SharedConfig};
 use larder_storage::StorageConfig;
 
-pub use dropped::{DROPPED, Dropped};
+pub use dropped::Dropped;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub(crate) use events::BASE64;
 pub use events::{EventsConfig, QueueConfig, WebhookConfig, WebhookSecret};

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf, time::Duration};
 
-use super::*;
+use super::{dropped::DROPPED, *};
 
 /// More settings than these, beside the policies, are too many to choose from.
 const MOST: usize = 45;

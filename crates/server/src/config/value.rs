@@ -1,4 +1,7 @@
 //! Reads the texts of settings.
+//!
+//! Lengths of time and sizes are read here rather than by humantime and bytesize: humantime takes `5M` for five months and units in
+//! any order, bytesize takes fractions of a byte, and neither writes what files of settings hold (`1h30m`, `256MiB`).
 
 use std::{fmt::Write as _, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
@@ -101,7 +104,7 @@ pub fn size(text: &str) -> Result<u64, Invalid> {
 }
 
 /// Reads a size within limits.
-pub fn size_in(text: &str, limits: RangeInclusive<u64>) -> Result<u64, Invalid> {
+pub(crate) fn size_in(text: &str, limits: RangeInclusive<u64>) -> Result<u64, Invalid> {
     let value = size(text)?;
     if limits.contains(&value) {
         return Ok(value);
@@ -110,7 +113,7 @@ pub fn size_in(text: &str, limits: RangeInclusive<u64>) -> Result<u64, Invalid> 
 }
 
 /// Writes a size so that [`size`] reads it.
-pub fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     for (unit, shift) in [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)] {
         if bytes > 0 && bytes.trailing_zeros() >= shift {
             return format!("{}{unit}", bytes >> shift);
@@ -155,7 +158,7 @@ pub fn share(text: &str) -> Result<f64, Invalid> {
 }
 
 /// Reads a number within limits.
-pub fn number_in(text: &str, limits: RangeInclusive<f64>) -> Result<f64, Invalid> {
+pub(crate) fn number_in(text: &str, limits: RangeInclusive<f64>) -> Result<f64, Invalid> {
     let hint = format!("write a number from {} to {}", limits.start(), limits.end());
     let number = text.trim().parse::<f64>().map_err(|_| Invalid::new("not a number", hint.as_str()))?;
     if limits.contains(&number) { Ok(number) } else { Err(Invalid::new("out of range", hint)) }

@@ -1,6 +1,7 @@
 //! The names of copies, as replies show them and as operators type them.
 
-use larder_cache::{ANY, Key};
+use larder_cache::Key;
+use larder_change::ANY;
 use larder_storage::Filter;
 
 use super::{ProductId, Violations, page::term, parse_id};

@@ -1,6 +1,6 @@
 //! Pages of lists and searches.
 
-use larder_cache::{ANY, Term};
+use larder_change::{ANY, Term};
 use larder_proto::serving;
 use larder_storage::{Filter, ListPosition, ListQuery, Order, OrderField, SearchQuery, SearchRank, SortValue, words};
 use xxhash_rust::xxh3::xxh3_64;

@@ -1,12 +1,12 @@
 //! Positions in a stream of changes: opaque text, as the tokens of commits, for everything that the stream has told.
 
-use larder_cache::{Incarnation, Snapshot};
+use larder_change::{Incarnation, Snapshot};
+use prost::Message as _;
 
 use super::token::{Stamp, decode_stamp, seal, unseal};
 
-const POSITION: u8 = 0x22;
-/// The version of releases whose positions had no salts.
-const UNSALTED: u8 = 0x21;
+/// The kind of a sealed position, and the version of its format. Versions 0x21 and 0x22 were not Protocol Buffers.
+const POSITION: u8 = 0x23;
 /// A start after a write leaves out this many transactions one by one that were under way beside it.
 const MOST_BESIDE: u64 = 1_000;
 
@@ -38,23 +38,63 @@ impl Position {
 
     /// Writes the position as a token.
     pub fn encode(&self) -> String {
-        let mut content = self.incarnation.0.to_be_bytes().to_vec();
-        put_snapshot(&mut content, &self.told);
-        if let Some(step) = &self.step {
-            put_snapshot(&mut content, &step.to);
-            put(&mut content, step.version.cast_unsigned());
-        }
-        seal(POSITION, &content)
+        let step =
+            self.step.as_ref().map(|Step { to, version }| wire::Step { to: Some(to_wire(to)), version: *version });
+        let position = wire::Position { incarnation: self.incarnation.0, told: Some(to_wire(&self.told)), step };
+        seal(POSITION, &position.encode_to_vec())
     }
 
     /// Reads a token of a stream or of a write; `None` when it is neither.
     pub fn decode(text: &str) -> Option<Self> {
-        for (kind, salted) in [(POSITION, true), (UNSALTED, false)] {
-            if let Some(content) = unseal(kind, text) {
-                return parse(&content, salted);
-            }
+        match unseal(POSITION, text) {
+            Some(content) => Self::parse(&content),
+            None => decode_stamp(text).map(after_write),
         }
-        decode_stamp(text).map(after_write)
+    }
+
+    fn parse(content: &[u8]) -> Option<Self> {
+        let wire::Position { incarnation, told, step } = wire::Position::decode(content).ok()?;
+        let step = match step {
+            Some(wire::Step { to, version }) => Some(Step { to: from_wire(to?)?, version }),
+            None => None,
+        };
+        Some(Self { incarnation: Incarnation(incarnation), told: from_wire(told?)?, step })
+    }
+}
+
+/// Positions as clients keep them.
+mod wire {
+    #[derive(Clone, PartialEq, Eq, prost::Message)]
+    pub(super) struct Position {
+        #[prost(fixed64, tag = "1")]
+        pub(super) incarnation: u64,
+        #[prost(message, optional, tag = "2")]
+        pub(super) told: Option<Snapshot>,
+        #[prost(message, optional, tag = "3")]
+        pub(super) step: Option<Step>,
+    }
+
+    #[derive(Clone, PartialEq, Eq, prost::Message)]
+    pub(super) struct Step {
+        #[prost(message, optional, tag = "1")]
+        pub(super) to: Option<Snapshot>,
+        #[prost(int64, tag = "2")]
+        pub(super) version: i64,
+    }
+
+    /// Differences are shorter than the numbers.
+    #[derive(Clone, PartialEq, Eq, prost::Message)]
+    pub(super) struct Snapshot {
+        #[prost(uint64, tag = "1")]
+        pub(super) xmin: u64,
+        /// From `xmin` to `xmax`.
+        #[prost(uint64, tag = "2")]
+        pub(super) width: u64,
+        /// From `xmin` to the first id in progress, and from each to the next.
+        #[prost(uint64, repeated, tag = "3")]
+        pub(super) gaps: Vec<u64>,
+        #[prost(fixed64, optional, tag = "4")]
+        pub(super) salt: Option<u64>,
     }
 }
 
@@ -74,92 +114,31 @@ fn after_write(Stamp { token, horizon }: Stamp) -> Position {
     Position::after(told, token.incarnation)
 }
 
-fn parse(content: &[u8], salted: bool) -> Option<Position> {
-    let (incarnation, mut rest) = content.split_at_checked(8)?;
-    let incarnation = Incarnation(u64::from_be_bytes(incarnation.try_into().ok()?));
-    let told = take_snapshot(&mut rest, salted)?;
-    let mut step = None;
-    if !rest.is_empty() {
-        let to = take_snapshot(&mut rest, salted)?;
-        step = Some(Step { to, version: take(&mut rest)?.cast_signed() });
-    }
-    rest.is_empty().then_some(Position { incarnation, told, step })
+fn to_wire(snapshot: &Snapshot) -> wire::Snapshot {
+    let Snapshot { xmin, xmax, in_progress, salt } = snapshot;
+    let before = std::iter::once(xmin).chain(in_progress);
+    let gaps = in_progress.iter().zip(before).map(|(id, before)| id - before).collect();
+    wire::Snapshot { xmin: *xmin, width: xmax - xmin, gaps, salt: *salt }
 }
 
-/// Writes differences, which are shorter than the numbers.
-fn put_snapshot(into: &mut Vec<u8>, snapshot: &Snapshot) {
-    put(into, snapshot.xmin);
-    put(into, snapshot.xmax - snapshot.xmin);
-    put(into, snapshot.in_progress.len() as u64);
-    let mut last = snapshot.xmin;
-    for &id in &snapshot.in_progress {
-        put(into, id - last);
-        last = id;
-    }
-    into.push(u8::from(snapshot.salt.is_some()));
-    if let Some(salt) = snapshot.salt {
-        into.extend(salt.to_be_bytes());
-    }
-}
-
-fn take_snapshot(from: &mut &[u8], salted: bool) -> Option<Snapshot> {
-    let xmin = take(from)?;
-    let xmax = xmin.checked_add(take(from)?)?;
-    let count = take(from)?;
-    let mut in_progress: Vec<u64> = Vec::new();
-    for _ in 0..count {
+fn from_wire(snapshot: wire::Snapshot) -> Option<Snapshot> {
+    let wire::Snapshot { xmin, width, gaps, salt } = snapshot;
+    let xmax = xmin.checked_add(width)?;
+    let mut in_progress: Vec<u64> = Vec::with_capacity(gaps.len());
+    for gap in gaps {
         let last = in_progress.last().copied();
-        let id = last.unwrap_or(xmin).checked_add(take(from)?)?;
+        let id = last.unwrap_or(xmin).checked_add(gap)?;
         if id >= xmax || last.is_some_and(|last| id <= last) {
             return None;
         }
         in_progress.push(id);
     }
-    let mut salt = None;
-    if salted {
-        let (&flag, rest) = from.split_first()?;
-        *from = rest;
-        if flag > 1 {
-            return None;
-        }
-        if flag == 1 {
-            let (bytes, rest) = from.split_first_chunk()?;
-            *from = rest;
-            salt = Some(u64::from_be_bytes(*bytes));
-        }
-    }
     Some(Snapshot { xmin, xmax, in_progress, salt })
-}
-
-/// Seven bits in each byte, the lowest first; a set eighth bit says that there are more (LEB128).
-fn put(into: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        into.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    into.push(number.to_le_bytes()[0]);
-}
-
-fn take(from: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = from.split_first()?;
-        *from = rest;
-        let bits = u64::from(byte & 0x7f);
-        if shift == 63 && bits > 1 {
-            return None;
-        }
-        number |= bits << shift;
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
-    use larder_cache::Token;
+    use larder_change::Token;
 
     use super::super::token::encode_stamp;
     use super::*;
@@ -188,16 +167,42 @@ mod tests {
 
     #[test]
     fn nonsense_under_a_right_checksum_is_refused() {
-        let mut bad: Vec<Vec<u8>> = vec![vec![], vec![0; 7], vec![0; 8], vec![0; 10], vec![0; 11], vec![0; 13]];
-        // In progress beyond the end; not rising; more than there are; numbers that are too large.
-        bad.push([&[0; 8][..], &[5, 1, 1, 1]].concat());
-        bad.push([&[0; 8][..], &[5, 9, 2, 1, 0]].concat());
-        bad.push([&[0; 8][..], &[5, 9, 0xff, 0xff, 0xff, 0xff, 0x0f, 1]].concat());
-        bad.push([&[0; 8][..], &[0xff; 9][..], &[2, 0, 0]].concat());
-        bad.push([&[0; 8][..], &[0xff; 9][..], &[1, 1, 0]].concat());
-        for content in bad {
-            assert_eq!(Position::decode(&seal(POSITION, &content)), None, "{content:?}");
+        let good = wire::Snapshot { xmin: 5, width: 9, gaps: vec![1, 1], salt: None };
+        let told = |told| wire::Position { incarnation: 1, told, step: None }.encode_to_vec();
+        let read = |content: &[u8]| Position::decode(&seal(POSITION, content));
+        assert!(read(&told(Some(good.clone()))).is_some());
+        let cut = &told(Some(good.clone()))[..12];
+        for content in [&[][..], &[0; 8], b"position", cut, &told(None)] {
+            assert_eq!(read(content), None, "{content:?}");
         }
+        for bad in [
+            wire::Snapshot { width: 2, ..good.clone() },
+            wire::Snapshot { gaps: vec![1, 0], ..good.clone() },
+            wire::Snapshot { gaps: vec![1, u64::MAX], ..good.clone() },
+            wire::Snapshot { xmin: u64::MAX, ..good.clone() },
+        ] {
+            assert_eq!(read(&told(Some(bad.clone()))), None, "{bad:?}");
+        }
+        let step = Some(wire::Step { to: None, version: 1 });
+        let without_end = wire::Position { incarnation: 1, told: Some(good), step };
+        assert_eq!(read(&without_end.encode_to_vec()), None);
+    }
+
+    #[test]
+    fn positions_of_earlier_formats_are_refused() {
+        // The incarnation, and then xmin, the width, no id in progress and, in 0x22, no salt.
+        for (kind, snapshot) in [(0x21, &[5, 0, 0][..]), (0x22, &[5, 0, 0, 0])] {
+            assert_eq!(Position::decode(&seal(kind, &[&[0; 8], snapshot].concat())), None);
+        }
+    }
+
+    #[test]
+    fn what_a_later_release_adds_is_skipped() {
+        let position = Position::after(snapshot(4, 9, &[5]), Incarnation(1));
+        let mut content = unseal(POSITION, &position.encode()).unwrap();
+        // Field 99, a varint.
+        content.extend([0x98, 0x06, 1]);
+        assert_eq!(Position::decode(&seal(POSITION, &content)), Some(position));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! that was cut, altered or made up is told from a real one.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use larder_cache::{Incarnation, Token};
+use larder_change::{Incarnation, Token};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const COMMIT: u8 = 2;

@@ -1,7 +1,7 @@
 //! Events, in the one form that webhook and queue share.
 
 use larder_cache::{Glob, Key};
-use larder_storage::Term;
+use larder_change::Term;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -30,7 +30,7 @@ const TYPES: &str = "must be product.created, product.changed, product.deleted, 
 /// An event about a product drops only the copies of the product and of its absence. Pages hold ids and not products, so a valid
 /// page stays valid and shows the reloaded product. When the row of the product has changed, the trigger of the database has
 /// already reported every list that had or has the product.
-pub fn parse_event(json: &[u8]) -> Result<Event, Violations> {
+pub(crate) fn parse_event(json: &[u8]) -> Result<Event, Violations> {
     let event: Value = serde_json::from_slice(json)
         .map_err(|error| Violations::one("event", format!("must be a JSON object, is none: {error}")))?;
     let Value::Object(event) = event else {

@@ -18,7 +18,8 @@ use tokio::{
 };
 
 pub(crate) use self::counts::EventCounts;
-pub use self::event::{Event, parse_event};
+pub use self::event::Event;
+pub(crate) use self::event::parse_event;
 use self::{queue::Queue, webhook::Webhook};
 use crate::{catalog::Catalog, config::EventsConfig, error::ServeError};
 

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use larder_back_off::BackOff;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
         ExportTracePartialSuccess, ExportTraceServiceRequest, trace_service_client::TraceServiceClient,
@@ -203,8 +204,9 @@ impl Export {
     }
 
     /// Returns how many spans the receiver rejected.
+    #[expect(clippy::disallowed_methods, reason = "the length of a wait decides nothing")]
     async fn attempts(&mut self, message: ExportTraceServiceRequest) -> Result<u64, Status> {
-        let mut wait = FIRST_WAIT;
+        let mut back_off = BackOff::new(FIRST_WAIT, LAST_WAIT);
         loop {
             let request = Request::from_parts(self.headers.clone(), http::Extensions::new(), message.clone());
             match self.client.export(request).await {
@@ -213,8 +215,8 @@ impl Export {
                     return Ok(u64::try_from(partial.rejected_spans).unwrap_or(0));
                 }
                 Err(status) if status.code() == Code::Unavailable && !*self.ends.borrow() => {
+                    let wait = back_off.next(rand::random());
                     let _ = timeout(wait, self.ends.wait_for(|&ends| ends)).await;
-                    wait = (wait * 2).min(LAST_WAIT);
                 }
                 Err(status) => return Err(status),
             }

@@ -1,10 +1,10 @@
 //! Connections and migrations.
 
-use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
-    Connection, PgConnection, Row, SqlSafeStr,
-    migrate::{Migration, MigrationType, Migrator},
+    Connection, PgConnection, Row,
+    migrate::Migrator,
     postgres::{PgConnectOptions, PgRow},
 };
 
@@ -15,7 +15,7 @@ use super::{
     settings::{Settings, check_sessions},
     url,
 };
-use crate::{Backend, StorageConfig, StorageError, driver, horizon::Horizons};
+use crate::{Backend, StorageConfig, StorageError, driver, horizon::Horizons, migrations};
 
 /// A migration waits for one that another replica is running.
 const MIGRATION_LIMIT: Duration = Duration::from_mins(10);
@@ -97,7 +97,7 @@ fn check_server(about: &PgRow) -> Result<String, StorageError> {
     Ok(version.to_owned())
 }
 
-/// The migrations, in order. Those that only a later release knows are none of this one's business.
+/// The migrations, in order.
 fn migrator() -> Migrator {
     let files = [
         (1, "catalogue", include_str!("../../migrations/postgres/0001_catalogue.sql")),
@@ -106,15 +106,5 @@ fn migrator() -> Migrator {
         (4, "whole log", include_str!("../../migrations/postgres/0004_whole_log.sql")),
         (5, "traces", include_str!("../../migrations/postgres/0005_traces.sql")),
     ];
-    Migrator {
-        migrations: files
-            .into_iter()
-            .map(|(version, name, sql)| {
-                Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
-            })
-            .collect(),
-        ignore_missing: true,
-        table_name: Cow::Borrowed("public.larder_migrations"),
-        ..Migrator::DEFAULT
-    }
+    migrations::migrator(&files, "public.larder_migrations")
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use larder_back_off::BackOff;
 use sqlx::{
     Executor as _, PgPool, Row as _,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
@@ -19,6 +20,7 @@ use tokio::{
 };
 
 const CHANNEL: &str = "larder_changes";
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// After so much silence the connection has to prove that it is alive.
 const SILENCE: Duration = Duration::from_secs(8);
@@ -80,7 +82,7 @@ impl Drop for Listener {
 
 #[expect(clippy::disallowed_methods, reason = "the length of a pause decides nothing")]
 async fn listen(options: PgConnectOptions, connect_limit: Duration, news: Arc<News>) {
-    let mut failures = 0_u32;
+    let mut back_off = BackOff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         // A pool for each connection: the driver does not let go of one that does not answer before the network gives it up.
         let pool = PgPoolOptions::new()
@@ -89,18 +91,16 @@ async fn listen(options: PgConnectOptions, connect_limit: Duration, news: Arc<Ne
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_lazy_with(options.clone());
-        match receive(&pool, &news, &mut failures).await {
+        match receive(&pool, &news, &mut back_off).await {
             Ok(()) => tracing::debug!("notification connection lost"),
-            Err(error) => tracing::debug!(error = %error, failures, "notification connection failed"),
+            Err(error) => tracing::debug!(error = %error, "notification connection failed"),
         }
-        failures = failures.saturating_add(1);
-        let longest = (Duration::from_millis(50) * 2_u32.pow(failures.min(7))).min(LONGEST_PAUSE);
-        sleep(longest.mul_f64(rand::random_range(0.5..=1.0))).await;
+        sleep(back_off.next(rand::random())).await;
     }
 }
 
 /// Passes notifications on, both ways, until the connection is lost.
-async fn receive(pool: &PgPool, news: &News, failures: &mut u32) -> Result<(), sqlx::Error> {
+async fn receive(pool: &PgPool, news: &News, back_off: &mut BackOff) -> Result<(), sqlx::Error> {
     let mut listener = answer(PgListener::connect_with(pool)).await?;
     listener.eager_reconnect(false);
     answer(listener.listen(CHANNEL)).await?;
@@ -109,7 +109,7 @@ async fn receive(pool: &PgPool, news: &News, failures: &mut u32) -> Result<(), s
     let about = answer(listener.fetch_one(about)).await?;
     let pid: u32 = about.try_get::<&str, _>(0)?.parse().unwrap_or_default();
     news.turned_off.store(about.try_get::<&str, _>(1)? == "true", Ordering::Relaxed);
-    *failures = 0;
+    back_off.reset();
     // What came while nobody listened is looked for at once.
     news.here.notify_one();
     let mut next = Instant::now();

@@ -11,7 +11,7 @@ use super::{
     row::Xid,
     transaction::Transaction,
 };
-use crate::{Recall, Recalled, StorageError, driver};
+use crate::{Recall, Recalled, StorageError, Witness, driver};
 
 /// A log of another server may be long, and is removed at once.
 const DISOWN_LIMIT: Duration = Duration::from_mins(10);
@@ -66,7 +66,7 @@ impl PostgresRepository {
         })
     }
 
-    pub(super) async fn recall_changes(&self, changes: &[(u64, u64)]) -> Result<Recall, StorageError> {
+    pub(super) async fn recall_changes(&self, changes: &[Witness]) -> Result<Recall, StorageError> {
         let sql = format!(
             "SELECT point.snapshot, point.life, EXISTS (\
                  SELECT 1 FROM public.changes c WHERE c.xid = asked.id AND c.salt = asked.salt), \
@@ -77,8 +77,8 @@ impl PostgresRepository {
         let mut named = false;
         loop {
             let mut connection = self.connections.for_follower().await.map_err(driver::sort)?;
-            let ids: Vec<Xid> = changes.iter().map(|&(id, _)| Xid(id)).collect();
-            let salts: Vec<i64> = changes.iter().map(|&(_, salt)| salt.cast_signed()).collect();
+            let ids: Vec<Xid> = changes.iter().map(|change| Xid(change.id)).collect();
+            let salts: Vec<i64> = changes.iter().map(|change| change.salt.cast_signed()).collect();
             let rows = sqlx::query(sqlx::AssertSqlSafe(sql.as_str()))
                 .bind(ids)
                 .bind(salts)

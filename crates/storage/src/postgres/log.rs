@@ -13,7 +13,8 @@ use super::{
     triggers::{LOG, SEEN, Triggers},
 };
 use crate::{
-    Cause, Change, Incarnation, Pass, PassChanges, Replay, Snapshot, StorageError, Subject, Term, change, driver,
+    Cause, Change, Changes, Incarnation, Lineage, LogBatch, Replay, Snapshot, StorageError, Subject, Term, change,
+    driver, trace,
 };
 
 /// How many rows one transaction of the pruner removes.
@@ -26,7 +27,7 @@ impl PostgresRepository {
         &self,
         mut since: Option<(&Snapshot, Incarnation)>,
         limit: u32,
-    ) -> Result<Pass, StorageError> {
+    ) -> Result<LogBatch, StorageError> {
         let mut settled = false;
         loop {
             let seen = self.look_once(Looker::Follower, since.map(|(snapshot, _)| snapshot), limit).await?;
@@ -95,11 +96,16 @@ impl PostgresRepository {
             return Ok(Replay::Pruned);
         }
         let changes = if seen.triggers.wrong.is_some() || seen.triggers.altered_since(since) {
-            PassChanges::Window { from: seen.snapshot.xmax, changes: Vec::new() }
+            Changes::Window { from: seen.snapshot.xmax, changes: Vec::new() }
         } else {
-            PassChanges::after(&seen.snapshot, seen.changes, limit)
+            change::changes_after(&seen.snapshot, seen.changes, limit)
         };
-        Ok(Replay::Told(Pass { snapshot: seen.snapshot, incarnation: of, lineage: Some(seen.lineage), changes }))
+        Ok(Replay::Told(LogBatch {
+            snapshot: seen.snapshot,
+            incarnation: of,
+            lineage: Some(Lineage(seen.lineage)),
+            changes,
+        }))
     }
 
     /// One statement outside any transaction: its snapshot, and the changes that it sees and the last one did not; without a
@@ -295,26 +301,26 @@ impl Seen {
     }
 
     /// The pass; `None` when what was read is not all that came after `since`, and the newest changes are to be read instead.
-    fn pass(self, since: Option<(&Snapshot, Incarnation)>, incarnation: Incarnation, limit: u32) -> Option<Pass> {
-        let (pruned_below, lineage) = (self.pruned_below(), Some(self.lineage));
+    fn pass(self, since: Option<(&Snapshot, Incarnation)>, incarnation: Incarnation, limit: u32) -> Option<LogBatch> {
+        let (pruned_below, lineage) = (self.pruned_below(), Some(Lineage(self.lineage)));
         if let Some(wrong) = self.triggers.wrong {
-            let changes = PassChanges::Incomplete(format!("{wrong}; run `larder database repair`"));
-            return Some(Pass { snapshot: self.snapshot, incarnation, lineage, changes });
+            let changes = Changes::Incomplete(format!("{wrong}; run `larder database repair`").into());
+            return Some(LogBatch { snapshot: self.snapshot, incarnation, lineage, changes });
         }
         let changes = match since {
             // What was changed while the triggers were not as they are now, nobody knows.
-            None => PassChanges::window(pruned_below.max(self.triggers.unaltered_from()), self.changes, limit),
+            None => change::changes_window(pruned_below.max(self.triggers.unaltered_from()), self.changes, limit),
             Some((last, of))
                 if of == incarnation
                     && pruned_below <= last.xmin
                     && !self.triggers.altered_since(last)
                     && self.changes.len() <= limit as usize =>
             {
-                PassChanges::Complete(self.changes)
+                Changes::Complete(self.changes)
             }
             Some(_) => return None,
         };
-        Some(Pass { snapshot: self.snapshot, incarnation, lineage, changes })
+        Some(LogBatch { snapshot: self.snapshot, incarnation, lineage, changes })
     }
 }
 
@@ -331,7 +337,7 @@ pub(super) fn changes(rows: &[PgRow], first: usize) -> Result<Vec<Change>, Stora
             let subject = change::subject(id, subject(row, first));
             let logged: Option<i64> = row.try_get(first + 8).map_err(driver::sort)?;
             let cause = Cause {
-                traceparent: row.try_get(first + 7).map_err(driver::sort)?,
+                trace: trace::parse(row.try_get(first + 7).map_err(driver::sort)?),
                 logged_micros: logged.and_then(|micros| u64::try_from(micros).ok()),
             };
             changes.push(Change { id, salt: salt.cast_unsigned(), subject, cause });

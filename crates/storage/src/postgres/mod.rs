@@ -27,8 +27,9 @@ pub(crate) use settings::is_unsuitable;
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, Pool, ProductData, ProductRepository, Products, Recall, Replay, SearchPage, SearchQuery,
-    Snapshot, StorageConfig, StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
+    ListQuery, Loaded, LogBatch, Pool, ProductData, ProductRepository, Products, Recall, Replay, SearchPage,
+    SearchQuery, Snapshot, StorageConfig, StorageError, Update, Updating, Witness, WriteOptions, driver,
+    horizon::Horizons, retry::Retry,
 };
 
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -167,7 +168,7 @@ impl ProductRepository for PostgresRepository {
             .map_err(driver::sort)
     }
 
-    async fn pass(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, StorageError> {
+    async fn pass(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<LogBatch, StorageError> {
         self.look(since, limit).await
     }
 
@@ -175,7 +176,7 @@ impl ProductRepository for PostgresRepository {
         self.look_back(since, of, limit).await
     }
 
-    async fn recall(&self, changes: &[(u64, u64)]) -> Result<Recall, StorageError> {
+    async fn recall(&self, changes: &[Witness]) -> Result<Recall, StorageError> {
         self.recall_changes(changes).await
     }
 

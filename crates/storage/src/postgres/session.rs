@@ -111,7 +111,7 @@ impl Session {
     /// Begins a transaction. The rows that a traced write logs name its span.
     pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
         self.state.busy = true;
-        let began = match trace::current() {
+        let began = match trace::traceparent() {
             None => timeout(BEGIN, self.connection.execute("BEGIN")).await,
             Some(traceparent) => {
                 // One round trip, like BEGIN alone.

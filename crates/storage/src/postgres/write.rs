@@ -11,7 +11,7 @@ use super::{
     transaction::Transaction,
 };
 use crate::{
-    Change, Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
+    Change, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Token, Update, Updating,
     WriteOptions, driver,
     request::{Remembered, call_name, creation_fingerprint, reply, stored_product, update_fingerprint},
 };
@@ -113,7 +113,7 @@ pub(super) async fn finish<T>(
 /// What this transaction has logged so far, its name, and the horizon of the statement that told so: the rows that were written
 /// are locked, so that this later snapshot sees them as they were returned. A transaction that wrote nothing gets an id here, so
 /// that a replay has one of its own.
-async fn logged(tx: &mut Session) -> Result<(Vec<Change>, Commit, u64), StorageError> {
+async fn logged(tx: &mut Session) -> Result<(Vec<Change>, Token, u64), StorageError> {
     let sql = format!(
         "SELECT point.snapshot, point.life, mine.xid, c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt, {CAUSE} \
          FROM (SELECT pg_catalog.pg_current_xact_id() AS xid OFFSET 0) mine CROSS JOIN {POINT} \
@@ -131,7 +131,7 @@ async fn logged(tx: &mut Session) -> Result<(Vec<Change>, Commit, u64), StorageE
                 let Xid(id) = first.try_get(2).map_err(driver::sort)?;
                 let changes = log::changes(&rows, 3)?;
                 let salt = changes.first().map_or(0, |change| change.salt);
-                return Ok((changes, Commit { incarnation, id, salt }, snapshot.xmin));
+                return Ok((changes, Token { incarnation, id, salt }, snapshot.xmin));
             }
             Life::Unnamed if !named => {
                 named = true;

@@ -1,15 +1,15 @@
 //! The connections to one file: one writer, some readers, and the follower's own.
 
 use std::{
-    borrow::Cow,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
 
+use larder_back_off::BackOff;
 use sqlx::{
-    ConnectOptions, Connection, SqlSafeStr, SqliteConnection, SqlitePool,
-    migrate::{Migration, MigrationType, Migrator},
+    ConnectOptions, Connection, SqliteConnection, SqlitePool,
+    migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::{sync::Mutex, time::Instant};
@@ -19,11 +19,13 @@ use super::{
     log::Follower,
     triggers,
 };
-use crate::{Incarnation, StorageConfig, StorageError, driver, hash::fnv64};
+use crate::{Incarnation, StorageConfig, StorageError, driver, hash::fnv64, migrations};
 
 /// More readers than this only wait for each other.
 const MOST_READERS: u32 = 8;
 /// Another process may be creating or migrating the same file.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Where the file is and how to open it.
@@ -91,6 +93,7 @@ impl Database {
             std::fs::create_dir_all(parent).map_err(|error| StorageError::Unavailable(error.into()))?;
         }
         let deadline = Instant::now() + OPEN_LIMIT;
+        let mut back_off = BackOff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let before = FileId::of(&place.path).ok();
             let result = Self::open_once(place, create).await;
@@ -100,7 +103,7 @@ impl Database {
                 // Two processes that both create the file, or turn it to WAL mode, meet without the busy timeout.
                 Err(StorageError::Timeout(error)) if Instant::now() < deadline => {
                     tracing::debug!(error = %error, "database file busy while it was opened");
-                    tokio::time::sleep(Duration::from_millis(rand::random_range(5..50))).await;
+                    tokio::time::sleep(back_off.next(rand::random())).await;
                 }
                 result => return result,
             }
@@ -185,7 +188,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
     tx.commit().await.map_err(driver::sort)
 }
 
-/// The migrations, in order. Those that only a later release knows are none of this one's business.
+/// The migrations, in order.
 fn migrator() -> Migrator {
     let files = [
         (1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql")),
@@ -194,15 +197,5 @@ fn migrator() -> Migrator {
         (4, "whole log", include_str!("../../migrations/sqlite/0004_whole_log.sql")),
         (5, "traces", include_str!("../../migrations/sqlite/0005_traces.sql")),
     ];
-    Migrator {
-        migrations: files
-            .into_iter()
-            .map(|(version, name, sql)| {
-                Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
-            })
-            .collect(),
-        ignore_missing: true,
-        table_name: Cow::Borrowed("larder_migrations"),
-        ..Migrator::DEFAULT
-    }
+    migrations::migrator(&files, "larder_migrations")
 }

@@ -7,9 +7,9 @@ use super::{
     SqliteRepository,
     database::Database,
     row::{number, signed},
-    seen::{Begun, Judgement, Witness},
+    seen::{Begun, Judgement},
 };
-use crate::{Incarnation, Recall, Recalled, StorageError, driver};
+use crate::{Incarnation, Recall, Recalled, StorageError, Witness, driver};
 
 /// Which changes of a list of numbers and salts the log has, and from which number on it has all.
 const RECALL: &str = "\
@@ -47,7 +47,7 @@ async fn recall(
     executor: impl SqliteExecutor<'_>,
     changes: &[Witness],
 ) -> Result<(Option<String>, Vec<Recalled>), StorageError> {
-    let asked: Vec<(i64, i64)> = changes.iter().map(|&(id, salt)| (signed(id), salt.cast_signed())).collect();
+    let asked: Vec<(i64, i64)> = changes.iter().map(|change| (signed(change.id), change.salt.cast_signed())).collect();
     let rows = sqlx::query(RECALL).bind(super::write::json(&asked)).fetch_all(executor).await.map_err(driver::sort)?;
     let life = rows.first().map(|row| row.try_get(2)).transpose().map_err(driver::sort)?;
     let recalled = rows.iter().map(|row| {
@@ -118,7 +118,7 @@ impl SqliteRepository {
     }
 }
 
-/// The newest change of a log: its number and salt. 0 of an empty one.
+/// The newest change of a log. An empty log has the number and the salt 0.
 pub(super) fn newest(id: i64, salt: Option<i64>) -> Witness {
-    (number(id), salt.unwrap_or(0).cast_unsigned())
+    Witness { id: number(id), salt: salt.unwrap_or(0).cast_unsigned() }
 }

@@ -13,7 +13,7 @@ use super::{
     seen::SeenChanges,
     triggers,
 };
-use crate::{Change, Incarnation, Pass, PassChanges, Replay, Snapshot, StorageError, driver};
+use crate::{Change, Changes, Incarnation, LogBatch, Replay, Snapshot, StorageError, Witness, change, driver};
 
 /// How many rows one transaction of the pruner removes.
 const BATCH: i64 = 10_000;
@@ -44,12 +44,12 @@ struct LastPass {
 
 impl LastPass {
     /// The same again, when nothing was committed since.
-    fn again(&self) -> Pass {
+    fn again(&self) -> LogBatch {
         let changes = match &self.problem {
-            Some(problem) => PassChanges::Incomplete(problem.clone()),
-            None => PassChanges::Complete(Vec::new()),
+            Some(problem) => Changes::Incomplete(problem.clone().into()),
+            None => Changes::Complete(Vec::new()),
         };
-        Pass { snapshot: self.snapshot.clone(), incarnation: self.incarnation, lineage: None, changes }
+        LogBatch { snapshot: self.snapshot.clone(), incarnation: self.incarnation, lineage: None, changes }
     }
 }
 
@@ -91,7 +91,7 @@ impl Follower {
         seen: &SeenChanges,
         since: Option<(&Snapshot, Incarnation)>,
         limit: u32,
-    ) -> Result<Result<Pass, Trouble>, StorageError> {
+    ) -> Result<Result<LogBatch, Trouble>, StorageError> {
         let _looking = seen.look().await;
         let to_find = seen.to_find(since);
         let connection =
@@ -110,7 +110,7 @@ impl Follower {
         }
 
         let end = end_of_log(&mut tx, since.map(|(snapshot, _)| snapshot)).await?;
-        let (newest, salt) = match end.salt {
+        let Witness { id: newest, salt } = match end.salt {
             Some(_) => lives::newest(end.newest, end.salt),
             None => return Ok(Err(Trouble::Empty)),
         };
@@ -146,17 +146,17 @@ impl Follower {
         }
         let found = tail(&mut tx, resumed.unwrap_or(below), limit).await?;
         let changes = if let Some(problem) = &problem {
-            PassChanges::Incomplete(problem.clone())
+            Changes::Incomplete(problem.clone().into())
         } else if resumed.is_some() && found.len() <= limit as usize {
-            PassChanges::Complete(found)
+            Changes::Complete(found)
         } else {
-            PassChanges::window(below, found, limit)
+            change::changes_window(below, found, limit)
         };
         tx.commit().await.map_err(driver::sort)?;
-        seen.looked(incarnation, (newest, salt));
+        seen.looked(incarnation, Witness { id: newest, salt });
         self.last_change = Instant::now();
         self.last = Some(LastPass { data_version, snapshot: snapshot.clone(), incarnation, schema_version, problem });
-        Ok(Ok(Pass { snapshot, incarnation, lineage: None, changes }))
+        Ok(Ok(LogBatch { snapshot, incarnation, lineage: None, changes }))
     }
 }
 
@@ -204,7 +204,11 @@ async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StorageE
 }
 
 impl SqliteRepository {
-    pub(super) async fn look(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, StorageError> {
+    pub(super) async fn look(
+        &self,
+        since: Option<(&Snapshot, Incarnation)>,
+        limit: u32,
+    ) -> Result<LogBatch, StorageError> {
         let mut settled = 0;
         loop {
             let database = self.current().await?;
@@ -246,7 +250,7 @@ impl SqliteRepository {
         let database = self.current().await?;
         let mut tx = database.readers.begin().await.map_err(driver::sort)?;
         let end = end_of_log(&mut tx, Some(since)).await?;
-        let (newest, salt) = lives::newest(end.newest, end.salt);
+        let Witness { id: newest, salt } = lives::newest(end.newest, end.salt);
         let (xmax, below) = (newest + 1, end.below.map_or(u64::MAX, number));
         let same = end.life.is_some_and(|life| database.incarnation(&life) == of) && since.xmax <= xmax;
         let whole = triggers::problem(&mut tx).await?.is_none();
@@ -259,11 +263,11 @@ impl SqliteRepository {
                 let snapshot = Snapshot { xmin: xmax, xmax, in_progress: Vec::new(), salt: end.salt.map(|_| salt) };
                 let found = tail(&mut tx, since.xmax, limit).await?;
                 let changes = if whole {
-                    PassChanges::after(&snapshot, found, limit)
+                    change::changes_after(&snapshot, found, limit)
                 } else {
-                    PassChanges::Window { from: xmax, changes: Vec::new() }
+                    Changes::Window { from: xmax, changes: Vec::new() }
                 };
-                Replay::Told(Pass { snapshot, incarnation: of, lineage: None, changes })
+                Replay::Told(LogBatch { snapshot, incarnation: of, lineage: None, changes })
             }
         };
         tx.commit().await.map_err(driver::sort)?;

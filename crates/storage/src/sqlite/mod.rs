@@ -21,8 +21,9 @@ use sqlx::SqlitePool;
 
 use crate::{
     Backend, Committed, Creation, Deletion, Filter, Imported, Incarnation, Invalidating, Invalidation, ListPage,
-    ListQuery, Loaded, Pass, Pool, ProductData, ProductRepository, Products, Recall, Replay, SearchPage, SearchQuery,
-    Snapshot, StorageConfig, StorageError, Update, Updating, WriteOptions, driver, horizon::Horizons, retry::Retry,
+    ListQuery, Loaded, LogBatch, Pool, ProductData, ProductRepository, Products, Recall, Replay, SearchPage,
+    SearchQuery, Snapshot, StorageConfig, StorageError, Update, Updating, Witness, WriteOptions, driver,
+    horizon::Horizons, retry::Retry,
 };
 
 use self::{
@@ -203,7 +204,7 @@ impl ProductRepository for SqliteRepository {
             .map_err(driver::sort)
     }
 
-    async fn pass(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<Pass, StorageError> {
+    async fn pass(&self, since: Option<(&Snapshot, Incarnation)>, limit: u32) -> Result<LogBatch, StorageError> {
         self.look(since, limit).await
     }
 
@@ -211,7 +212,7 @@ impl ProductRepository for SqliteRepository {
         self.look_back(since, of, limit).await
     }
 
-    async fn recall(&self, changes: &[(u64, u64)]) -> Result<Recall, StorageError> {
+    async fn recall(&self, changes: &[Witness]) -> Result<Recall, StorageError> {
         self.recall_changes(changes).await
     }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Filter, ListPage, ListPosition, ListQuery, Loaded, Order, OrderField, Products, ReadPoint, SearchPage, SearchQuery,
-    SearchRank, Snapshot, SortValue, StorageError, driver, search::Terms,
+    SearchRank, Snapshot, SortValue, StorageError, Witness, driver, search::Terms,
 };
 
 type Sql = QueryBuilder<Sqlite>;
@@ -95,7 +95,7 @@ impl SqliteRepository {
         let life = first.try_get::<Option<&str>, _>(2).map_err(driver::sort)?;
         let incarnation = database.incarnation(life.unwrap_or_default());
         let kept = match salt.filter(|_| life.is_some()) {
-            Some(salt) => self.is_of_this_life(&database, begun, incarnation, (newest, salt)).await?,
+            Some(salt) => self.is_of_this_life(&database, begun, incarnation, Witness { id: newest, salt }).await?,
             None => false,
         };
         let xmax = newest + 1;

@@ -4,7 +4,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
     Cause, Change, Money, Product, ProductData, Products, StorageError, Subject, Term, change, driver,
-    request::from_micros,
+    request::from_micros, trace,
 };
 
 /// The columns of a product `p`, in the order that [`product`] reads them.
@@ -60,8 +60,10 @@ pub(super) fn changes(rows: &[SqliteRow]) -> Result<Vec<Change>, StorageError> {
         let id = number(row.try_get(0)?);
         let salt: i64 = row.try_get(6)?;
         let logged: Option<i64> = row.try_get(8)?;
-        let cause =
-            Cause { traceparent: row.try_get(7)?, logged_micros: logged.and_then(|micros| u64::try_from(micros).ok()) };
+        let cause = Cause {
+            trace: trace::parse(row.try_get(7)?),
+            logged_micros: logged.and_then(|micros| u64::try_from(micros).ok()),
+        };
         Ok(Change { id, salt: salt.cast_unsigned(), subject: change::subject(id, subject(row)), cause })
     };
     rows.iter().map(read).collect::<Result<_, _>>().map(change::in_order).map_err(driver::sort)

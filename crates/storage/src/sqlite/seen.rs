@@ -15,10 +15,7 @@ use std::{
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::{Incarnation, Snapshot};
-
-/// A change by its number and salt.
-pub(super) type Witness = (u64, u64);
+use crate::{Incarnation, Snapshot, Witness};
 
 /// Newest changes that loads may have seen since a look; more are not remembered, and what was loaded is not kept.
 const MOST: usize = 4_096;
@@ -75,7 +72,7 @@ impl SeenChanges {
 
     /// A load has ended that saw this change as the newest.
     pub(super) async fn judge(&self, begun: Begun, incarnation: Incarnation, newest: Witness) -> Judgement<'_> {
-        let below = |(number, salt): Witness| newest.0 < number || (newest.0 == number && newest.1 != salt);
+        let below = |last: Witness| newest.id < last.id || (newest.id == last.id && newest.salt != last.salt);
         if begun.last.is_some_and(|(of, last)| of == incarnation && below(last)) {
             return Judgement::OtherLife;
         }
@@ -104,7 +101,7 @@ impl SeenChanges {
         facts.loads.retain(|&(incarnation, number), &mut (_, found)| {
             incarnation == of.0 && !(found && number < snapshot.xmax)
         });
-        facts.loads.iter().map(|(&(_, number), &(salt, _))| (number, salt)).collect()
+        facts.loads.iter().map(|(&(_, id), &(salt, _))| Witness { id, salt }).collect()
     }
 
     /// A look has ended, and found what was to be found.
@@ -121,9 +118,10 @@ impl SeenChanges {
 
 impl<'a> Quiet<'a> {
     /// The change is there: the next look will make sure that it still is.
-    pub(super) fn keep(self, incarnation: Incarnation, (number, salt): Witness) -> Judgement<'a> {
+    pub(super) fn keep(self, incarnation: Incarnation, newest: Witness) -> Judgement<'a> {
+        let Witness { id: number, salt } = newest;
         let mut facts = self.seen.facts();
-        if facts.last == Some((incarnation, (number, salt))) {
+        if facts.last == Some((incarnation, newest)) {
             return Judgement::Kept;
         }
         let room = facts.loads.len() < MOST;
@@ -151,6 +149,10 @@ mod tests {
         Snapshot { xmin: newest + 1, xmax: newest + 1, in_progress: Vec::new(), salt: Some(newest) }
     }
 
+    fn change(id: u64, salt: u64) -> Witness {
+        Witness { id, salt }
+    }
+
     async fn look(seen: &SeenChanges, newest: Witness) {
         let _looking = seen.look().await;
         seen.looked(LIFE, newest);
@@ -159,41 +161,48 @@ mod tests {
     #[tokio::test]
     async fn a_load_that_saw_less_than_a_look_before_it_is_of_another_life() {
         let seen = SeenChanges::default();
-        look(&seen, (10, 10)).await;
-        for (newest, kept) in [((10, 10), true), ((11, 1), true), ((9, 9), false), ((10, 9), false)] {
+        look(&seen, change(10, 10)).await;
+        for (newest, kept) in
+            [(change(10, 10), true), (change(11, 1), true), (change(9, 9), false), (change(10, 9), false)]
+        {
             let judged = seen.judge(seen.begin(), LIFE, newest).await;
             assert_eq!(matches!(judged, Judgement::Kept), kept, "{newest:?}");
         }
-        let elsewhere = seen.judge(seen.begin(), Incarnation(2), (3, 3)).await;
+        let elsewhere = seen.judge(seen.begin(), Incarnation(2), change(3, 3)).await;
         assert!(matches!(elsewhere, Judgement::Kept), "which is not the life that is followed");
     }
 
     #[tokio::test]
     async fn a_look_during_a_load_is_asked_about() {
         let seen = SeenChanges::default();
-        look(&seen, (10, 10)).await;
+        look(&seen, change(10, 10)).await;
         let begun = seen.begin();
-        look(&seen, (12, 12)).await;
-        let Judgement::LookAgain(quiet) = seen.judge(begun, LIFE, (11, 11)).await else { panic!("judged at once") };
+        look(&seen, change(12, 12)).await;
+        let Judgement::LookAgain(quiet) = seen.judge(begun, LIFE, change(11, 11)).await else {
+            panic!("judged at once")
+        };
         assert!(seen.looking.try_write().is_err(), "no look begins meanwhile");
-        assert!(matches!(quiet.keep(LIFE, (11, 11)), Judgement::Kept));
+        assert!(matches!(quiet.keep(LIFE, change(11, 11)), Judgement::Kept));
         assert!(seen.looking.try_write().is_ok());
-        assert_eq!(seen.to_find(Some((&snapshot(12), LIFE))), [(11, 11)]);
+        assert_eq!(seen.to_find(Some((&snapshot(12), LIFE))), [change(11, 11)]);
     }
 
     #[tokio::test]
     async fn what_a_look_found_is_looked_for_until_that_look_was_taken_in() {
         let seen = SeenChanges::default();
-        look(&seen, (10, 10)).await;
-        assert!(matches!(seen.judge(seen.begin(), LIFE, (12, 12)).await, Judgement::Kept));
+        look(&seen, change(10, 10)).await;
+        assert!(matches!(seen.judge(seen.begin(), LIFE, change(12, 12)).await, Judgement::Kept));
         for _ in 0..2 {
             // Whoever looks still goes by what was seen before: the look that found it was lost on the way.
-            assert_eq!(seen.to_find(Some((&snapshot(10), LIFE))), [(12, 12)]);
-            look(&seen, (12, 12)).await;
+            assert_eq!(seen.to_find(Some((&snapshot(10), LIFE))), [change(12, 12)]);
+            look(&seen, change(12, 12)).await;
         }
         assert!(seen.to_find(Some((&snapshot(12), LIFE))).is_empty());
-        assert!(matches!(seen.judge(seen.begin(), LIFE, (13, 13)).await, Judgement::Kept));
-        assert!(matches!(seen.judge(seen.begin(), LIFE, (13, 14)).await, Judgement::OtherLife), "two of one number");
+        assert!(matches!(seen.judge(seen.begin(), LIFE, change(13, 13)).await, Judgement::Kept));
+        assert!(
+            matches!(seen.judge(seen.begin(), LIFE, change(13, 14)).await, Judgement::OtherLife),
+            "two of one number"
+        );
         assert!(seen.to_find(Some((&snapshot(12), Incarnation(2)))).is_empty(), "its copies are gone");
     }
 
@@ -202,7 +211,7 @@ mod tests {
         let seen = SeenChanges::default();
         let kept = |number| {
             let seen = &seen;
-            async move { matches!(seen.judge(seen.begin(), LIFE, (number, number)).await, Judgement::Kept) }
+            async move { matches!(seen.judge(seen.begin(), LIFE, change(number, number)).await, Judgement::Kept) }
         };
         for number in 1..=MOST as u64 {
             assert!(kept(number).await);

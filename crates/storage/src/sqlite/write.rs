@@ -10,10 +10,9 @@ use super::{
     file::FileId,
     lives,
     row::{self, CHANGE_COLUMNS, COLUMNS, signed},
-    seen::Witness,
 };
 use crate::{
-    Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
+    Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Token, Update, Updating, Witness,
     WriteOptions, driver,
     request::{Remembered, call_name, creation_fingerprint, reply, stored_product, update_fingerprint},
     trace,
@@ -112,7 +111,7 @@ impl SqliteRepository {
                 .fetch_optional(&mut *tx)
                 .await
                 .map_err(driver::sort)?;
-            let before = newest.map_or((0, 0), |(id, salt)| lives::newest(id, Some(salt)));
+            let before = newest.map_or(Witness { id: 0, salt: 0 }, |(id, salt)| lives::newest(id, Some(salt)));
             return Ok(Writing { tx, database, path: self.place.path.clone(), before });
         }
     }
@@ -125,15 +124,15 @@ impl Writing {
             self.tx.rollback().await.map_err(driver::sort)?;
             return Ok(Committed { value, changes: Vec::new(), commit: None, horizon: 0 });
         }
-        let traceparent = trace::current();
+        let traceparent = trace::traceparent();
         let sql = match traceparent {
             None => format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE id > ?1 ORDER BY id"),
             Some(_) => format!("UPDATE changes SET traceparent = ?2 WHERE id > ?1 RETURNING {CHANGE_COLUMNS}"),
         };
-        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(signed(self.before.0));
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(signed(self.before.id));
         let query = match traceparent {
             None => query,
-            Some(traceparent) => query.bind(traceparent.into_string()),
+            Some(traceparent) => query.bind(traceparent),
         };
         let rows = query.fetch_all(&mut *self.tx).await.map_err(driver::sort)?;
         let changes = row::changes(&rows)?;
@@ -144,9 +143,10 @@ impl Writing {
         if !FileId::of(&self.path).is_ok_and(|id| id == self.database.file) {
             return Err(StorageError::UnknownOutcome("the database file was replaced during the commit".into()));
         }
-        let newest = changes.iter().map(|change| (change.id, change.salt)).max_by_key(|&(id, _)| id);
-        let (id, salt) = newest.unwrap_or(self.before);
-        let commit = Commit { incarnation: self.database.incarnation(&life), id, salt };
+        let newest =
+            changes.iter().max_by_key(|change| change.id).map(|change| Witness { id: change.id, salt: change.salt });
+        let Witness { id, salt } = newest.unwrap_or(self.before);
+        let commit = Token { incarnation: self.database.incarnation(&life), id, salt };
         Ok(Committed { value, changes, commit: Some(commit), horizon: commit.id + 1 })
     }
 }

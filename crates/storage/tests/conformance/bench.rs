@@ -8,7 +8,7 @@ use std::{
 };
 
 use larder_storage::{
-    Change, Incarnation, PassChanges, Product, ProductData, ProductRepository, Repository, Snapshot, StorageConfig,
+    Change, Changes, Incarnation, Product, ProductData, ProductRepository, Repository, Snapshot, StorageConfig,
     Subject, Term, WriteOptions,
 };
 use larder_test_servers::{Postgres, TempDir};
@@ -110,11 +110,11 @@ pub(crate) struct Follower {
 impl Follower {
     pub(crate) async fn begin(repository: Arc<Repository>) -> Self {
         let pass = repository.pass(None, 10_000).await.expect("a first pass");
-        assert!(matches!(pass.changes, PassChanges::Window { .. }), "{:?}", pass.changes);
+        assert!(matches!(pass.changes, Changes::Window { .. }), "{:?}", pass.changes);
         Self { repository, snapshot: pass.snapshot, incarnation: pass.incarnation }
     }
 
-    pub(crate) async fn pass(&mut self, limit: u32) -> PassChanges {
+    pub(crate) async fn pass(&mut self, limit: u32) -> Changes {
         let since = Some((&self.snapshot, self.incarnation));
         let pass = self.repository.pass(since, limit).await.expect("a pass");
         self.snapshot = pass.snapshot;
@@ -125,18 +125,18 @@ impl Follower {
     /// What is read back when anything may have changed: from which id on, and what.
     pub(crate) async fn window(&mut self, limit: u32) -> (u64, Vec<Change>) {
         match self.pass(limit).await {
-            PassChanges::Window { from, changes } => (from, changes),
-            PassChanges::Complete(changes) => panic!("only this has changed: {changes:?}"),
-            PassChanges::Incomplete(why) => panic!("{why}"),
+            Changes::Window { from, changes } => (from, changes),
+            Changes::Complete(changes) => panic!("only this has changed: {changes:?}"),
+            Changes::Incomplete(why) => panic!("{why}"),
         }
     }
 
     /// What is new; it must be told one by one.
     pub(crate) async fn changes(&mut self) -> Vec<Change> {
         match self.pass(10_000).await {
-            PassChanges::Complete(changes) => changes,
-            PassChanges::Window { .. } => panic!("anything may have changed"),
-            PassChanges::Incomplete(why) => panic!("{why}"),
+            Changes::Complete(changes) => changes,
+            Changes::Window { .. } => panic!("anything may have changed"),
+            Changes::Incomplete(why) => panic!("{why}"),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use larder_storage::{
-    Change, Creation, Incarnation, Invalidating, Invalidation, Pass, PassChanges, ProductRepository, Recalled, Replay,
+    Change, Changes, Creation, Incarnation, Invalidating, Invalidation, LogBatch, ProductRepository, Recalled, Replay,
     Repository, Snapshot, Subject, Term, WriteOptions,
 };
 
@@ -63,7 +63,7 @@ pub(crate) async fn each_kind_is_told_to_everybody(bench: Bench) {
     assert_eq!(sorted(&stranger.changes().await), sorted(&done.changes), "a pass of another repository");
     let commit = done.commit.unwrap();
     let replayed = replay(&other, &since, commit.incarnation, 10).await.expect("the log tells it");
-    assert!(matches!(&replayed.changes, PassChanges::Complete(changes) if tell_all(changes) == told), "a replay");
+    assert!(matches!(&replayed.changes, Changes::Complete(changes) if tell_all(changes) == told), "a replay");
     assert!(follower.snapshot.sees(commit.id) && !since.sees(commit.id));
     assert!(done.horizon > 0 && done.horizon <= commit.id + 1);
     assert_eq!(follower.told().await, [""; 0], "once");
@@ -205,13 +205,13 @@ pub(crate) async fn invalidations_are_pruned_like_others(bench: Bench) {
     let (_, changes) = sleeper.window(100).await;
     assert!(changes.is_empty() || changes == newest.changes, "{changes:?}");
     let kept = newest.commit.unwrap();
-    let recalled = bench.repository.recall(&[(kept.id, kept.salt)]).await.unwrap();
+    let recalled = bench.repository.recall(&[kept.witness()]).await.unwrap();
     assert_eq!(recalled.changes, [Recalled::Here]);
     bench.repository.invalidate(&[tag("later")]).await.unwrap();
     assert_eq!(sleeper.told().await, ["tag later"]);
 }
 
-async fn replay(repository: &Repository, since: &Snapshot, of: Incarnation, limit: u32) -> Result<Pass, Replay> {
+async fn replay(repository: &Repository, since: &Snapshot, of: Incarnation, limit: u32) -> Result<LogBatch, Replay> {
     match repository.replay(since, of, limit).await.unwrap() {
         Replay::Told(pass) => Ok(pass),
         other => Err(other),
@@ -234,7 +234,7 @@ pub(crate) async fn a_replay_tells_what_came_after_a_snapshot(bench: Bench) {
     }
     for (round, since) in snapshots.iter().enumerate() {
         let pass = replay(&bench.repository, since, life, 100).await.expect("the log tells it");
-        let PassChanges::Complete(changes) = &pass.changes else { panic!("{pass:?}") };
+        let Changes::Complete(changes) = &pass.changes else { panic!("{pass:?}") };
         assert_eq!(tell_all(changes), tell_all(&written[2 * round..]), "after round {round}");
         assert!(written.iter().all(|change| pass.snapshot.sees(change.id)));
         assert_eq!(pass.incarnation, life);
@@ -243,7 +243,7 @@ pub(crate) async fn a_replay_tells_what_came_after_a_snapshot(bench: Bench) {
     assert_eq!(follower.changes().await.len(), 8);
     let pass = replay(&bench.repository, &start, life, 7).await.unwrap();
     assert!(
-        matches!(&pass.changes, PassChanges::Window { from, changes } if *from == pass.snapshot.xmax && changes.is_empty()),
+        matches!(&pass.changes, Changes::Window { from, changes } if *from == pass.snapshot.xmax && changes.is_empty()),
         "more than the limit: {pass:?}"
     );
     let elsewhere = replay(&bench.repository, &start, Incarnation(life.0 ^ 1), 100).await;

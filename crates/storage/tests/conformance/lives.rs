@@ -6,8 +6,8 @@ use std::{
 };
 
 use larder_storage::{
-    Commit, Incarnation, PassChanges, Product, ProductRepository, ReadPoint, Recalled, Replay, Repository,
-    StorageConfig, WriteOptions,
+    Changes, Incarnation, Product, ProductRepository, ReadPoint, Recalled, Replay, Repository, StorageConfig, Token,
+    WriteOptions,
 };
 use larder_test_servers::{Postgres, PostgresOptions};
 
@@ -16,13 +16,13 @@ use crate::{
     bench::{Bench, Follower, Shell, named, until},
 };
 
-async fn write(repository: &Repository, id: &str) -> Commit {
+async fn write(repository: &Repository, id: &str) -> Token {
     let done = repository.import(&[(id.to_owned(), named(&format!("{}", rand::random::<u64>())))]).await.unwrap();
     done.commit.unwrap()
 }
 
-async fn recall(repository: &Repository, commits: &[Commit]) -> Vec<Recalled> {
-    let asked: Vec<_> = commits.iter().map(|commit| (commit.id, commit.salt)).collect();
+async fn recall(repository: &Repository, commits: &[Token]) -> Vec<Recalled> {
+    let asked: Vec<_> = commits.iter().map(|commit| commit.witness()).collect();
     repository.recall(&asked).await.unwrap().changes
 }
 
@@ -55,9 +55,9 @@ pub(crate) async fn a_commit_is_recalled_by_id_and_salt(bench: Bench) {
     commits.push(created.commit.unwrap());
     assert!(created.changes.iter().any(|change| change.salt == commits[3].salt));
     assert_eq!(recall(&bench.repository, &commits).await, [Recalled::Here; 4]);
-    let other = Commit { salt: commits[0].salt ^ 1, ..commits[0] };
+    let other = Token { salt: commits[0].salt ^ 1, ..commits[0] };
     // Other databases of the same server take transaction ids meanwhile, but not that many.
-    let future = Commit { id: commits[3].id + (1 << 40), ..commits[3] };
+    let future = Token { id: commits[3].id + (1 << 40), ..commits[3] };
     let asked = [other, commits[1], future];
     assert_eq!(recall(&bench.repository, &asked).await, [Recalled::Unknown, Recalled::Here, Recalled::Unknown]);
     crate::log::prune_all(&bench, if bench.is_postgres() { 3 } else { 4 }).await;
@@ -93,7 +93,7 @@ async fn a_cold_copy_of_postgres_put_back_is_another_incarnation() {
     let kept = write(&bench.repository, "a").await;
     let copy = server.cold_copy().await;
     let mut follower = bench.follow().await;
-    let lost: Vec<Commit> = vec![write(&bench.repository, "a").await, write(&bench.repository, "b").await];
+    let lost: Vec<Token> = vec![write(&bench.repository, "a").await, write(&bench.repository, "b").await];
     follower.changes().await;
     let (before, position) = (follower.incarnation, follower.snapshot.clone());
     server.restore(copy).await;
@@ -290,7 +290,7 @@ async fn a_file_put_back_while_nobody_looks_is_told_by_salts() {
         write(&again, "c").await;
     }
     let now = again.pass(Some((&life.snapshot, life.incarnation)), 100).await.unwrap();
-    assert!(now.snapshot.xmax > position.xmax && matches!(now.changes, PassChanges::Complete(_)));
+    assert!(now.snapshot.xmax > position.xmax && matches!(now.changes, Changes::Complete(_)));
     assert_eq!(recall(&again, &[kept, lost]).await, [Recalled::Here, Recalled::Unknown]);
     assert_eq!(again.replay(&position, before, 100).await.unwrap(), Replay::OtherLife);
     assert!(matches!(again.replay(&life.snapshot, before, 100).await.unwrap(), Replay::Told(_)));

@@ -1,8 +1,8 @@
 //! Rows that somebody has written by hand and nobody can read: one costs one.
 
 use larder_storage::{
-    Creation, Deletion, Filter, ListQuery, Order, OrderField, PassChanges, ProductRepository, SearchQuery,
-    StorageError, Subject, Update, Updating, WriteOptions,
+    Changes, Creation, Deletion, Filter, ListQuery, Order, OrderField, ProductRepository, SearchQuery, StorageError,
+    Subject, Update, Updating, WriteOptions,
 };
 
 use crate::bench::{Bench, in_terms, named};
@@ -86,9 +86,9 @@ async fn a_product_that_cannot_be_read_is_an_error_of_its_own_and_left_out_of_li
         bench.sql(sql).await;
         let deleted = bench.repository.delete("bad", None).await.unwrap();
         assert_eq!(deleted.value, Deletion::Deleted, "{sql}");
-        assert!(matches!(follower.pass(100).await, PassChanges::Complete(_)), "{sql}");
+        assert!(matches!(follower.pass(100).await, Changes::Complete(_)), "{sql}");
         let again = bench.another().await;
-        assert!(matches!(again.pass(None, 100).await.unwrap().changes, PassChanges::Window { .. }), "{sql}");
+        assert!(matches!(again.pass(None, 100).await.unwrap().changes, Changes::Window { .. }), "{sql}");
         assert!(bench.get("bad").await.is_none());
     }
 }
@@ -145,7 +145,7 @@ async fn a_row_of_the_log_that_cannot_be_read_is_a_change_of_everything() {
             bench.repository.delete("b", None).await.unwrap();
             follower.changes().await;
             let again = bench.another().await;
-            assert!(matches!(again.pass(None, 100).await.unwrap().changes, PassChanges::Window { .. }), "{sql}");
+            assert!(matches!(again.pass(None, 100).await.unwrap().changes, Changes::Window { .. }), "{sql}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use larder_storage::{
-    Creation, Deletion, PassChanges, Product, ProductRepository, Repository, StorageConfig, StorageError, Subject,
+    Changes, Creation, Deletion, Product, ProductRepository, Repository, StorageConfig, StorageError, Subject,
     WriteOptions,
 };
 use larder_test_servers::{Postgres, PostgresOptions};
@@ -275,7 +275,7 @@ async fn a_standby_is_no_source() {
     let since = Some((&follower.snapshot, follower.incarnation));
     let pass = promoted.pass(since, 100).await.unwrap();
     assert_ne!(pass.incarnation, follower.incarnation);
-    assert!(matches!(pass.changes, PassChanges::Window { .. }), "{:?}", pass.changes);
+    assert!(matches!(pass.changes, Changes::Window { .. }), "{:?}", pass.changes);
     assert_eq!(promoted.get(&["a".to_owned()]).await.unwrap().value.found.len(), 1);
     assert_eq!(follower.told().await, [""; 0]);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use larder_storage::{PassChanges, ProductRepository, Subject};
+use larder_storage::{Changes, ProductRepository, Subject};
 
 use crate::bench::{Bench, in_terms, tell};
 
@@ -69,12 +69,12 @@ pub(crate) async fn a_bulk_update_of_100_000_rows(bench: Bench) {
     println!("updated 100,000 rows in {:?}", begin.elapsed());
     let begin = Instant::now();
     match follower.pass(10_000).await {
-        PassChanges::Complete(changes) => {
+        Changes::Complete(changes) => {
             assert!(changes.len() <= 2_001, "{}", changes.len());
             assert!(changes.iter().any(|change| change.subject == Subject::All));
         }
-        PassChanges::Window { .. } => assert!(!bench.is_postgres()),
-        PassChanges::Incomplete(why) => panic!("{why}"),
+        Changes::Window { .. } => assert!(!bench.is_postgres()),
+        Changes::Incomplete(why) => panic!("{why}"),
     }
     println!("a pass over that took {:?}", begin.elapsed());
     assert_eq!(follower.told().await, [""; 0]);

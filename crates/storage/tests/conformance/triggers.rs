@@ -1,23 +1,23 @@
 //! The triggers that write the change log, missing, altered and switched off.
 
-use larder_storage::{Change, PassChanges, ProductRepository, Replay, Subject};
+use larder_storage::{Change, Changes, ProductRepository, Replay, Subject};
 
 use crate::bench::{Bench, Follower, named};
 
 /// Why the log is incomplete; `None` when it is complete.
 async fn wrong(follower: &mut Follower) -> Option<String> {
     match follower.pass(10_000).await {
-        PassChanges::Incomplete(why) => Some(why),
-        PassChanges::Complete(_) | PassChanges::Window { .. } => None,
+        Changes::Incomplete(why) => Some(why.to_string()),
+        Changes::Complete(_) | Changes::Window { .. } => None,
     }
 }
 
 /// Whether anything may have changed since the last look; asserts that the log is complete.
 async fn starts_anew(follower: &mut Follower) -> bool {
     match follower.pass(10_000).await {
-        PassChanges::Window { .. } => true,
-        PassChanges::Complete(_) => false,
-        PassChanges::Incomplete(why) => panic!("{why}"),
+        Changes::Window { .. } => true,
+        Changes::Complete(_) => false,
+        Changes::Incomplete(why) => panic!("{why}"),
     }
 }
 
@@ -63,12 +63,12 @@ async fn triggers_that_are_not_all_there_and_always_make_the_log_incomplete() {
         let since = follower.snapshot.clone();
         let replayed = bench.repository.replay(&since, follower.incarnation, 10).await.unwrap();
         assert!(
-            matches!(&replayed, Replay::Told(pass) if matches!(pass.changes, PassChanges::Window { .. })),
+            matches!(&replayed, Replay::Told(pass) if matches!(pass.changes, Changes::Window { .. })),
             "{replayed:?}"
         );
         // Who begins now is told, too.
         let first = bench.another().await.pass(None, 10_000).await.unwrap();
-        assert!(matches!(first.changes, PassChanges::Incomplete(_)), "{:?}", first.changes);
+        assert!(matches!(first.changes, Changes::Incomplete(_)), "{:?}", first.changes);
 
         let repaired = bench.repository.repair().await.unwrap();
         assert!(repaired.iter().any(|line| line.contains(expected)), "{sql}: {repaired:?}");
@@ -108,11 +108,11 @@ async fn triggers_that_were_off_for_a_moment_are_noticed() {
         let horizon = bench.repository.get(&["a".to_owned()]).await.unwrap().point.snapshot.xmin;
         bench.sql(&sql).await;
         let first = bench.another().await.pass(None, 10_000).await.unwrap();
-        let PassChanges::Window { from, .. } = first.changes else { panic!("{:?}", first.changes) };
+        let Changes::Window { from, .. } = first.changes else { panic!("{:?}", first.changes) };
         assert!(from > horizon, "{sql}: a copy of before is not vouched for by who begins after it");
         let replayed = bench.repository.replay(&follower.snapshot, follower.incarnation, 10).await.unwrap();
         assert!(
-            !matches!(&replayed, Replay::Told(pass) if matches!(pass.changes, PassChanges::Complete(_))),
+            !matches!(&replayed, Replay::Told(pass) if matches!(pass.changes, Changes::Complete(_))),
             "{sql}: {replayed:?}"
         );
         assert!(starts_anew(&mut follower).await, "{sql}");
@@ -169,7 +169,7 @@ pub(crate) async fn a_mark_that_was_removed_is_put_back(bench: Bench) {
     bench.create("c", &named("x")).await;
     assert_eq!(follower.told().await, ["put c"]);
     let first = bench.another().await.pass(None, 10_000).await.unwrap();
-    let PassChanges::Window { changes, .. } = first.changes else { panic!("{:?}", first.changes) };
+    let Changes::Window { changes, .. } = first.changes else { panic!("{:?}", first.changes) };
     assert!(changes.iter().any(|Change { subject, .. }| matches!(subject, Subject::Put { key, .. } if key == "c")));
 }
 
@@ -196,11 +196,11 @@ async fn a_trigger_of_sqlite_that_is_dropped_or_altered_makes_the_log_incomplete
         assert_eq!(wrong(&mut follower).await, Some(why), "and stays so");
         let replayed = bench.repository.replay(&follower.snapshot, follower.incarnation, 10).await.unwrap();
         assert!(
-            matches!(&replayed, Replay::Told(pass) if matches!(pass.changes, PassChanges::Window { .. })),
+            matches!(&replayed, Replay::Told(pass) if matches!(pass.changes, Changes::Window { .. })),
             "{sql}: {replayed:?}"
         );
         let first = bench.another().await.pass(None, 10_000).await.unwrap();
-        assert!(matches!(first.changes, PassChanges::Incomplete(_)), "{:?}", first.changes);
+        assert!(matches!(first.changes, Changes::Incomplete(_)), "{:?}", first.changes);
         assert_eq!(bench.another().await.repair().await.unwrap(), [expected], "{sql}");
         let changes = follower.changes().await;
         assert!(changes.iter().any(|change| change.subject == Subject::All), "{sql}: {changes:?}");
@@ -227,6 +227,6 @@ async fn a_schema_of_sqlite_that_was_altered_is_a_change_of_everything() {
     bench.sql(&silently).await;
     let later = bench.another().await;
     let pass = later.pass(Some((&follower.snapshot, follower.incarnation)), 10_000).await.unwrap();
-    let PassChanges::Complete(changes) = pass.changes else { panic!("{:?}", pass.changes) };
+    let Changes::Complete(changes) = pass.changes else { panic!("{:?}", pass.changes) };
     assert!(changes.iter().any(|change| change.subject == Subject::All), "{changes:?}");
 }

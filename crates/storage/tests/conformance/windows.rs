@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_storage::{Change, Incarnation, PassChanges, ProductRepository, Subject, WriteOptions};
+use larder_storage::{Change, Changes, Incarnation, ProductRepository, Subject, WriteOptions};
 use sqlx::{Connection, PgConnection};
 
 use crate::{
@@ -17,7 +17,7 @@ async fn first_pass(bench: &Bench, limit: u32) -> (Follower, u64, Vec<Change>) {
     follower.incarnation = Incarnation(follower.incarnation.0 ^ 1);
     let (from, changes) = follower.window(limit).await;
     let pass = bench.repository.pass(None, limit).await.unwrap();
-    assert_eq!(pass.changes, PassChanges::Window { from, changes: changes.clone() }, "a first pass is told the same");
+    assert_eq!(pass.changes, Changes::Window { from, changes: changes.clone() }, "a first pass is told the same");
     assert!(from <= follower.snapshot.xmax, "{from} {:?}", follower.snapshot);
     for change in &changes {
         assert!(change.id >= from && follower.snapshot.sees(change.id), "{from} {change:?} {:?}", follower.snapshot);
@@ -62,9 +62,9 @@ pub(crate) async fn more_than_the_limit_is_a_window(bench: Bench) {
     assert_eq!(from, ids[0] + 1, "just above the first that was left out");
     assert_eq!(follower.told().await, [""; 0]);
     let pass = bench.repository.pass(Some((&snapshot, incarnation)), 5).await.unwrap();
-    assert!(matches!(pass.changes, PassChanges::Complete(changes) if changes.len() == 5));
+    assert!(matches!(pass.changes, Changes::Complete(changes) if changes.len() == 5));
     let pass = bench.repository.pass(Some((&snapshot, incarnation)), 0).await.unwrap();
-    assert_eq!(pass.changes, PassChanges::Window { from: ids[4] + 1, changes: Vec::new() });
+    assert_eq!(pass.changes, Changes::Window { from: ids[4] + 1, changes: Vec::new() });
 }
 
 pub(crate) async fn a_window_cuts_no_transaction_in_two(bench: Bench) {
@@ -200,7 +200,7 @@ pub(crate) async fn a_window_and_the_passes_after_it_miss_nothing(bench: Bench) 
     while !writers.iter().all(tokio::task::JoinHandle::is_finished) {
         for limit in [0, 5, 50, 10_000] {
             let pass = bench.repository.pass(None, limit).await.unwrap();
-            let PassChanges::Window { from, changes } = pass.changes else { panic!("{pass:?}") };
+            let Changes::Window { from, changes } = pass.changes else { panic!("{pass:?}") };
             begun.push((from, changes, pass.snapshot, pass.incarnation));
         }
     }
@@ -216,7 +216,7 @@ pub(crate) async fn a_window_and_the_passes_after_it_miss_nothing(bench: Bench) 
     println!("{} windows over {} changes", begun.len(), written.len());
     for (from, changes, snapshot, incarnation) in begun {
         let pass = bench.repository.pass(Some((&snapshot, incarnation)), 10_000).await.unwrap();
-        let PassChanges::Complete(rest) = pass.changes else { panic!("{pass:?}") };
+        let Changes::Complete(rest) = pass.changes else { panic!("{pass:?}") };
         let known: Vec<&Change> = changes.iter().chain(&rest).filter(|change| change.subject != Subject::All).collect();
         let expected: Vec<&Change> =
             written.iter().filter(|change| change.id >= from || !snapshot.sees(change.id)).collect();

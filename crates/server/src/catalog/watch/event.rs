@@ -1,8 +1,9 @@
 //! The events that a change makes for a watcher.
 
 use bytes::Bytes;
+use larder_change::Term;
 use larder_proto::catalog::Product;
-use larder_storage::{Change, Filter, Subject, Term};
+use larder_storage::{Change, Filter, Subject};
 use prost::Message as _;
 
 use crate::contract::parse_etag;
@@ -121,7 +122,7 @@ mod tests {
             id: 1,
             salt: 0,
             subject: Subject::Put { key: "a".to_owned(), version, terms },
-            cause: larder_storage::Cause::default(),
+            cause: larder_change::Cause::default(),
         }
     }
 
@@ -131,7 +132,7 @@ mod tests {
             id: 1,
             salt: 0,
             subject: Subject::Delete { key, version, terms },
-            cause: larder_storage::Cause::default(),
+            cause: larder_change::Cause::default(),
         }
     }
 
@@ -173,7 +174,7 @@ mod tests {
                     id: 1,
                     salt: 0,
                     subject: Subject::Key("a".to_owned()),
-                    cause: larder_storage::Cause::default()
+                    cause: larder_change::Cause::default()
                 },
                 &Filter::default()
             ),

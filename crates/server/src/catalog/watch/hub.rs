@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use larder_cache::{Incarnation, Snapshot};
+use larder_change::{Incarnation, Snapshot};
 use larder_storage::Change;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -178,11 +178,10 @@ mod tests {
     }
 
     fn step(number: u64, changes: usize) -> Step {
-        let changes =
-            vec![
-                Change { id: number, salt: 0, subject: Subject::All, cause: larder_storage::Cause::default() };
-                changes
-            ];
+        let changes = vec![
+            Change { id: number, salt: 0, subject: Subject::All, cause: larder_change::Cause::default() };
+            changes
+        ];
         let to = Snapshot { xmin: number, xmax: number, ..Snapshot::default() };
         Step { since: None, to, incarnation: Incarnation(1), changes: Some(changes) }
     }

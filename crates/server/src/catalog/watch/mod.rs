@@ -10,17 +10,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use larder_cache::{Freshness, Incarnation, ReadError, ReadOptions, Snapshot, Witness};
-use larder_storage::{Change, Filter, PassChanges, ProductRepository as _, Recalled, Replay, StorageError, Subject};
+use larder_cache::{Freshness, ReadError, ReadOptions};
+use larder_change::{Incarnation, Recalled, Snapshot};
+use larder_storage::{Change, Changes, Filter, ProductRepository as _, Replay, StorageError, Subject};
 
 use self::{
     event::{concerns, event},
     hub::{Behind, Cursor},
 };
-use super::{
-    Catalog, Copy,
-    convert::{to_cache, to_storage},
-};
+use super::{Catalog, Copy};
 use crate::{
     config::WatchConfig,
     contract::{Position, Read, Step as Told},
@@ -81,7 +79,7 @@ const AT_ONCE: usize = 64;
 impl Catalog {
     /// Sets the limits of watchers. To be called before the first one.
     #[must_use]
-    pub fn with_watch(self, config: WatchConfig) -> Self {
+    pub(crate) fn with_watch(self, config: WatchConfig) -> Self {
         Self { hub: Arc::new(Hub::new(config)), ..self }
     }
 
@@ -131,14 +129,14 @@ impl Catalog {
     async fn replay(&self, position: &Position) -> Result<Option<VecDeque<Arc<Step>>>, WatchError> {
         let Position { incarnation, told, step } = position;
         let limit = self.cache.config().max_changes_per_pass;
-        let of = larder_storage::Incarnation(incarnation.0);
+        let of = *incarnation;
         // On the runtime where the connections live, like every other query.
-        let (repository, since) = (Arc::clone(&self.repository), to_storage(told));
+        let (repository, since) = (Arc::clone(&self.repository), told.clone());
         // The told part of a step counts as much as the steps before it.
         let newest = step.as_ref().and_then(|step| step.to.witness());
         let replayed = self.runtime.spawn(async move {
-            if let Some(Witness { id, salt }) = newest
-                && repository.recall(&[(id, salt)]).await?.changes == [Recalled::Unknown]
+            if let Some(newest) = newest
+                && repository.recall(&[newest]).await?.changes == [Recalled::Unknown]
             {
                 return Ok(Replay::OtherLife);
             }
@@ -149,14 +147,14 @@ impl Catalog {
             Replay::Pruned => return Err(WatchError::TooOld),
             Replay::OtherLife => return Ok(None),
         };
-        let to = to_cache(pass.snapshot);
+        let to = pass.snapshot;
         let whole = |since: &Snapshot, to: &Snapshot, changes| {
             Arc::new(Step { since: Some(since.clone()), to: to.clone(), incarnation: *incarnation, changes })
         };
         Ok(Some(match (pass.changes, step) {
-            (PassChanges::Window { .. } | PassChanges::Incomplete(_), _) => [whole(told, &to, None)].into(),
-            (PassChanges::Complete(changes), None) => [whole(told, &to, Some(changes))].into(),
-            (PassChanges::Complete(changes), Some(step)) => {
+            (Changes::Window { .. } | Changes::Incomplete(_), _) => [whole(told, &to, None)].into(),
+            (Changes::Complete(changes), None) => [whole(told, &to, Some(changes))].into(),
+            (Changes::Complete(changes), Some(step)) => {
                 let (first, then): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| step.to.sees(change.id));
                 [whole(told, &step.to, Some(first)), whole(&step.to, &to, Some(then))].into()
             }

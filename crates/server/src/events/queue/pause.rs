@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use larder_back_off::{BackOff, part_of};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
-/// Waits that double up to a limit, each shortened at random by up to half.
+/// Waits by a seeded source of randomness.
 pub(super) struct Pause {
-    next: Duration,
+    back_off: BackOff,
     rng: SmallRng,
 }
 
@@ -15,41 +16,21 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 impl Pause {
     pub(super) fn new(seed: u64) -> Self {
-        Self { next: FIRST, rng: SmallRng::seed_from_u64(seed) }
+        Self { back_off: BackOff::new(FIRST, LONGEST), rng: SmallRng::seed_from_u64(seed) }
     }
 
     /// The next wait.
     pub(super) fn next(&mut self) -> Duration {
-        let wait = self.next;
-        self.next = (wait * 2).min(LONGEST);
-        self.part_of(wait)
+        self.back_off.next(self.rng.random())
     }
 
     /// Starts again from the first.
     pub(super) fn reset(&mut self) {
-        self.next = FIRST;
+        self.back_off.reset();
     }
 
-    /// From half of a time to the whole.
+    /// From half of a time to all of it.
     pub(super) fn part_of(&mut self, time: Duration) -> Duration {
-        time.mul_f64(self.rng.random_range(0.5..=1.0))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_up_to_a_limit() {
-        let mut pause = Pause::new(1);
-        let mut most = FIRST;
-        for _ in 0..20 {
-            let wait = pause.next();
-            assert!(wait <= most && wait >= most / 2, "{wait:?}");
-            most = (most * 2).min(LONGEST);
-        }
-        pause.reset();
-        assert!(pause.next() <= FIRST);
+        part_of(time, self.rng.random())
     }
 }

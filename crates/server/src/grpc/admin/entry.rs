@@ -1,6 +1,7 @@
 //! The copy of a key in each tier, and why it is valid or not.
 
-use larder_cache::{CopyState, Inspected, Term};
+use larder_cache::{CopyState, Inspected};
+use larder_change::Term;
 use larder_proto::{
     admin::{EntryKind, InspectEntryResponse, TierEntry},
     catalog::{CacheTier, Product},
@@ -59,7 +60,7 @@ fn copy(tier: CacheTier, page: bool, found: Option<Inspected>) -> TierEntry {
         (true, false) => EntryKind::Product,
     };
     let damaged = found.state == CopyState::Damaged;
-    let terms = |of: fn(Term<'_>) -> Option<&str>| {
+    let terms = |of: fn(Term<&str>) -> Option<&str>| {
         found.facts.terms.iter().filter_map(|name| Term::parse(name).and_then(of).map(str::to_owned)).collect()
     };
     TierEntry {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use larder_cache::{Confirmed, Glob, Key};
+use larder_change::Term;
 use larder_proto::admin;
-use larder_storage::Term;
 use tonic::Status;
 
 use super::{other, wait};

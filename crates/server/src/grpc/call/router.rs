@@ -52,13 +52,13 @@ impl<S> Router<S> {
 
     /// Tells `observers` of every call.
     #[must_use]
-    pub fn observed(self, observers: Observers) -> Self {
+    pub(crate) fn observed(self, observers: Observers) -> Self {
         Self { observers, ..self }
     }
 
     /// Adds the service on the hot path, named by the path before its methods: `/package.Service/`.
     #[must_use]
-    pub fn with_hot(self, path: &'static str, service: S) -> Self {
+    pub(crate) fn with_hot(self, path: &'static str, service: S) -> Self {
         Self { hot: Some((path, service)), ..self }
     }
 

@@ -32,9 +32,9 @@ const NO_WHOLE_MESSAGE: [&str; 4] = ["EOF", "compression flag", "compressed-flag
 /// The status of the contract for a status that tonic made.
 pub(in crate::grpc) fn corrected(code: Code, message: &str) -> Status {
     match code {
-        Code::Internal if message.contains("decode") => {
-            status(Code::InvalidArgument, "MALFORMED_MESSAGE", "the body is not a message of this type")
-        }
+        // The catalogue's codec says so by the code; the codec of the other services is tonic's.
+        Code::InvalidArgument => malformed(),
+        Code::Internal if message.contains("decode") => malformed(),
         Code::Internal if message.contains("decompressing") => status(
             Code::InvalidArgument,
             "MALFORMED_MESSAGE",
@@ -63,4 +63,8 @@ pub(in crate::grpc) fn corrected(code: Code, message: &str) -> Status {
         Code::Cancelled if message.contains("imeout") => deadline(),
         code => status(code, "PROTOCOL", message),
     }
+}
+
+fn malformed() -> Status {
+    status(Code::InvalidArgument, "MALFORMED_MESSAGE", "the body is not a message of this type")
 }

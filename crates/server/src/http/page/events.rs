@@ -14,7 +14,8 @@ use axum::{
 };
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
-use larder_cache::{ChangeSource, RecentChange, Subject, Term};
+use larder_cache::{ChangeSource, RecentChange, Subject};
+use larder_change::Term;
 use serde_json::{Value, json};
 use tokio::{
     sync::{OwnedSemaphorePermit, broadcast, watch},

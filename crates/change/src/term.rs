@@ -6,15 +6,15 @@ use std::fmt;
 pub const ANY: &str = "any";
 
 /// A category or a tag: items have terms, and lists depend on them. [`Display`](fmt::Display) writes the name of the term.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Term<'a> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Term<S = String> {
     /// Named `category:` followed by the category.
-    Category(&'a str),
+    Category(S),
     /// Named `tag:` followed by the tag.
-    Tag(&'a str),
+    Tag(S),
 }
 
-impl<'a> Term<'a> {
+impl<'a> Term<&'a str> {
     /// Parses the name of a term; `None` if the name is neither a category nor a tag.
     pub fn parse(name: &'a str) -> Option<Self> {
         let category = name.strip_prefix("category:").map(Self::Category);
@@ -22,7 +22,7 @@ impl<'a> Term<'a> {
     }
 }
 
-impl fmt::Display for Term<'_> {
+impl<S: fmt::Display> fmt::Display for Term<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Category(category) => write!(f, "category:{category}"),

@@ -36,7 +36,7 @@ impl TraceContext {
     }
 
     /// Reads a context as two fixed-size fields have it.
-    pub(crate) fn from_bytes(trace_id: &[u8], span_id: &[u8]) -> Option<Self> {
+    pub fn from_bytes(trace_id: &[u8], span_id: &[u8]) -> Option<Self> {
         let trace_id = u128::from_be_bytes(trace_id.try_into().ok()?);
         let span_id = u64::from_be_bytes(span_id.try_into().ok()?);
         (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, sampled: true })
