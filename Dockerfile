@@ -31,10 +31,9 @@ COPY . .
 # Cargo compares times, and a checkout may be older than the empty sources.
 RUN find . -name '*.rs' -exec touch {} + \
     && cargo build --locked --release --package larder-cli --bin larder --target "$(rustc --print host-tuple)" \
-    && mkdir -p /image/etc/ssl/certs /image/var/lib/larder /image/tmp && chmod 1777 /image/tmp \
+    && mkdir -p /image/etc/ssl/certs /image/tmp /data/larder && chmod 1777 /image/tmp \
     && cp "target/$(rustc --print host-tuple)/release/larder" /image/larder \
-    && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
-    && chown -R 65532:65532 /image/var/lib/larder
+    && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/
 
 FROM ${RUNTIME_IMAGE}
 ARG VERSION=0.1.0
@@ -47,6 +46,8 @@ LABEL org.opencontainers.image.title="larder" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
 COPY --from=build /image /
+# COPY makes everything root's unless it is told whose: the program writes its SQLite file here.
+COPY --from=build --chown=65532:65532 /data /var/lib
 # By number, because an empty file system has no /etc/passwd, and Kubernetes cannot tell whether a name is root.
 USER 65532:65532
 # Only what must be reachable from outside the container leaves loopback; CacheAdmin does not.

@@ -87,7 +87,8 @@ impl Pod {
         if let Some(program) = grpc_health_probe() {
             let mut command = Command::new(program);
             command.args(["-addr", &address.to_string(), "-service", &probe.service]);
-            command.args(["-connect-timeout", "20s", "-rpc-timeout", "20s"]);
+            // A port that is closed is tried for this long.
+            command.args(["-connect-timeout", "3s", "-rpc-timeout", "20s"]);
             command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
             found.push(succeeds(command).await);
         }

@@ -111,8 +111,8 @@ pub fn size_in(text: &str, limits: RangeInclusive<u64>) -> Result<u64, Invalid> 
 
 /// Reads a size within limits, or a share of `memory`, such as `40%`. The share leaves at least a fifth to the rest of the process.
 pub fn memory_in(text: &str, memory: Option<u64>, limits: RangeInclusive<u64>) -> Result<u64, Invalid> {
-    let Some(percent) = text.trim().strip_suffix('%') else { return size_in(text, limits) };
     const HINT: &str = "write a share from 1% to 80%, such as 40%, or a size such as 256MiB";
+    let Some(percent) = text.trim().strip_suffix('%') else { return size_in(text, limits) };
     let percent: u64 = digits(percent.trim_end())
         .filter(|percent| (1..=80).contains(percent))
         .ok_or_else(|| Invalid::new("not a share of the memory limit", HINT))?;
