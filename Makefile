@@ -10,7 +10,7 @@ LOCKED := $(if $(CI),--locked)
 # A fresh install of Rust may not be on the PATH of this shell yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run cluster test test-page chaos bench descriptor-set fmt fmt-check lint links deny buf-lint buf-breaking alerts dashboards tools ci clean rust
+.PHONY: help run cluster test test-page chaos bench descriptor-set fmt fmt-check lint links deny buf-lint buf-breaking alerts dashboards k8s image image-try k8s-try tools ci clean rust
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -100,7 +100,21 @@ dashboards: rust ## Run every query of dashboard and alerts against a real clust
 	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) -p larder-test-servers --bin larder-cluster
 	@eval "$$(.ci/tools env)" && exec env LARDER_CLUSTER="$(CARGO) run $(LOCKED) --quiet --profile $(RUN_PROFILE) -p larder-test-servers --bin larder-cluster" python3 deploy/check.py live
 
-tools: rust ## Install the tools for tests and checks (PostgreSQL, PgBouncer, Redis, sqlite3, libfaketime, promtool, grpcurl, grpcio, buf, cargo-deny, Node.js, Chromium)
+k8s: ## Check the manifests of Kubernetes and compose.yaml
+	@.ci/tools install k8s
+	@eval "$$(.ci/tools env)" && "$$(.ci/tools path kubernetes-validate)" k8s/check.py
+
+image: ## Build the image larder with docker, podman or buildah
+	@builder=$$(for it in docker podman buildah; do if command -v $$it >/dev/null; then echo $$it && break; fi; done) && \
+		exec $${builder:?is missing: docker, podman or buildah} build --build-arg REVISION="$$(git rev-parse HEAD)" --tag larder:0.1.0 .
+
+image-try: ## Build the image from a base of its own and try it (root on Debian; needs no registry of images)
+	@.ci/image
+
+k8s-try: ## Send the manifests to a real API server (needs Go, etcd and kubectl; the first run takes an hour)
+	@.ci/api-server
+
+tools: rust ## Install the tools for tests and checks (.ci/tools lists them)
 	@.ci/tools install all
 
 ci: ## Run everything that CI runs

@@ -1,5 +1,7 @@
 //! What is served over HTTP besides webhooks.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
@@ -21,7 +23,12 @@ pub(crate) struct Page {
 
 /// Gets a path of a server on a connection of its own.
 pub(crate) async fn get(server: &Server, path: &str, accept: Option<&str>) -> Page {
-    let stream = TcpStream::connect(server.http_address()).await.expect("a connection");
+    get_at(server.http_address(), path, accept).await
+}
+
+/// Gets a path at an address on a connection of its own.
+pub(crate) async fn get_at(address: SocketAddr, path: &str, accept: Option<&str>) -> Page {
+    let stream = TcpStream::connect(address).await.expect("a connection");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("a connection for HTTP");
     // It ends with the sender.
     tokio::spawn(connection);

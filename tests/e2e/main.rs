@@ -29,6 +29,7 @@ mod hanging;
 mod health;
 mod http;
 mod imports;
+mod kubernetes;
 mod loads;
 mod masks;
 mod metadata;

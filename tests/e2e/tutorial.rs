@@ -183,8 +183,8 @@ fn steps(page: &str) -> Vec<Step> {
         }
     }
     steps.retain(|step| !step.command.starts_with("make ") && !step.command.contains("export "));
-    // Two commands of the README stand for a deployment, and are run nowhere.
-    steps.retain(|step| !step.command.contains(" larder serve"));
+    // Some commands of the README stand for a deployment, and are run nowhere.
+    steps.retain(|step| !step.command.contains(" larder serve") && !step.command.starts_with("kubectl "));
     steps
 }
 

@@ -30,4 +30,4 @@ pub(crate) use process::{Process, Ran};
 pub(crate) use raw::{Raw, RawReply, framed, framed_compressed};
 pub(crate) use refusal::{Refusal, read_refusal, refusal, sent};
 pub(crate) use server::{Client, Server, connect};
-pub(crate) use tools::{Grpcio, PyCall, PyReply, find_tool, grpcurl, run_with_input};
+pub(crate) use tools::{Grpcio, PyCall, PyReply, find_tool, grpc_health_probe, grpcurl, kustomize, run_with_input};

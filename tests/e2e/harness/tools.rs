@@ -41,6 +41,16 @@ pub(crate) fn grpcurl() -> Option<PathBuf> {
     find_tool("LARDER_TEST_GRPCURL", "grpcurl")
 }
 
+/// Finds kustomize.
+pub(crate) fn kustomize() -> Option<PathBuf> {
+    find_tool("LARDER_TEST_KUSTOMIZE", "kustomize")
+}
+
+/// Finds the program that calls the health service as the kubelet does.
+pub(crate) fn grpc_health_probe() -> Option<PathBuf> {
+    find_tool("LARDER_TEST_GRPC_HEALTH_PROBE", "grpc-health-probe")
+}
+
 /// Python with its gRPC library.
 pub(crate) struct Grpcio(PathBuf);
 

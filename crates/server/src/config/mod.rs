@@ -12,6 +12,7 @@ mod events;
 mod file;
 mod log;
 mod mask;
+mod memory;
 mod otel;
 mod reload;
 mod render;
@@ -66,6 +67,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// About the commands that call a server.
     pub client: ClientConfig,
+    /// The memory that this process may use, in bytes, of which settings may be a share. `None` where it is not known.
+    pub memory: Option<u64>,
 }
 
 impl Default for Config {
@@ -99,6 +102,7 @@ impl Default for Config {
             events: EventsConfig::default(),
             telemetry: TelemetryConfig::default(),
             client: ClientConfig::default(),
+            memory: None,
         }
     }
 }

@@ -20,6 +20,7 @@ pub(super) const SHAPES: &[(&str, &str)] = &[
     ("FILTER", "a level, and exceptions by module, such as `warn,larder_server=debug`"),
     ("FORMAT", "`human` or `json`"),
     ("HOST", "a name or an IP address"),
+    ("MEMORY", "a size such as `256MiB`, or a share of the memory limit, from `1%` to `80%`"),
     ("NAME", "a text without spaces"),
     ("NAMES", "names separated by commas, or `none`"),
     ("NUMBER", "a number, such as `20000` or `20_000`"),

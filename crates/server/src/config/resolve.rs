@@ -1,13 +1,18 @@
 //! Makes the configuration from its sources.
 
-use std::{collections::HashSet, ffi::OsString, io::IsTerminal as _, path::PathBuf};
+use std::{
+    collections::HashSet,
+    ffi::OsString,
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+};
 
 use larder_cache::SharedConfig;
 
 use super::{
     Config, ConfigError, ConfigErrors, Invalid, Origin,
     check::check,
-    file, otel,
+    file, memory, otel,
     setting::{Default, Known, Machine, Scope, Setting},
     settings,
     table::setting,
@@ -39,6 +44,7 @@ impl Sources {
             data_dir: platform_data_dir(xdg, std::env::home_dir()),
             terminal: std::io::stderr().is_terminal(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory: memory::limit(Path::new("/")),
         };
         Self { flags, environment, machine }
     }
@@ -93,7 +99,7 @@ impl Purpose {
 pub fn resolve(sources: &Sources, purpose: Purpose) -> Result<Resolved, ConfigErrors> {
     let mut resolver = Resolver {
         sources,
-        config: Config::default(),
+        config: Config { memory: sources.machine.memory, ..Config::default() },
         effective: Vec::new(),
         errors: Vec::new(),
         failed: HashSet::new(),

@@ -82,6 +82,8 @@ pub struct Machine {
     pub terminal: bool,
     /// Processors that this process may use.
     pub cores: usize,
+    /// Memory that this process may use, in bytes. `None` where the system does not tell.
+    pub memory: Option<u64>,
 }
 
 /// Whether the value of a setting is shown.

@@ -8,7 +8,7 @@ use super::{dropped::DROPPED, *};
 const MOST: usize = 45;
 
 fn machine() -> Machine {
-    Machine { data_dir: Some(PathBuf::from("/home/me/.local/share")), terminal: false, cores: 3 }
+    Machine { data_dir: Some(PathBuf::from("/home/me/.local/share")), terminal: false, cores: 3, memory: Some(1 << 30) }
 }
 
 fn sources(environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Sources {

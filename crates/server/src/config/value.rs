@@ -112,6 +112,19 @@ pub(crate) fn size_in(text: &str, limits: RangeInclusive<u64>) -> Result<u64, In
     Err(out_of_range(value < *limits.start(), &show_size(*limits.start()), &show_size(*limits.end())))
 }
 
+/// Reads a size within limits, or a share of `memory`, such as `40%`. The share leaves at least a fifth to the rest of the process.
+pub fn memory_in(text: &str, memory: Option<u64>, limits: RangeInclusive<u64>) -> Result<u64, Invalid> {
+    const HINT: &str = "write a share from 1% to 80%, such as 40%, or a size such as 256MiB";
+    let Some(percent) = text.trim().strip_suffix('%') else { return size_in(text, limits) };
+    let percent: u64 = digits(percent.trim_end())
+        .filter(|percent| (1..=80).contains(percent))
+        .ok_or_else(|| Invalid::new("not a share of the memory limit", HINT))?;
+    let memory = memory.ok_or_else(|| {
+        Invalid::new("a share of the memory limit, which is not known here", "write a size such as 256MiB")
+    })?;
+    Ok((memory / 100 * percent).clamp(*limits.start(), *limits.end()))
+}
+
 /// Writes a size so that [`size`] reads it.
 pub(crate) fn show_size(bytes: u64) -> String {
     for (unit, shift) in [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)] {
@@ -317,6 +330,18 @@ mod tests {
             assert!(size(text).is_err(), "{text}");
         }
         assert_eq!(show_size(256 << 20), "256MiB");
+    }
+
+    #[test]
+    fn sizes_may_be_shares_of_memory() {
+        let read = |text, memory| memory_in(text, memory, 1..=1 << 40);
+        assert_eq!(read("40%", Some(1_000)), Ok(400));
+        assert_eq!(read(" 80 % ", Some(1_000)), Ok(800));
+        assert_eq!(read("256MiB", None), Ok(256 << 20));
+        for text in ["0%", "81%", "100%", "-1%", "4.5%", "%", "0.4"] {
+            assert!(read(text, Some(1_000)).is_err(), "{text}");
+        }
+        assert!(read("40%", None).expect_err("no limit is known").hint.contains("256MiB"));
     }
 
     #[test]

@@ -95,6 +95,7 @@ impl Connections {
             tracing::debug!(%error, "connection ended before it was served");
             return;
         }
+        let port = stream.peer_addr().map_or(0, |peer| peer.port());
         let service = hyper::service::service_fn(|request| respond.respond(request));
         let mut connection = pin!(
             http2::Builder::new(TokioExecutor::new())
@@ -107,7 +108,7 @@ impl Connections {
         );
         let aged = async {
             match limits.max_age {
-                Some(age) => sleep(age).await,
+                Some(age) => sleep(spread(age, port)).await,
                 None => std::future::pending().await,
             }
         };
@@ -126,5 +127,25 @@ impl Connections {
         if let Err(error) = done {
             tracing::debug!(%error, "connection ended");
         }
+    }
+}
+
+/// The age at which a connection ends: up to a tenth less or more, by the port of its client, which the system draws. Clients that
+/// connected together after an update do not reconnect together.
+fn spread(age: Duration, port: u16) -> Duration {
+    age * (90 + u32::from(port % 21)) / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_one_moment_end_at_different_ages() {
+        let ages: std::collections::BTreeSet<_> =
+            (40_000..40_042).map(|port| spread(Duration::from_secs(100), port)).collect();
+        assert_eq!(ages.len(), 21);
+        assert_eq!(ages.first(), Some(&Duration::from_secs(90)));
+        assert_eq!(ages.last(), Some(&Duration::from_secs(110)));
     }
 }

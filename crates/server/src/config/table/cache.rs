@@ -55,10 +55,11 @@ pub(super) const MEMORY: &[Setting] = &[
         key: "l1-bytes",
         env: "LARDER_L1_BYTES",
         default: Default::Text("256MiB"),
-        shape: "SIZE",
-        help: "Bytes of copies that fit into memory. The bookkeeping of each copy comes on top.",
+        shape: "MEMORY",
+        help: "Bytes of copies that fit into memory, or a share of the memory that the process may use: the limit of its cgroup \
+               (the memory limit of a container), or else the memory of the machine. The bookkeeping of each copy comes on top.",
         set: |config, text| {
-            config.cache.l1_bytes = value::size_in(text, 1 << 10..=1 << 44)?;
+            config.cache.l1_bytes = value::memory_in(text, config.memory, 1 << 10..=1 << 44)?;
             Ok(())
         },
         ..Setting::BASE

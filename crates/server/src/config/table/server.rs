@@ -161,7 +161,8 @@ pub(super) const TIMES: &[Setting] = &[
         key: "max-connection-age",
         env: "LARDER_MAX_CONNECTION_AGE",
         shape: "DURATION",
-        help: "The age at which the server asks a client to reconnect, so that clients spread over new replicas. none: never.",
+        help: "The age, a tenth more or less, at which the server asks a client to reconnect, so that clients spread over new \
+               replicas. none: never.",
         set: |config, text| {
             config.server.connections.max_age =
                 value::optional(text, |text| value::duration_in(text, Duration::from_secs(1)..=DAY * 30))?;
