@@ -163,6 +163,19 @@ onPage('a key is looked up and invalidated by keyboard alone', {}, async (page) 
     .waitFor();
 });
 
+onPage('a lookup names the trace of the last change', {}, async (page) => {
+  await server.larder('get', 'copper-saucepan-18cm');
+  await server.larder('invalidate', 'keys', 'copper-saucepan-18cm');
+  const { changedByTraceId } = JSON.parse(await server.larder('inspect', '--json', 'copper-saucepan-18cm'));
+  assert.match(changedByTraceId, /^[0-9a-f]{32}$/);
+  await page.fill('#key', 'copper-saucepan-18cm');
+  await page.keyboard.press('Enter');
+  await page.locator('#changed-by code', { hasText: changedByTraceId }).waitFor();
+  await page.fill('#key', 'product:never-written');
+  await page.keyboard.press('Enter');
+  await page.locator('#changed-by').waitFor({ state: 'hidden' });
+});
+
 onPage('a preview counts and drops nothing, an invalidation asks first', {}, async (page) => {
   await server.larder('get', 'copper-saucepan-18cm');
   await page.selectOption('#subject', 'pattern');

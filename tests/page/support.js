@@ -16,7 +16,7 @@ const binary =
 const browserPath = process.env.LARDER_TEST_CHROMIUM;
 /** The environment without settings of Larder, which would change the server. */
 const environment = Object.fromEntries(
-  Object.entries(process.env).filter(([name]) => !/^(LARDER_|DATABASE_|REDIS_)/.test(name)),
+  Object.entries(process.env).filter(([name]) => !/^(LARDER_|DATABASE_|REDIS_|OTEL_)/.test(name)),
 );
 
 /** Waits for a condition, at most ten seconds. The condition returns what is wanted, or throws. */
@@ -50,7 +50,9 @@ export class Server {
       '--sample-catalogue=true',
     ];
     server.log = '';
-    server.process = spawn(binary, args, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+    // Every call is traced, although nobody takes the spans.
+    const env = { ...environment, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://127.0.0.1:9' };
+    server.process = spawn(binary, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [server.process.stdout, server.process.stderr])
       stream.on('data', (text) => {
         server.log += text;

@@ -177,6 +177,11 @@ impl History {
         }
     }
 
+    /// When a write was sent.
+    pub(crate) fn begun(&self, write: Write) -> Option<Moment> {
+        Some(self.line(write.key).state(write.sequence)?.begun)
+    }
+
     /// When a write was known to be committed.
     pub(crate) fn acknowledged(&self, write: Write) -> Option<Moment> {
         match self.line(write.key).state(write.sequence)?.outcome {

@@ -11,6 +11,7 @@ mod calls;
 mod connections;
 mod figures;
 mod history;
+mod learned;
 mod load;
 mod pauses;
 mod probe;

@@ -44,6 +44,8 @@ struct Rest {
     /// By replica.
     latencies: [Histogram<u64>; REPLICAS],
     delays: Histogram<u64>,
+    /// From the begin of a write until a read elsewhere has shown it.
+    journeys: Histogram<u64>,
     shown: Vec<String>,
     errors: Vec<String>,
 }
@@ -55,6 +57,7 @@ impl Tally {
             oldest: Duration::ZERO,
             latencies: std::array::from_fn(|_| histogram()),
             delays: histogram(),
+            journeys: histogram(),
             shown: Vec::new(),
             errors: Vec::new(),
         };
@@ -125,9 +128,16 @@ impl Tally {
         self.show(replica, "a write", took, status);
     }
 
-    /// A write was seen elsewhere this long after it was acknowledged.
-    pub(crate) fn seen_after(&self, delay: Duration) {
-        self.rest().delays.saturating_record(micros(delay));
+    /// A write was seen elsewhere: `delay` after it was acknowledged, `journey` after it was begun.
+    pub(crate) fn seen_after(&self, delay: Duration, journey: Duration) {
+        let mut rest = self.rest();
+        rest.delays.saturating_record(micros(delay));
+        rest.journeys.saturating_record(micros(journey));
+    }
+
+    /// How long after their begin writes were seen elsewhere.
+    pub(crate) fn journeys(&self) -> Percentiles {
+        Percentiles::of(&self.rest().journeys)
     }
 
     /// Forgets how long reads took.
@@ -220,7 +230,7 @@ mod tests {
         for millis in 1..=100 {
             tally.answered(0, Duration::from_millis(millis), None);
             tally.answered(1, Duration::from_millis(millis + 1_000), None);
-            tally.seen_after(Duration::from_millis(10 * millis));
+            tally.seen_after(Duration::from_millis(10 * millis), Duration::from_millis(20 * millis));
         }
         let figures = tally.figures();
         let near =
@@ -229,6 +239,7 @@ mod tests {
         assert!(near(first.p50, 50) && near(first.p99, 99) && near(first.max, 100), "{first:?}");
         assert_eq!((figures.latency.count, first.count), (200, 100));
         assert!(near(figures.latency.max, 1_100) && near(figures.delay.max, 1_000), "{figures:?}");
+        assert!(near(tally.journeys().max, 2_000), "{:?}", tally.journeys());
         tally.reset_latencies();
         assert_eq!((tally.figures().latency.count, tally.figures().delay.count), (0, 100));
     }

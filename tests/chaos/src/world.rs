@@ -1,6 +1,7 @@
 //! The processes: PostgreSQL, Redis, three replicas, and what is between them.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -55,6 +56,7 @@ impl Plan {
 pub(crate) struct World {
     // In the order in which they end.
     replicas: Vec<Replica>,
+    http: Vec<SocketAddr>,
     proxies: Vec<Proxy>,
     gates: Vec<Gate>,
     /// Redis.
@@ -72,7 +74,8 @@ impl World {
         let postgres = Arc::new(postgres);
         postgres.psql("postgres", &format!("CREATE DATABASE {DATABASE}")).await;
         let (mut proxies, mut gates, mut starts) = (Vec::<Proxy>::new(), Vec::new(), Vec::new());
-        for number in 0..REPLICAS {
+        let http: Vec<SocketAddr> = (0..REPLICAS).map(|_| ([127, 0, 0, 1], free_port()).into()).collect();
+        for (number, http) in http.iter().enumerate() {
             let proxy = match proxies.first() {
                 Some(first) => Proxy::start_beside(redis.address(), first),
                 None => Proxy::start(redis.address()),
@@ -85,6 +88,7 @@ impl World {
                 ("REDIS_URL", proxy.url()),
                 ("LARDER_SAMPLE_CATALOGUE", "false".to_owned()),
                 ("LARDER_LOG", "warn".to_owned()),
+                ("LARDER_HTTP_LISTEN", http.to_string()),
                 // Two processors are shared with everything else here.
                 ("LARDER_WORKERS", "2".to_owned()),
             ];
@@ -100,12 +104,17 @@ impl World {
             gates.push(gate);
         }
         let replicas = try_join_all(starts).await?;
-        Ok(Self { replicas, proxies, gates, redis, postgres })
+        Ok(Self { replicas, http, proxies, gates, redis, postgres })
     }
 
     /// The replicas.
     pub(crate) fn replicas(&self) -> &[Replica] {
         &self.replicas
+    }
+
+    /// Where the replicas show their metrics.
+    pub(crate) fn http_addresses(&self) -> &[SocketAddr] {
+        &self.http
     }
 
     /// What is before Redis, one for each replica.

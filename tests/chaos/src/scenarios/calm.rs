@@ -5,11 +5,12 @@ use std::time::Duration;
 use larder_test_servers::Faults;
 
 use crate::{
+    learned::Learned,
     probe,
     product::GROUP,
     report::Report,
     shop::{Change, Page},
-    stage::{Setup, wait},
+    stage::{Setup, Stage, wait},
     world::REPLICAS,
 };
 
@@ -22,8 +23,12 @@ const WRITER: u32 = 200;
 pub(super) async fn calm(setup: &Setup) -> anyhow::Result<Report> {
     let mut stage = setup.stage().await?;
     stage.start_load().await;
+    // The load has created its products at once, which took longer than anything later.
+    let before = Learned::read(stage.world.http_addresses()).await?;
     probe::writes(&stage.shop, setup.seconds(20, 60)).await?;
+    let learned = Learned::read(stage.world.http_addresses()).await?.since(&before);
     stage.stop_load().await;
+    compare(&mut stage, &learned);
     let seen = stage.shop.tally.figures().delay;
     stage.did(format!("{} writes watched", seen.count / 2));
     stage.must_be_quick(seen.p99 < SEEN_P99, format!("p99 of a write seen elsewhere: {:?}", seen.p99));
@@ -31,6 +36,21 @@ pub(super) async fn calm(setup: &Setup) -> anyhow::Result<Report> {
     stage.must_be_without_errors();
     stage.must_keep_its_rate();
     Ok(stage.end().await)
+}
+
+/// Compares what the replicas say of the time from commit to learned with what was seen from outside, where the commit lies
+/// somewhere between the begin of a write and its acknowledgement.
+fn compare(stage: &mut Stage, learned: &Learned) {
+    let (acknowledged, begun) = (stage.shop.tally.figures().delay, stage.shop.tally.journeys());
+    stage.must(learned.count() > 0, "no replica has learned of a change from another");
+    for (percent, earliest, latest) in [(50, acknowledged.p50, begun.p50), (99, acknowledged.p99, begun.p99)] {
+        let bound = learned.quantile(percent);
+        let text = format!(
+            "p{percent} from commit to learned at most {bound:.1?} by the metrics, {earliest:.1?} to {latest:.1?} from outside"
+        );
+        stage.must_be_quick(learned.agrees(percent, earliest, latest), &text);
+        stage.note(text);
+    }
 }
 
 /// A little of everything, in a debug build, beside other tests: it says nothing about how fast anything is.

@@ -56,7 +56,7 @@ const ASPECTS = [
 ];
 const STYLES = { valid: 'good', 'not valid': 'bad' };
 
-function showEntry({ key, tiers }) {
+function showEntry({ key, tiers, changedByTraceId }) {
   const [table] = find('entry').children;
   table.tHead.rows[0].replaceChildren(
     make('th', { scope: 'col' }, 'Tier'),
@@ -75,6 +75,8 @@ function showEntry({ key, tiers }) {
       ),
     ),
   );
+  say(find('changed-by').querySelector('code'), changedByTraceId ?? '');
+  find('changed-by').hidden = !changedByTraceId;
   find('entry').hidden = false;
   find('drop-key').hidden = false;
   find('drop-key').dataset.key = key;
