@@ -39,6 +39,7 @@ mod poison;
 mod reads;
 mod reflection;
 mod searches;
+mod session;
 mod shutdown;
 mod smoke;
 mod startup;
