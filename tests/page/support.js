@@ -33,7 +33,8 @@ export async function until(condition) {
 }
 
 export class Server {
-  static async start() {
+  /** Starts a server with some variables besides the test's own settings. */
+  static async start(variables = {}) {
     const server = new Server();
     server.directory = mkdtempSync(join(tmpdir(), 'larder-page-'));
     server.database = join(server.directory, 'larder.db');
@@ -50,7 +51,7 @@ export class Server {
       '--sample-catalogue=true',
     ];
     server.log = '';
-    server.process = spawn(binary, args, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+    server.process = spawn(binary, args, { env: { ...environment, ...variables }, stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [server.process.stdout, server.process.stderr])
       stream.on('data', (text) => {
         server.log += text;

@@ -2,7 +2,10 @@
 
 use http::HeaderValue;
 use larder_proto::serving::ReadOptions;
-use tonic::{Response, metadata::MetadataMap};
+use tonic::{
+    Response,
+    metadata::{MetadataMap, MetadataValue},
+};
 
 use crate::{
     contract::{Session, Violations, parse_session},
@@ -11,7 +14,7 @@ use crate::{
 
 /// The commits that a read must show, by its headers.
 pub(super) fn session(metadata: &MetadataMap, read: Option<&ReadOptions>) -> Result<Session, Violations> {
-    parse_session(TOKEN, metadata.get_all(TOKEN).iter().map(|value| value.as_bytes()), read)
+    parse_session(TOKEN, metadata.get_all(TOKEN).iter().map(MetadataValue::as_bytes), read)
 }
 
 /// Names the commit in the headers of a reply, unless nothing was written.
