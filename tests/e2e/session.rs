@@ -21,11 +21,8 @@ const ROUNDS: usize = 100;
 async fn the_replies_to_writes_name_their_commits(database: &Database) {
     let server = Server::start(database).await;
     let mut client = server.client();
-    let create = |validate_only| CreateProductRequest {
-        product: Some(product("a")),
-        validate_only,
-        ..Default::default()
-    };
+    let create =
+        |validate_only| CreateProductRequest { product: Some(product("a")), validate_only, ..Default::default() };
     let checked = client.create_product(create(true)).await.expect("a right product");
     assert!(!checked.metadata().contains_key(HEADER));
     let created = client.create_product(create(false)).await.expect("a product");
@@ -53,7 +50,8 @@ async fn every_read_shows_the_commits_that_its_header_names(database: &Database)
         let batch = BatchGetProductsRequest { ids: vec!["a".to_owned()], read: None };
         let batch = read.batch_get_products(with(&tokens, batch)).await.expect("a batch").into_inner();
         assert_eq!(batch.products[0].name, name, "batch in round {round}");
-        let list = read.list_products(with(&tokens, ListProductsRequest::default())).await.expect("a page").into_inner();
+        let list =
+            read.list_products(with(&tokens, ListProductsRequest::default())).await.expect("a page").into_inner();
         assert_eq!(list.products[0].name, name, "list in round {round}");
         let search = SearchProductsRequest { query: format!("r{round}x"), ..Default::default() };
         let search = read.search_products(with(&tokens, search)).await.expect("a page").into_inner();
