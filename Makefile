@@ -10,7 +10,7 @@ LOCKED := $(if $(CI),--locked)
 # A fresh install of Rust may not be on the PATH of this shell yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run cluster test test-page chaos bench descriptor-set fmt fmt-check lint links deny buf-lint buf-breaking alerts dashboards k8s image image-try k8s-try tools ci clean rust
+.PHONY: help run cluster test test-page test-clients client-code client-code-check chaos bench descriptor-set fmt fmt-check lint links deny buf-lint buf-breaking alerts dashboards k8s image image-try k8s-try tools ci clean rust
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,11 +50,24 @@ test: rust ## Install what the tests need, and run all tests
 	@.ci/tools install test
 	@eval "$$(.ci/tools env)" && $(CARGO) build $(LOCKED) --bin larder && exec $(CARGO) test $(LOCKED) --workspace --no-fail-fast $(ARGS)
 
-test-page: rust ## Test the page in a headless Chromium
+test-page: rust ## Test the page, and calls from pages, in a headless Chromium
 	@.ci/tools install page
 	@$(CARGO) build $(LOCKED) --bin larder
-	@cd tests/page && npm ci --silent --no-audit --no-fund --ignore-scripts
+	@for it in tests/page clients/typescript; do (cd $$it && npm ci --silent --no-audit --no-fund --ignore-scripts) || exit; done
 	@eval "$$(.ci/tools env)" && cd tests/page && exec npm test --silent -- $(ARGS)
+
+test-clients: rust ## Run the clients in Python, Go, TypeScript and Java on a cluster whose bus is broken
+	@.ci/tools install clients
+	@$(CARGO) build $(LOCKED) --bin larder
+	@$(CARGO) build $(LOCKED) -p larder-test-servers --bin larder-cluster
+	@clients/build
+	@eval "$$(.ci/tools env)" && exec $(CARGO) run $(LOCKED) --quiet -p larder-test-servers --bin larder-cluster -- --break-bus --run clients/test
+
+client-code: ## Generate the code of the clients from the contract
+	@clients/generate
+
+client-code-check: ## Check that the code of the clients is up to date
+	@clients/generate --check
 
 chaos: rust ## Break a cluster under load and check every read; ARGS="--full", "--only NAME" or "--list"
 	@.ci/tools install chaos

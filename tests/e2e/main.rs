@@ -41,6 +41,7 @@ mod reads;
 mod redis_topologies;
 mod reflection;
 mod searches;
+mod session;
 mod shutdown;
 mod smoke;
 mod startup;

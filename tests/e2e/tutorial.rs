@@ -72,7 +72,8 @@ async fn compare(page: &str, least: usize) {
 async fn start(program: &Path) -> Cluster {
     // A Redis that answers late on a busy machine is no Redis that is away: the pages show which tier answers.
     let variables = vec![("LARDER_L2_COMMAND_TIMEOUT", "10s".to_owned())];
-    let options = ClusterOptions { ports: Ports::Free, program: program.to_owned(), redis: true, variables };
+    let options =
+        ClusterOptions { ports: Ports::Free, program: program.to_owned(), redis: true, proxy: false, variables };
     for _ in 0..4 {
         match Cluster::start(options.clone()).await {
             Ok(cluster) => return cluster,

@@ -33,7 +33,8 @@ export async function until(condition) {
 }
 
 export class Server {
-  static async start() {
+  /** Starts a server with some variables besides the test's own settings. */
+  static async start(variables = {}) {
     const server = new Server();
     server.directory = mkdtempSync(join(tmpdir(), 'larder-page-'));
     server.database = join(server.directory, 'larder.db');
@@ -51,7 +52,7 @@ export class Server {
     ];
     server.log = '';
     // Every call is traced, although nobody takes the spans.
-    const env = { ...environment, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://127.0.0.1:9' };
+    const env = { ...environment, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://127.0.0.1:9', ...variables };
     server.process = spawn(binary, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [server.process.stdout, server.process.stderr])
       stream.on('data', (text) => {

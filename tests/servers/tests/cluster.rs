@@ -208,10 +208,25 @@ fn a_replica_that_cannot_start_is_told() {
 }
 
 #[test]
+fn a_command_runs_beside_the_cluster_and_ends_it() {
+    let script = r#"echo "$LARDER_ADDRESSES;$LARDER_HTTP_ADDRESSES"; exit 3"#;
+    for arguments in [["--without-redis", "--run", script], ["--break-bus", "--run", script]] {
+        let output = command(&stand_in()).args(arguments).output().unwrap();
+        let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(3), "{errors}");
+        let (catalogs, http) = text.lines().last().expect("a line").split_once(';').expect("two lists");
+        assert_eq!((catalogs.split(',').count(), http.split(',').count()), (3, 3), "{text}");
+    }
+}
+
+#[test]
 fn wrong_arguments_and_a_missing_program_are_told() {
-    for (program, argument, code, part) in
-        [("/nowhere/larder", "--without-redis", 1, "there is no /nowhere/larder"), ("larder", "--what", 2, "Usage:")]
-    {
+    for (program, argument, code, part) in [
+        ("/nowhere/larder", "--without-redis", 1, "there is no /nowhere/larder"),
+        ("larder", "--what", 2, "Usage:"),
+        ("larder", "--run", 2, "--run wants a command"),
+        ("larder", "--break-bus", 2, "--break-bus wants --run"),
+    ] {
         let output = command(Path::new(program)).arg(argument).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{errors}");

@@ -26,7 +26,7 @@ pub(super) fn catalog(
     observers: &Observers,
 ) -> Result<CatalogRouter, ServeError> {
     let router = CatalogRouter::for_catalog(catalog, call_limits(config), message_limits(config));
-    let router = router.observed(observers.clone());
+    let router = router.observed(observers.clone()).with_web(config.web_origins.clone());
     with_reflection(with_health(router, health), CATALOG, config.compression)
 }
 

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    config::ServerConfig,
+    config::{ServerConfig, WebOrigins},
     error::ServeError,
     grpc::CatalogRouter,
     http::{HttpListener, with_limits},
@@ -109,6 +109,7 @@ fn limits(config: &ServerConfig) -> Limits {
         keepalive_interval: config.connections.keepalive_interval,
         keepalive_timeout: config.connections.keepalive_timeout,
         max_age: config.connections.max_age,
+        http1: config.web_origins != WebOrigins::None,
     }
 }
 

@@ -15,7 +15,9 @@ mod write;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use larder_cache::{Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError, Reader, Tier};
+use larder_cache::{
+    Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError, Reader, Tier, Token, Witness,
+};
 use larder_storage::{ListPage, ProductRepository as _, Products, ReadPoint, Repository, SearchPage, StorageError};
 use tokio::runtime::Handle;
 
@@ -137,6 +139,26 @@ impl Catalog {
             return self.search_together(request).await;
         }
         self.search_page(&request).await
+    }
+
+    /// Makes a read that shows some commits besides what it demands itself. They are looked for again after it, because the
+    /// database may have been restored or failed over meanwhile.
+    pub async fn since<T>(
+        &self,
+        tokens: &[Token],
+        read: impl Future<Output = Result<T, ReadError>>,
+    ) -> Result<T, ReadError> {
+        self.reach(tokens).await?;
+        let found = read.await?;
+        self.reach(tokens).await?;
+        Ok(found)
+    }
+
+    async fn reach(&self, tokens: &[Token]) -> Result<(), ReadError> {
+        for &token in tokens {
+            self.cache.reach(Freshness::AtLeast(token)).await?;
+        }
+        Ok(())
     }
 
     async fn list_page(&self, request: &Arc<ListRequest>) -> Result<Page, ReadError> {

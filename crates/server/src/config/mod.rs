@@ -40,7 +40,7 @@ pub(crate) use otel::decoded;
 pub use reload::Changes;
 pub use render::{effective_json, effective_text, example, markdown};
 pub use resolve::{Effective, Purpose, Resolved, Sources, resolve};
-pub use server::{Compression, Connections, Deadlines, Limits, ServerConfig, WatchConfig};
+pub use server::{Compression, Connections, Deadlines, Limits, ServerConfig, WatchConfig, WebOrigins};
 pub use setting::{Default as DefaultValue, Machine, Scope, Secret, Setting};
 pub use table::{RedisParts, SECTIONS, Section, setting, settings};
 pub use telemetry::{BatchConfig, Sampler, TelemetryConfig, TracesConfig};

@@ -24,6 +24,7 @@ pub(super) const SHAPES: &[(&str, &str)] = &[
     ("NAME", "a text without spaces"),
     ("NAMES", "names separated by commas, or `none`"),
     ("NUMBER", "a number, such as `20000` or `20_000`"),
+    ("ORIGINS", "origins of web pages separated by commas, such as `https://shop.example`; `*`, or `none`"),
     ("PASSWORD", "any text; it is never shown"),
     ("PATH", "the path of a file or directory"),
     ("POLICY", "one of the words that the setting names"),
@@ -70,8 +71,8 @@ SIGHUP a running server reads its configuration again and applies the policies a
 The file is TOML. `ttl` in `[policy.item]` may also be written as `policy.item.ttl`.
 
 A variable overrides any key of the file. Its name is `LARDER_`, the section and the key in upper case, `__` behind each
-section, and `_` for a dash: `LARDER_POLICY__NOT_FOUND__L2_TTL` overrides `l2-ttl` in `[policy.not-found]`. The policies have no
-other variable, and no flags.
+section, and `_` for a dash: `LARDER_POLICY__NOT_FOUND__L2_TTL` overrides `l2-ttl` in `[policy.not-found]`. Settings in sections have
+no other variable, and no flags.
 ";
 
 /// What stands above the dropped names in `docs/configuration.md`.
@@ -92,7 +93,8 @@ These settings are constants now. The flag and the key in the file had the same 
 /// The example file: every setting with its default, commented out.
 pub fn example() -> String {
     let mut text = EXAMPLE.to_owned();
-    let (policies, others): (Vec<&Section>, Vec<&Section>) = SECTIONS.iter().partition(|section| is_policy(section));
+    let (sections, others): (Vec<&Section>, Vec<&Section>) =
+        SECTIONS.iter().partition(|section| is_in_file_alone(section));
     for section in others {
         let mut settings = section.settings.iter().filter(|setting| setting.in_file()).peekable();
         if settings.peek().is_none() {
@@ -110,11 +112,11 @@ pub fn example() -> String {
         }
     }
     text.push_str(EXAMPLE_POLICIES);
-    for (number, section) in policies.into_iter().enumerate() {
+    for (number, section) in sections.into_iter().enumerate() {
         let _ = writeln!(text, "\n# {}.\n[{}]", section.title, section.settings[0].place().0);
         for setting in section.settings {
-            // The keys of all kinds are the same: the first section explains them.
-            if number == 0 {
+            // The keys of all policies are the same: the first section explains them.
+            if number == 0 || !setting.key.starts_with("policy.") {
                 commented(&mut text, &[setting.help]);
             }
             key(&mut text, setting);
@@ -123,7 +125,7 @@ pub fn example() -> String {
     text
 }
 
-fn is_policy(section: &Section) -> bool {
+fn is_in_file_alone(section: &Section) -> bool {
     section.settings.iter().all(|setting| !setting.flag)
 }
 

@@ -44,8 +44,22 @@ pub struct ServerConfig {
     pub deadlines: Deadlines,
     /// How connections are kept.
     pub connections: Connections,
+    /// Which web pages may call the catalogue.
+    pub web_origins: WebOrigins,
     /// What is logged, and how.
     pub log: LogConfig,
+}
+
+/// The origins of web pages that may call by gRPC-Web.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum WebOrigins {
+    /// No page calls, and gRPC-Web is off.
+    #[default]
+    None,
+    /// Every page may call.
+    Any,
+    /// Pages of these origins may call.
+    Listed(Vec<String>),
 }
 
 /// What clients may ask for. A larger request is refused with `RESOURCE_EXHAUSTED`, or not accepted at all.
@@ -144,6 +158,7 @@ impl Default for ServerConfig {
                 keepalive_timeout: constants::KEEPALIVE_TIMEOUT,
                 max_age: None,
             },
+            web_origins: WebOrigins::default(),
             log: LogConfig::default(),
         }
     }

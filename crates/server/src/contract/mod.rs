@@ -8,6 +8,7 @@ mod page;
 mod position;
 mod product;
 mod read;
+mod session;
 mod token;
 mod violation;
 
@@ -19,6 +20,7 @@ pub use page::{ListRequest, PageToken, SearchRequest, parse_list, parse_search};
 pub use position::{Position, Step};
 pub use product::{ProductId, parse_etag, parse_id, parse_import, parse_mask, parse_product, parse_term};
 pub use read::{Read, parse_duration, parse_read};
+pub use session::{Session, parse_session};
 pub use token::{Stamp, decode_token, encode_stamp, encode_token};
 pub use violation::{Violation, Violations, cut};
 

@@ -1,10 +1,13 @@
-//! One HTTP/2 connection.
+//! One connection: HTTP/2, or HTTP/1.1 where browsers may call.
 
 use std::{convert::Infallible, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulConnection},
+};
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -44,6 +47,8 @@ pub struct Limits {
     /// The client is asked to reconnect after this time, so that clients spread over new replicas. Requests in progress end
     /// normally. `None`: never.
     pub max_age: Option<Duration>,
+    /// Whether connections may speak HTTP/1.1, as browsers do without TLS.
+    pub http1: bool,
 }
 
 /// The connections of a server, all threads together.
@@ -97,17 +102,43 @@ impl Connections {
         }
         let port = stream.peer_addr().map_or(0, |peer| peer.port());
         let service = hyper::service::service_fn(|request| respond.respond(request));
-        let mut connection = pin!(
-            http2::Builder::new(TokioExecutor::new())
+        let stream = TokioIo::new(Coalesced::new(stream));
+        if limits.http1 {
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            builder
+                .http1()
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits.preface)
+                .max_buf_size(limits.header_list as usize);
+            builder
+                .http2()
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(limits.streams)
                 .max_header_list_size(limits.header_list)
                 .keep_alive_interval(limits.keepalive_interval)
-                .keep_alive_timeout(limits.keepalive_timeout)
-                .serve_connection(TokioIo::new(Coalesced::new(stream)), service)
-        );
+                .keep_alive_timeout(limits.keepalive_timeout);
+            self.drive(builder.serve_connection(stream, service), port).await;
+        } else {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(limits.streams)
+                .max_header_list_size(limits.header_list)
+                .keep_alive_interval(limits.keepalive_interval)
+                .keep_alive_timeout(limits.keepalive_timeout);
+            self.drive(builder.serve_connection(stream, service), port).await;
+        }
+    }
+
+    /// Serves a connection until it ends, and asks it to end when it is old or the server drains.
+    async fn drive(
+        &self,
+        connection: impl GracefulConnection<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        port: u16,
+    ) {
+        let mut connection = pin!(connection);
         let aged = async {
-            match limits.max_age {
+            match self.limits.max_age {
                 Some(age) => sleep(spread(age, port)).await,
                 None => std::future::pending().await,
             }
@@ -125,6 +156,7 @@ impl Connections {
             }
         };
         if let Err(error) = done {
+            let error: Box<dyn std::error::Error + Send + Sync> = error.into();
             tracing::debug!(%error, "connection ended");
         }
     }

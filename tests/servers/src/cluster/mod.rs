@@ -6,7 +6,12 @@ use std::{net::SocketAddr, path::PathBuf};
 
 pub use replica::Replica;
 
-use crate::{guardian::dead, postgres::Postgres, postgres::PostgresOptions, redis::Redis, redis::RedisOptions};
+use crate::{
+    guardian::dead,
+    postgres::{Postgres, PostgresOptions},
+    proxy::Proxy,
+    redis::{Redis, RedisOptions},
+};
 
 /// Where the replicas listen, unless somebody else does. Their `CacheAdmin` is at the next port: that of the first is where the
 /// commands look for it.
@@ -24,6 +29,8 @@ pub struct ClusterOptions {
     pub program: PathBuf,
     /// Whether there is a Redis; without one every replica loads for itself.
     pub redis: bool,
+    /// Whether the replicas reach Redis through a [`Proxy`], which can break the connections.
+    pub proxy: bool,
     /// Environment variables of the replicas, besides those that make them a cluster.
     pub variables: Vec<(&'static str, String)>,
 }
@@ -45,6 +52,7 @@ pub struct Cluster {
     replicas: Vec<Replica>,
     admin_addresses: Vec<SocketAddr>,
     http_addresses: Vec<SocketAddr>,
+    proxy: Option<Proxy>,
     redis: Option<Redis>,
     postgres: Postgres,
 }
@@ -70,6 +78,8 @@ impl Cluster {
         let postgres = Postgres::start(PostgresOptions::default()).await;
         postgres.psql("postgres", &format!("CREATE DATABASE {DATABASE}")).await;
         let redis = if options.redis { Some(Redis::start(RedisOptions::default()).await) } else { None };
+        let proxy = redis.as_ref().filter(|_| options.proxy).map(|redis| Proxy::start(redis.address()));
+        let redis_url = proxy.as_ref().map(Proxy::url).or_else(|| redis.as_ref().map(Redis::url));
         let (mut replicas, mut admin_addresses, mut http_addresses) = (Vec::new(), Vec::new(), Vec::new());
         for ((number, port), http_port) in PORTS.into_iter().enumerate().zip(HTTP_PORT..) {
             let [port, admin, http] = match options.ports {
@@ -83,7 +93,7 @@ impl Cluster {
                 // Loading it twice at once would be of no use.
                 ("LARDER_SAMPLE_CATALOGUE", (number == 0).to_string()),
             ];
-            variables.extend(redis.as_ref().map(|redis| ("REDIS_URL", redis.url())));
+            variables.extend(redis_url.clone().map(|url| ("REDIS_URL", url)));
             variables.extend(options.variables.iter().cloned());
             match Replica::start(&options.program, port.port(), &variables).await {
                 Ok(replica) => {
@@ -94,7 +104,7 @@ impl Cluster {
                 Err(log) => return Err(format!("replica {} did not become ready:\n{log}", number + 1)),
             }
         }
-        Ok(Self { replicas, admin_addresses, http_addresses, redis, postgres })
+        Ok(Self { replicas, admin_addresses, http_addresses, proxy, redis, postgres })
     }
 
     /// The replicas.
@@ -115,6 +125,11 @@ impl Cluster {
     /// Redis.
     pub fn redis(&self) -> Option<&Redis> {
         self.redis.as_ref()
+    }
+
+    /// What stands between the replicas and Redis.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     /// PostgreSQL.

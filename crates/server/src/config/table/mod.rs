@@ -7,6 +7,7 @@ mod events;
 mod policy;
 mod redis;
 mod server;
+mod web;
 
 use super::Setting;
 
@@ -29,7 +30,7 @@ pub(super) const POLICIES: [Section; 4] = [
     Section { title: "Policy: absent products", settings: policy::NOT_FOUND },
 ];
 
-/// Every setting of this release. The policies stand last, because in TOML sections follow the top level.
+/// Every setting of this release. Those with sections of the file stand last, because in TOML sections follow the top level.
 pub const SECTIONS: &[Section] = &[
     Section { title: "The file with the settings", settings: client::FILE },
     Section { title: "Server", settings: server::SERVER },
@@ -47,6 +48,7 @@ pub const SECTIONS: &[Section] = &[
     POLICIES[1],
     POLICIES[2],
     POLICIES[3],
+    Section { title: "gRPC-Web, for pages in browsers", settings: web::WEB },
 ];
 
 /// Every setting of this release, in order.

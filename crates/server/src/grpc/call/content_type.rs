@@ -9,6 +9,8 @@ pub(super) enum ContentType {
     Grpc,
     /// gRPC with messages in another encoding.
     GrpcOther,
+    /// gRPC-Web with messages in Protocol Buffers.
+    GrpcWeb,
     /// Not gRPC.
     Other,
 }
@@ -26,7 +28,10 @@ pub(super) fn content_type(headers: &HeaderMap) -> ContentType {
         None => (essence, None),
         Some((essence, encoding)) => (essence, Some(encoding)),
     };
+    let web = essence.eq_ignore_ascii_case("application/grpc-web");
     match encoding {
+        None if web => ContentType::GrpcWeb,
+        Some(encoding) if web && encoding.eq_ignore_ascii_case("proto") => ContentType::GrpcWeb,
         _ if !essence.eq_ignore_ascii_case("application/grpc") => ContentType::Other,
         Some("") => ContentType::Other,
         Some(encoding) if !encoding.eq_ignore_ascii_case("proto") => ContentType::GrpcOther,
@@ -55,13 +60,16 @@ mod tests {
         for text in ["application/grpc+json", "application/grpc+thrift; a=b", "application/grpc+proto+x"] {
             assert_eq!(read(&[text]), ContentType::GrpcOther, "{text}");
         }
+        for text in ["application/grpc-web", "Application/gRPC-Web+proto", "application/grpc-web; a=b"] {
+            assert_eq!(read(&[text]), ContentType::GrpcWeb, "{text}");
+        }
         for text in [
             "",
             "application",
             "application/grpcfoo",
-            "application/grpc-web",
-            "application/grpc-web+proto",
+            "application/grpc-web+json",
             "application/grpc-web-text",
+            "application/grpc-web-text+proto",
             "application/grpc+",
             "application/json",
             "text/plain; application/grpc",

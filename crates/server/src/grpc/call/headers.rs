@@ -9,6 +9,9 @@ pub(in crate::grpc) const TIMEOUT: HeaderName = HeaderName::from_static("grpc-ti
 /// The trace that the caller is part of (W3C Trace Context).
 pub(in crate::grpc) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// The token of a commit: in the reply to a write, and in reads that must show that write.
+pub(in crate::grpc) const TOKEN: &str = "x-larder-token";
+
 /// Whether a reply came from a cache.
 pub(in crate::grpc) const CACHE_STATUS: &str = "x-cache-status";
 /// Asks for the next three headers.

@@ -9,6 +9,7 @@ pub(super) mod headers;
 pub(super) mod methods;
 mod observed;
 mod router;
+mod web;
 
 pub(super) use context::Deadline;
 pub use {body::Inbound, context::CallLimits, observed::Observers, router::Router};

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
 use tonic::{Code, Status, body::Body};
@@ -22,8 +22,10 @@ use super::{
     headers::REQUEST_ID,
     methods,
     observed::{Observed, Observers},
+    web::{Web, WebReply},
 };
 use crate::{
+    config::WebOrigins,
     grpc::errors::{self, tonic_status},
     metrics::Measured,
     net::Respond,
@@ -37,6 +39,7 @@ pub struct Router<S> {
     others: Arc<[(&'static str, Other)]>,
     limits: CallLimits,
     observers: Observers,
+    web: Option<Web>,
 }
 
 /// A service that is not on the hot path.
@@ -47,13 +50,19 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 impl<S> Router<S> {
     /// A router without services.
     pub fn new(limits: CallLimits) -> Self {
-        Self { hot: None, others: Arc::new([]), limits, observers: Observers::default() }
+        Self { hot: None, others: Arc::new([]), limits, observers: Observers::default(), web: None }
     }
 
     /// Tells `observers` of every call.
     #[must_use]
     pub(crate) fn observed(self, observers: Observers) -> Self {
         Self { observers, ..self }
+    }
+
+    /// Lets web pages call by gRPC-Web.
+    #[must_use]
+    pub fn with_web(self, origins: WebOrigins) -> Self {
+        Self { web: Web::new(origins), ..self }
     }
 
     /// Adds the service on the hot path, named by the path before its methods: `/package.Service/`.
@@ -75,15 +84,22 @@ impl<S> Router<S> {
     }
 
     /// Admits a call: returns its time limit, or the answer that refuses it.
-    fn admit(&self, request: &Request<Incoming>) -> Result<TimeLimit, Answer> {
+    fn admit(&self, request: &Request<Incoming>, web: &mut Option<WebReply>) -> Result<TimeLimit, Answer> {
         let refused = |status| Err(answer(status));
         if *request.method() != Method::POST {
             return Err(not_grpc(StatusCode::METHOD_NOT_ALLOWED));
         }
-        match content_type(request.headers()) {
-            ContentType::Grpc => {}
-            ContentType::GrpcOther => return refused(errors::content_subtype()),
-            ContentType::Other => return Err(not_grpc(StatusCode::UNSUPPORTED_MEDIA_TYPE)),
+        match (content_type(request.headers()), &self.web) {
+            // HTTP/1.1 is there for gRPC-Web alone: gRPC needs trailers.
+            (ContentType::Grpc, _) if request.version() >= Version::HTTP_2 => {}
+            (ContentType::GrpcOther, _) => return refused(errors::content_subtype()),
+            (ContentType::GrpcWeb, Some(pages)) => match pages.admit(request.headers()) {
+                None => return Err(not_grpc(StatusCode::FORBIDDEN)),
+                reply => *web = reply,
+            },
+            (ContentType::Grpc | ContentType::GrpcWeb | ContentType::Other, _) => {
+                return Err(not_grpc(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+            }
         }
         let (size, most) = (size_of_headers(request), self.limits.header_bytes);
         if size > most {
@@ -126,9 +142,13 @@ where
 
     fn respond(&self, mut request: Request<Incoming>) -> Call {
         let mut context = CallContext::new(&request);
+        if let Some(preflight) = self.web.as_ref().and_then(|web| web.preflight(&request)) {
+            return Call::answered(preflight, context);
+        }
+        let mut web = None;
         let measured = Some(self.observers.calls.begin(&context.method, trace_id(request.headers())));
         let observed = self.observers.begin(&request);
-        let answer = match self.admit(&request) {
+        let answer = match self.admit(&request, &mut web) {
             Err(answer) => answer,
             Ok(time) => {
                 context.time = time;
@@ -136,7 +156,7 @@ where
                 self.route(request)
             }
         };
-        Call { answer, context, measured, timer: None, observed }
+        Call { answer, context, measured, timer: None, observed, web }
     }
 }
 
@@ -151,6 +171,16 @@ pub struct Call {
     measured: Option<Measured>,
     timer: Option<Pin<Box<Sleep>>>,
     observed: Observed,
+    /// For a call by gRPC-Web.
+    web: Option<WebReply>,
+}
+
+impl Call {
+    /// A request that is no call, with its answer.
+    fn answered(response: Response<Body>, context: CallContext) -> Self {
+        let answer = Box::pin(std::future::ready(Ok(response)));
+        Self { answer, context, measured: None, timer: None, observed: Observed::default(), web: None }
+    }
 }
 
 impl Future for Call {
@@ -183,7 +213,11 @@ impl Future for Call {
             measured.finish(code.unwrap_or(Code::Ok));
         }
         response.headers_mut().insert(REQUEST_ID, this.context.id.clone());
-        Poll::Ready(Ok(this.observed.end(response)))
+        let response = this.observed.end(response);
+        Poll::Ready(Ok(match this.web.take() {
+            None => response,
+            Some(web) => web.write(response),
+        }))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod import;
 mod replies;
+mod session;
 mod watch;
 
 use std::{
@@ -24,8 +25,11 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use xxhash_rust::xxh3::xxh3_128;
 
-use self::replies::{Facts, product, unreadable};
-use super::{MessageLimits, errors};
+use self::{
+    replies::{Facts, product, unreadable},
+    session::{marked, session},
+};
+use super::{MessageLimits, call::headers::TOKEN, errors};
 use crate::{
     catalog::{Catalog, Copy, Page},
     config::Compression,
@@ -79,7 +83,7 @@ impl CatalogService {
 impl ProductCatalog for CatalogService {
     async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<GetProductResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
-        if request.read.is_none() {
+        if request.read.is_none() && !metadata.contains_key(TOKEN) {
             let mut reader = self.catalog.reader();
             if let Some(entry) = reader.get(&request.id) {
                 let mut facts = Facts::new(reader.now());
@@ -89,9 +93,13 @@ impl ProductCatalog for CatalogService {
         }
         let mut violations = Violations::default();
         let id = violations.take(parse_id("id", request.id));
+        let session = violations.take(session(&metadata, request.read.as_ref()));
         let read = violations.take(parse_read(request.read));
-        let (Some(id), Some(read)) = (id, read) else { return Err(errors::invalid(&violations)) };
-        let found = errors::told(self.catalog.product(id.clone(), read).await, errors::read).await?;
+        let (Some(id), Some(session), Some(read)) = (id, session, read) else {
+            return Err(errors::invalid(&violations));
+        };
+        let found = self.catalog.product(id.clone(), session.freshen(read));
+        let found = errors::told(self.catalog.since(session.others(), found).await, errors::read).await?;
         let mut facts = self.facts();
         facts.add(&found);
         self.got(facts, &found.entry, id.as_str(), &metadata)
@@ -107,7 +115,8 @@ impl ProductCatalog for CatalogService {
             violations.add("ids", format!("must hold at most {MAX_BATCH} entries, holds {}", request.ids.len()));
             return Err(errors::invalid(&violations));
         }
-        let plain = request.read.is_none();
+        let plain = request.read.is_none() && !metadata.contains_key(TOKEN);
+        let session = violations.take(session(&metadata, request.read.as_ref()));
         let read = violations.take(parse_read(request.read));
 
         let mut reader = self.catalog.reader();
@@ -130,10 +139,11 @@ impl ProductCatalog for CatalogService {
             let id = violations.take(parse_id(&format!("ids[{number}]"), request.ids[number].clone()));
             wanted.extend(id.filter(|id| seen.insert(id.clone())).map(ProductId::into_string));
         }
-        let Some(read) = read else { return Err(errors::invalid(&violations)) };
+        let (Some(session), Some(read)) = (session, read) else { return Err(errors::invalid(&violations)) };
         violations.or(()).map_err(|violations| errors::invalid(&violations))?;
         if !wanted.is_empty() {
-            let found = errors::told(self.catalog.products(wanted.clone(), read).await, errors::read).await?;
+            let found = self.catalog.products(wanted.clone(), session.freshen(read));
+            let found = errors::told(self.catalog.since(session.others(), found).await, errors::read).await?;
             facts = self.facts();
             entries.iter().flatten().for_each(|(entry, _)| facts.hit(entry));
             let found: HashMap<_, _> = wanted.into_iter().zip(found).collect();
@@ -153,9 +163,12 @@ impl ProductCatalog for CatalogService {
         request: Request<ListProductsRequest>,
     ) -> Result<Response<ListProductsResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let request = parse_list(request).map_err(|violations| errors::invalid(&violations))?;
+        let session = session(&metadata, request.read.as_ref()).map_err(|violations| errors::invalid(&violations))?;
+        let mut request = parse_list(request).map_err(|violations| errors::invalid(&violations))?;
+        request.read = session.freshen(request.read);
         let key = request.key.clone();
-        let page = errors::told(self.catalog.list(request).await, errors::read).await?;
+        let page = self.catalog.since(session.others(), self.catalog.list(request)).await;
+        let page = errors::told(page, errors::read).await?;
         let (facts, products, next_page_token, total_size) = self.page(&page);
         let unreadable_ids = unreadable_of(&page);
         let cache = Some(facts.info());
@@ -168,9 +181,12 @@ impl ProductCatalog for CatalogService {
         request: Request<SearchProductsRequest>,
     ) -> Result<Response<SearchProductsResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let request = parse_search(request).map_err(|violations| errors::invalid(&violations))?;
+        let session = session(&metadata, request.read.as_ref()).map_err(|violations| errors::invalid(&violations))?;
+        let mut request = parse_search(request).map_err(|violations| errors::invalid(&violations))?;
+        request.read = session.freshen(request.read);
         let key = request.key.clone();
-        let page = errors::told(self.catalog.search(request).await, errors::read).await?;
+        let page = self.catalog.since(session.others(), self.catalog.search(request)).await;
+        let page = errors::told(page, errors::read).await?;
         let (facts, products, next_page_token, _) = self.page(&page);
         let unreadable_ids = unreadable_of(&page);
         let reply = SearchProductsResponse { products, next_page_token, cache: Some(facts.info()), unreadable_ids };
@@ -198,7 +214,7 @@ impl ProductCatalog for CatalogService {
         match written.value {
             Creation::Created(product) => {
                 let product = Some(Product::from(to_message(product)));
-                Ok(self.reply(CreateProductResponse { product, token }))
+                Ok(marked(self.reply(CreateProductResponse { product, token }), |reply| &reply.token))
             }
             Creation::Exists => Err(errors::exists(&id)),
             Creation::RequestIdReused => Err(request_id_reused()),
@@ -232,7 +248,7 @@ impl ProductCatalog for CatalogService {
         match written.value {
             Updating::Updated(product) => {
                 let product = Some(Product::from(to_message(product)));
-                Ok(self.reply(UpdateProductResponse { product, token }))
+                Ok(marked(self.reply(UpdateProductResponse { product, token }), |reply| &reply.token))
             }
             Updating::Missing => Err(errors::missing(&id)),
             Updating::VersionDiffers => Err(errors::changed(&id)),
@@ -251,7 +267,9 @@ impl ProductCatalog for CatalogService {
         let token = token(written.stamp());
         match written.value {
             Deletion::Missing if !request.allow_missing => Err(errors::missing(&id)),
-            Deletion::Deleted | Deletion::Missing => Ok(self.reply(DeleteProductResponse { token })),
+            Deletion::Deleted | Deletion::Missing => {
+                Ok(marked(self.reply(DeleteProductResponse { token }), |reply| &reply.token))
+            }
             Deletion::VersionDiffers => Err(errors::changed(&id)),
         }
     }

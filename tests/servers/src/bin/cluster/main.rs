@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "it waits for real processes")]
 
+mod command;
+
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -14,10 +16,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const USAGE: &str = "\
 Starts three replicas of Larder over PostgreSQL and Redis on this machine, prints calls to try, and ends all on Ctrl-C.
 
-Usage: larder-cluster [--without-redis] [--redis-returns-after SECONDS]
+Usage: larder-cluster [--without-redis] [--redis-returns-after SECONDS] [--run COMMAND] [--break-bus]
 
   --without-redis                 the database alone: coherent as well, but every replica loads for itself
   --redis-returns-after SECONDS   when a killed Redis is started again [default: 15]
+  --run COMMAND                   runs a command of the shell and ends with its exit code, instead of waiting for Ctrl-C;
+                                  the replicas take any ports, and LARDER_ADDRESSES and LARDER_HTTP_ADDRESSES list them
+  --break-bus                     while the command runs, messages between replicas are lost, late, doubled and out of order,
+                                  and their connections are cut
 
 LARDER_BIN names the program; it is the larder beside this one otherwise.";
 
@@ -31,6 +37,8 @@ const PRODUCT: &str = "copper-saucepan-18cm";
 struct Arguments {
     redis: bool,
     redis_returns_after: Duration,
+    run: Option<String>,
+    break_bus: bool,
 }
 
 #[tokio::main]
@@ -57,9 +65,16 @@ async fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| eprintln!("larder-cluster: {}", panic.payload_as_str().unwrap_or("failed"))));
     let mut interrupts = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .map(|kind| signal(kind).expect("a signal to listen to"));
-    println!("Starting ...");
-    let options =
-        ClusterOptions { ports: Ports::Usual, program: program.clone(), redis: arguments.redis, variables: Vec::new() };
+    if arguments.run.is_none() {
+        println!("Starting ...");
+    }
+    let options = ClusterOptions {
+        ports: if arguments.run.is_some() { Ports::Free } else { Ports::Usual },
+        program: program.clone(),
+        redis: arguments.redis,
+        proxy: arguments.break_bus,
+        variables: Vec::new(),
+    };
     let cluster = tokio::select! {
         cluster = Cluster::start(options) => match cluster {
             Ok(cluster) => cluster,
@@ -70,6 +85,12 @@ async fn main() -> ExitCode {
         },
         () = any(&mut interrupts) => return ExitCode::SUCCESS,
     };
+    if let Some(command) = &arguments.run {
+        return tokio::select! {
+            code = run(command, &cluster) => code,
+            () = any(&mut interrupts) => ExitCode::FAILURE,
+        };
+    }
     println!("{}", introduction(&cluster, &shown(&program), arguments.redis_returns_after));
     let code = tokio::select! {
         wrong = watch(&cluster, arguments.redis_returns_after) => {
@@ -85,9 +106,31 @@ async fn main() -> ExitCode {
     code
 }
 
+/// Runs a command beside the cluster, and returns its exit code.
+async fn run(command: &str, cluster: &Cluster) -> ExitCode {
+    let broken = async {
+        match cluster.proxy() {
+            Some(proxy) => command::break_bus(proxy).await,
+            None => std::future::pending().await,
+        }
+    };
+    let ended = tokio::select! {
+        ended = command::run(command, cluster) => ended,
+        never = broken => match never {},
+    };
+    match ended {
+        Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
+        Err(error) => {
+            eprintln!("larder-cluster: the command was not started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Returns what was asked for; `None` stands for help.
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
-    let mut arguments = Arguments { redis: true, redis_returns_after: Duration::from_secs(15) };
+    let redis_returns_after = Duration::from_secs(15);
+    let mut arguments = Arguments { redis: true, redis_returns_after, run: None, break_bus: false };
     while let Some(word) = words.next() {
         match word.as_str() {
             "-h" | "--help" => return Ok(None),
@@ -97,8 +140,13 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
                 let seconds = seconds.ok_or("--redis-returns-after wants a number of seconds")?;
                 arguments.redis_returns_after = Duration::from_secs(seconds);
             }
+            "--run" => arguments.run = Some(words.next().ok_or("--run wants a command")?),
+            "--break-bus" => arguments.break_bus = true,
             _ => return Err(format!("what is {word}?")),
         }
+    }
+    if arguments.break_bus && (arguments.run.is_none() || !arguments.redis) {
+        return Err("--break-bus wants --run and a Redis".to_owned());
     }
     Ok(Some(arguments))
 }

@@ -1,0 +1,7 @@
+// A client of Larder, a gRPC cache for product catalogues, for Node.js. A browser uses browser.ts.
+
+export { connect, type Catalog } from "./channel.js";
+export { details, type Details } from "./errors.js";
+export { Session } from "./session.js";
+export { watch } from "./watch.js";
+export { ProductCatalog } from "./gen/larder/catalog/v1/product_catalog_pb.js";
