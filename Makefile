@@ -113,7 +113,7 @@ dashboards: rust ## Run every query of dashboard and alerts against a real clust
 	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) -p larder-test-servers --bin larder-cluster
 	@eval "$$(.ci/tools env)" && exec env LARDER_CLUSTER="$(CARGO) run $(LOCKED) --quiet --profile $(RUN_PROFILE) -p larder-test-servers --bin larder-cluster" python3 deploy/check.py live
 
-tools: rust ## Install the tools for tests and checks (PostgreSQL, PgBouncer, Redis, sqlite3, libfaketime, promtool, grpcurl, grpcio, buf, cargo-deny, Node.js, Chromium)
+tools: rust ## Install the tools for tests and checks (PostgreSQL, PgBouncer, Redis, sqlite3, libfaketime, promtool, grpcurl, grpcio, buf, cargo-deny, Node.js, Chromium, Go, a JDK, Maven)
 	@.ci/tools install all
 
 ci: ## Run everything that CI runs
