@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use larder_test_servers::{Cluster, Faults, Proxy};
+use larder_test_servers::{Cluster, Faults, Proxy, Replica};
 use tokio::{process::Command, time::sleep};
 
 /// How long each state of a faulty bus lasts.
@@ -17,7 +17,7 @@ const STATE: Duration = Duration::from_millis(300);
 pub(crate) async fn run(command: &str, cluster: &Cluster) -> std::io::Result<ExitStatus> {
     let mut shell = Command::new("sh");
     shell.args(["-c", command]).stdin(Stdio::null()).kill_on_drop(true);
-    shell.env("LARDER_ADDRESSES", list(cluster.replicas().iter().map(|replica| replica.address())));
+    shell.env("LARDER_ADDRESSES", list(cluster.replicas().iter().map(Replica::address)));
     shell.env("LARDER_HTTP_ADDRESSES", list(cluster.http_addresses()));
     shell.status().await
 }
