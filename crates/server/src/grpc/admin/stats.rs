@@ -45,7 +45,7 @@ pub(super) fn of_replica(identity: &Identity, cache: &Cache<Copy>) -> ReplicaSta
 
 /// Adds the facts that Redis gives about itself.
 pub(super) fn add_redis(stats: &mut ReplicaStats, info: &str) {
-    let redis = redis(info);
+    let redis = redis_stats(info);
     if let Some(l2) = stats.tiers.iter_mut().find(|tier| tier.tier() == CacheTier::L2) {
         l2.entries = redis.keys;
         l2.bytes = redis.used_memory_bytes;
@@ -158,7 +158,7 @@ fn share(part: u64, whole: u64) -> f64 {
 }
 
 /// Reads the reply to INFO: lines of `name:value`, and of databases `db0:keys=1,expires=0,...`.
-fn redis(info: &str) -> RedisStats {
+pub(crate) fn redis_stats(info: &str) -> RedisStats {
     let text = |name: &str| {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim).unwrap_or_default()
     };
@@ -188,9 +188,9 @@ mod tests {
     fn what_redis_says_is_read() {
         let info = "# Server\r\nredis_version:7.0.15\r\nuptime_in_seconds:61\r\n\r\n# Memory\r\nused_memory:1000\r\n\
                     used_memory_human:1K\r\nmaxmemory:2000\r\n# Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=0\r\ndb2:keys=4\r\n";
-        let stats = redis(info);
+        let stats = redis_stats(info);
         assert_eq!((stats.version.as_str(), stats.used_memory_bytes, stats.max_memory_bytes), ("7.0.15", 1_000, 2_000));
         assert_eq!((stats.keys, stats.uptime.map(|uptime| uptime.seconds)), (7, Some(61)));
-        assert_eq!(redis(""), RedisStats { uptime: Some(duration(Duration::ZERO)), ..RedisStats::default() });
+        assert_eq!(redis_stats(""), RedisStats { uptime: Some(duration(Duration::ZERO)), ..RedisStats::default() });
     }
 }

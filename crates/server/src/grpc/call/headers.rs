@@ -6,8 +6,6 @@ use http::{HeaderName, HeaderValue};
 pub(in crate::grpc) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long the caller waits, in the form of the gRPC protocol.
 pub(in crate::grpc) const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-/// The trace that the caller is part of (W3C Trace Context).
-pub(in crate::grpc) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Whether a reply came from a cache.
 pub(in crate::grpc) const CACHE_STATUS: &str = "x-cache-status";

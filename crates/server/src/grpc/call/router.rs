@@ -18,7 +18,7 @@ use tower_service::Service;
 use super::{
     body::{Corrected, Inbound, code, polled},
     content_type::{ContentType, content_type},
-    context::{CallContext, CallLimits, TimeLimit, trace_id},
+    context::{CallContext, CallLimits, TimeLimit},
     headers::REQUEST_ID,
     methods,
     observed::{Observed, Observers},
@@ -27,6 +27,7 @@ use crate::{
     grpc::errors::{self, tonic_status},
     metrics::Measured,
     net::Respond,
+    telemetry,
 };
 
 /// Routes calls to services by their paths. Cloned for every connection.
@@ -126,8 +127,10 @@ where
 
     fn respond(&self, mut request: Request<Incoming>) -> Call {
         let mut context = CallContext::new(&request);
-        let measured = Some(self.observers.calls.begin(&context.method, trace_id(request.headers())));
-        let observed = self.observers.begin(&request);
+        let caller = telemetry::caller(request.headers());
+        let recorded = caller.filter(|caller| caller.sampled).map(|caller| caller.trace_id);
+        let measured = Some(self.observers.calls.begin(&context.method, recorded));
+        let observed = self.observers.begin(&request, caller);
         let answer = match self.admit(&request) {
             Err(answer) => answer,
             Ok(time) => {
