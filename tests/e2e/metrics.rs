@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use larder_proto::{
     admin::{GetStatsRequest, ReplicaStats, TierStats},
-    catalog::{BatchGetProductsRequest, CacheTier},
+    catalog::{BatchGetProductsRequest, CacheTier, ListProductsRequest},
 };
 use larder_test_servers::{Redis, RedisOptions};
 use tokio::process::Command;
@@ -18,14 +18,14 @@ use crate::{
 on_both_databases!(figures_equal_those_of_get_stats);
 
 /// The series of a scrape with their values.
-type Series = BTreeMap<String, f64>;
+pub(crate) type Series = BTreeMap<String, f64>;
 
 /// A figure: the series that add up to it, and what `GetStats` says of it.
 type Figure = (&'static [&'static str], fn(&ReplicaStats) -> u64);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0";
 
-async fn scrape(server: &Server) -> Series {
+pub(crate) async fn scrape(server: &Server) -> Series {
     let page = get(server, "/metrics", None).await;
     assert_eq!(page.status, 200);
     let samples = page.body.lines().filter(|line| !line.starts_with('#'));
@@ -58,6 +58,13 @@ macro_rules! part {
         |stats| stats.$part.as_ref().expect("a part of the statistics").$field
     };
 }
+
+/// Loads by how they ended.
+const LOADS: [&str; 3] = [
+    r#"larder_load_duration_seconds_count{outcome="ok"}"#,
+    r#"larder_load_duration_seconds_count{outcome="not_found"}"#,
+    r#"larder_load_duration_seconds_count{outcome="error"}"#,
+];
 
 /// Each count and size of `GetStats`, except what Redis says of itself.
 const FIGURES: &[Figure] = &[
@@ -97,9 +104,7 @@ const FIGURES: &[Figure] = &[
     (&[r#"db_client_operation_duration_seconds_count{db_system_name="redis"}"#], |stats| {
         l2(stats).latency.as_ref().expect("the latency of Redis").count
     }),
-    (&["larder_load_duration_seconds_count"], |stats| {
-        database(stats).latency.as_ref().expect("the latency of loads").count
-    }),
+    (&LOADS, |stats| database(stats).latency.as_ref().expect("the latency of loads").count),
     (&["larder_loads_total"], part!(loads.loads)),
     (&["larder_load_errors_total"], part!(loads.errors)),
     (&["larder_single_flight_joins_total"], part!(loads.joined)),
@@ -142,6 +147,8 @@ async fn figures_equal_those_of_get_stats(database: &Database) {
     }
     server.delete("a").await;
     let _ = server.read("a", None).await;
+    // Nobody has written the page through.
+    server.client().list_products(ListProductsRequest::default()).await.expect("a page");
     other.settle().await;
     server.settle().await;
 
@@ -173,6 +180,11 @@ async fn figures_equal_those_of_get_stats(database: &Database) {
         r#"larder_invalidations_total{source="own",subject="entry"}"#,
         r#"larder_invalidations_total{source="bus",subject="entry"}"#,
         r#"larder_changelog_passes_total{outcome="ok"}"#,
+        LOADS[0],
+        LOADS[1],
+        "larder_redis_memory_bytes",
+        "larder_redis_clients",
+        "larder_redis_commands_total",
         "larder_replica_in_sync",
         "larder_peers",
         "larder_ready",
@@ -192,29 +204,42 @@ async fn figures_equal_those_of_get_stats(database: &Database) {
     assert_eq!(call("GetProduct", "OK"), 4.0);
     assert_eq!(call("GetProduct", "NOT_FOUND"), 3.0);
     assert_eq!((call("CreateProduct", "OK"), call("DeleteProduct", "OK")), (3.0, 1.0));
+    assert_eq!(series[LOADS[2]], 0.0, "no load failed");
     for server in [server, other] {
         server.stop().await;
     }
 }
 
+/// Distinct ids that the test below reads. `LARDER_TEST_IDS=1000000` makes them more.
+fn distinct_ids() -> usize {
+    std::env::var("LARDER_TEST_IDS").map_or(5_000, |text| text.parse().expect("LARDER_TEST_IDS to be a number"))
+}
+
 #[tokio::test]
 async fn the_number_of_series_does_not_grow_with_the_ids() {
+    const BATCH: usize = 1_000;
+    const KNOWN: usize = 100;
     let database = Database::sqlite();
     let server = Server::start(&database).await;
-    server.import((0..100).map(|number| product(&format!("p{number}")))).await;
-    let read = async |ids: Vec<String>| {
+    server.import((0..KNOWN).map(|number| product(&format!("p{number}")))).await;
+    let mut client = server.client();
+    let mut read = async |ids: Vec<String>| {
         let request = BatchGetProductsRequest { ids, ..BatchGetProductsRequest::default() };
-        server.client().batch_get_products(request).await.expect("products").into_inner()
+        client.batch_get_products(request).await.expect("products").into_inner().products.len()
     };
     let _ = server.read("none", None).await;
     read(vec!["p0".to_owned()]).await;
     let before: Vec<_> = scrape(&server).await.into_keys().collect();
-    for batch in 0..5 {
-        read((0..1_000).map(|number| format!("p{}", batch * 500 + number)).collect()).await;
-        let _ = server.read(&format!("none{batch}"), None).await;
+    let mut found = 0;
+    for first in (0..distinct_ids()).step_by(BATCH) {
+        found += read((first..first + BATCH).map(|number| format!("p{number}")).collect()).await;
+        let _ = server.read(&format!("none{first}"), None).await;
     }
+    assert_eq!(found, KNOWN);
     let after: Vec<_> = scrape(&server).await.into_keys().collect();
     assert_eq!(before, after);
+    // With --nocapture it shows.
+    println!("{} series", after.len());
     server.stop().await;
 }
 

@@ -1,6 +1,8 @@
 //! Redis Cluster, and Redis watched by Sentinels, as a server is told of them.
 
-use larder_proto::catalog::{CacheTier, CreateProductRequest, GetProductRequest, ReadOptions, read_options::Consistency};
+use larder_proto::catalog::{
+    CacheTier, CreateProductRequest, GetProductRequest, ReadOptions, read_options::Consistency,
+};
 use larder_test_servers::{RedisCluster, RedisSentinel};
 use serde_json::Value;
 
@@ -16,7 +18,8 @@ async fn replicas_share(url: &str) {
     for number in 0..PRODUCTS {
         let request = CreateProductRequest { product: Some(product(&format!("p{number}"))), ..Default::default() };
         let created = one.client().create_product(request).await.expect("the product").into_inner();
-        let read = ReadOptions { consistency: Some(Consistency::AtLeastAsFresh(created.token)), ..ReadOptions::default() };
+        let read =
+            ReadOptions { consistency: Some(Consistency::AtLeastAsFresh(created.token)), ..ReadOptions::default() };
         let request = GetProductRequest { id: format!("p{number}"), read: Some(read) };
         let reply = two.client().get_product(request).await.expect("the product").into_inner();
         assert_eq!(reply.cache.expect("cache facts").tier(), CacheTier::L2, "p{number}");

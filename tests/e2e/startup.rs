@@ -57,6 +57,23 @@ async fn every_error_in_the_configuration_is_reported_at_once() {
 }
 
 #[tokio::test]
+async fn wrong_variables_of_opentelemetry_are_named() {
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret-word"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "1m"),
+    ];
+    let (code, text) = serve(&environment, &[]).await;
+    assert_eq!(code, Some(78), "{text}");
+    for (name, _) in environment {
+        assert!(text.lines().any(|line| line.trim_start().starts_with(name)), "{name} is missing:\n{text}");
+    }
+    assert!(!text.contains("secret-word"), "{text}");
+}
+
+#[tokio::test]
 async fn a_database_that_is_away_is_named_without_its_password() {
     let url = format!("postgres://user:secret-word@127.0.0.1:{}/larder", free_port());
     let flags = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];

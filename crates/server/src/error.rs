@@ -32,8 +32,8 @@ pub enum ServeError {
         /// The system's reason.
         source: io::Error,
     },
-    /// Spans cannot be exported.
-    #[error("cannot export spans: {0}")]
+    /// Spans or metrics cannot be exported.
+    #[error("cannot export by OTLP: {0}")]
     Telemetry(String),
     /// A service's description cannot be read.
     #[error("cannot describe the services: {0}")]

@@ -2,6 +2,7 @@
 
 use http::Method;
 use larder_proto::catalog::CacheTier;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -13,9 +14,16 @@ use super::{
     sender::{Delivery, SECRET, changed, door, now, replica, replica_with},
     tier, warm,
 };
-use crate::harness::{Database, eventually, on_both_databases, product};
+use crate::{
+    harness::{Database, Receiver, Span, eventually, on_both_databases, product},
+    traces::export_to,
+};
 
-on_both_databases!(an_event_drops_the_copy_on_every_replica, each_type_of_event_has_its_effect);
+on_both_databases!(
+    an_event_drops_the_copy_on_every_replica,
+    each_type_of_event_has_its_effect,
+    a_webhook_is_a_span_that_its_invalidations_are_linked_to,
+);
 
 async fn an_event_drops_the_copy_on_every_replica(database: &Database) {
     let (one, other) = (replica(database, &[SECRET]).await, replica(database, &[SECRET]).await);
@@ -37,6 +45,33 @@ async fn an_event_drops_the_copy_on_every_replica(database: &Database) {
     assert_eq!(tier(&other, "a").await, CacheTier::Database);
     assert_eq!(tier(&one, "b").await, CacheTier::L1, "another product");
     assert_eq!(tier(&other, "b").await, CacheTier::L1);
+    for server in [one, other] {
+        server.stop().await;
+    }
+}
+
+async fn a_webhook_is_a_span_that_its_invalidations_are_linked_to(database: &Database) {
+    let receiver = Receiver::start().await;
+    let traced = || replica_with(database, &[SECRET], |config| export_to(config, receiver.address));
+    let (one, other) = (traced().await, traced().await);
+    let trace = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c;
+    let parent = format!("00-{trace:032x}-b7ad6b7169203331-01");
+    let answer = Delivery::new("m1", &changed(&["a"])).with("traceparent", &parent).send(door(&one)).await;
+    assert_eq!(answer.status, 204, "{answer:?}");
+    let post =
+        receiver.span("the span of the webhook", |span| span.is("POST /webhooks/events", SpanKind::Server)).await;
+    assert!(post.is_in(trace), "{post:?}");
+    assert_eq!(post.text("http.response.status_code").as_deref(), Some("204"));
+    let insert = |span: &Span| span.is("INSERT changes", SpanKind::Client) && span.is_child_of(&post);
+    receiver.span("the span of its statement", insert).await;
+    let linked = |span: &Span| span.is_linked_to(&post) && span.instance != post.instance;
+    receiver.span("the span of the invalidation on the other replica", linked).await;
+
+    let refused = Delivery::new("m2", &changed(&["a"])).with("webhook-signature", "v1,none").send(door(&one)).await;
+    assert_eq!(refused.status, 401, "{refused:?}");
+    let status = |span: &Span| span.text("http.response.status_code").as_deref() == Some("401");
+    let refused = receiver.span("the span of the refusal", status).await;
+    assert_eq!(refused.span.status, None, "it is no failure of the server");
     for server in [one, other] {
         server.stop().await;
     }

@@ -93,7 +93,7 @@ impl Process {
         let mut command = Command::new(program().await);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("LARDER_") || text.starts_with("REDIS_") || text == "DATABASE_URL" {
+            if ["LARDER_", "REDIS_", "OTEL_"].iter().any(|prefix| text.starts_with(prefix)) || text == "DATABASE_URL" {
                 command.env_remove(&name);
             }
         }

@@ -3,7 +3,7 @@
 use crate::{
     Cache,
     l1::Value,
-    stats::{Reading, Sample, metrics},
+    stats::{LoadOutcome, Reading, Sample, metrics},
 };
 
 impl<V: Value> Cache<V> {
@@ -15,7 +15,6 @@ impl<V: Value> Cache<V> {
         let counters = self.counters();
         let mut samples = stats.samples();
         samples.extend([
-            metrics::LOAD_DURATION.sample([], Reading::Histogram(counters.load_latency.distribution())),
             metrics::L2_DURATION.sample(["redis"], Reading::Histogram(counters.l2_latency.distribution())),
             metrics::COMMIT_TO_LEARNED.sample(["bus"], Reading::Histogram(counters.bus_delay.distribution())),
             metrics::COMMIT_TO_LEARNED.sample(["log"], Reading::Histogram(counters.log_delay.distribution())),
@@ -27,6 +26,12 @@ impl<V: Value> Cache<V> {
             metrics::STALENESS_BOUND.number([], bound.as_secs_f64()),
             metrics::IN_SYNC.flag(in_sync),
         ]);
+        for (outcome, name) in
+            [(LoadOutcome::Found, "ok"), (LoadOutcome::NotFound, "not_found"), (LoadOutcome::Failed, "error")]
+        {
+            let loads = counters.load_latency.of(outcome).distribution();
+            samples.push(metrics::LOAD_DURATION.sample([name], Reading::Histogram(loads)));
+        }
         samples.extend(self.shared_tier_up().map(|up| metrics::L2_BREAKER_OPEN.flag(!up)));
         if let Some(connected) = self.bus_connected() {
             let peers = self.replicas().len() as u64;

@@ -26,6 +26,7 @@ use crate::{
     error::LoadError,
     l1::{Entry, Expiry, NewEntry, Provenance, Tier, Value},
     policy::Policy,
+    stats::LoadOutcome,
     validity::{Depends, Origin},
 };
 
@@ -100,8 +101,14 @@ impl<V: Value> ReadPath<V> {
         };
         let loaded = timeout(self.config.load_timeout, work).await;
         let Some(begun) = begun else { return loaded.unwrap_or(Err(LoadError::Overloaded)) };
-        counters.load_latency.record(self.clock.now().since(begun));
-        loaded.unwrap_or(Err(LoadError::Timeout))
+        let loaded = loaded.unwrap_or(Err(LoadError::Timeout));
+        let outcome = match &loaded {
+            Err(_) => LoadOutcome::Failed,
+            Ok(loaded) if loaded.values.iter().any(Option::is_some) => LoadOutcome::Found,
+            Ok(_) => LoadOutcome::NotFound,
+        };
+        counters.load_latency.record(outcome, self.clock.now().since(begun));
+        loaded
     }
 
     /// Stores the loaded values in L1 and sends them to all waiters.

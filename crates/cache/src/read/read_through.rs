@@ -98,7 +98,7 @@ impl<V: Value> ReadPath<V> {
         }
         let read = l2.get_with_time(incarnation, names).await?;
         let policies = self.policies.get();
-        let load = self.counters.load_latency.summary().mean;
+        let load = self.counters.load_latency.mean();
         let young = |frame: Option<Frame>, left| {
             let frame = frame?;
             let policy = policies.of(task.policy, frame.payload.is_some());

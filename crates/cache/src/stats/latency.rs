@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use histogram::AtomicHistogram;
+use histogram::{AtomicHistogram, Histogram};
 
 use super::{
     Counter,
@@ -13,6 +13,24 @@ use super::{
 pub(crate) struct Latencies {
     histogram: AtomicHistogram,
     nanos: Counter,
+}
+
+/// The latencies of loads, by how they ended.
+#[derive(Debug, Default)]
+pub(crate) struct LoadLatencies {
+    found: Latencies,
+    not_found: Latencies,
+    failed: Latencies,
+}
+
+/// How a load ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoadOutcome {
+    /// At least one of the keys has a value.
+    Found,
+    /// None of the keys has a value.
+    NotFound,
+    Failed,
 }
 
 /// A summary of recorded durations.
@@ -63,23 +81,69 @@ impl Latencies {
 
     /// Summarizes the recorded durations.
     pub(crate) fn summary(&self) -> LatencySummary {
-        let recorded = self.histogram.load();
-        let mut buckets = [None, None, None];
-        let found = recorded.quantile_buckets_into(&[0.5, 0.95, 0.99], &mut buckets);
-        let [Some(p50), Some(p95), Some(p99)] = buckets else { return LatencySummary::default() };
-        if found.is_err() {
-            return LatencySummary::default();
+        summary(&self.histogram.load(), self.nanos.get())
+    }
+
+    /// How many durations were recorded.
+    fn count(&self) -> u64 {
+        self.histogram.load().as_slice().iter().sum()
+    }
+}
+
+impl LoadLatencies {
+    /// Records how long a load took that ended in a certain way.
+    pub(crate) fn record(&self, outcome: LoadOutcome, took: Duration) {
+        self.of(outcome).record(took);
+    }
+
+    /// The durations of loads that ended in a certain way.
+    pub(crate) fn of(&self, outcome: LoadOutcome) -> &Latencies {
+        match outcome {
+            LoadOutcome::Found => &self.found,
+            LoadOutcome::NotFound => &self.not_found,
+            LoadOutcome::Failed => &self.failed,
         }
-        let count: u64 = recorded.as_slice().iter().sum();
-        let nanos = self.nanos.get();
-        LatencySummary {
-            count,
-            total: Duration::from_nanos(nanos),
-            mean: Duration::from_nanos(nanos.checked_div(count).unwrap_or(0)),
-            p50: Duration::from_nanos(p50.end()),
-            p95: Duration::from_nanos(p95.end()),
-            p99: Duration::from_nanos(p99.end()),
-        }
+    }
+
+    /// Summarizes all loads.
+    pub(crate) fn summary(&self) -> LatencySummary {
+        let [first, rest @ ..] = self.parts().map(|part| part.histogram.load());
+        let all = rest.iter().try_fold(first, |all, part| all.wrapping_add(part));
+        // Histograms of the same powers add up.
+        all.map_or_else(|_| LatencySummary::default(), |all| summary(&all, self.nanos()))
+    }
+
+    /// How long a load takes on average.
+    pub(crate) fn mean(&self) -> Duration {
+        let count = self.parts().iter().map(|part| part.count()).sum();
+        Duration::from_nanos(self.nanos().checked_div(count).unwrap_or(0))
+    }
+
+    fn nanos(&self) -> u64 {
+        self.parts().iter().map(|part| part.nanos.get()).fold(0, u64::wrapping_add)
+    }
+
+    fn parts(&self) -> [&Latencies; 3] {
+        [&self.found, &self.not_found, &self.failed]
+    }
+}
+
+/// Summarizes durations, which are so many nanoseconds together.
+fn summary(recorded: &Histogram, nanos: u64) -> LatencySummary {
+    let mut buckets = [None, None, None];
+    let found = recorded.quantile_buckets_into(&[0.5, 0.95, 0.99], &mut buckets);
+    let [Some(p50), Some(p95), Some(p99)] = buckets else { return LatencySummary::default() };
+    if found.is_err() {
+        return LatencySummary::default();
+    }
+    let count: u64 = recorded.as_slice().iter().sum();
+    LatencySummary {
+        count,
+        total: Duration::from_nanos(nanos),
+        mean: Duration::from_nanos(nanos.checked_div(count).unwrap_or(0)),
+        p50: Duration::from_nanos(p50.end()),
+        p95: Duration::from_nanos(p95.end()),
+        p99: Duration::from_nanos(p99.end()),
     }
 }
 
@@ -115,6 +179,23 @@ mod tests {
             let off = found.as_secs_f64() * 1e6 / exact;
             assert!((0.99..1.0 + 1.0 / 31.0).contains(&off), "{found:?} for {exact} us");
         }
+    }
+
+    #[test]
+    fn loads_are_summed_up_over_their_outcomes() {
+        let latencies = LoadLatencies::default();
+        assert_eq!((latencies.summary(), latencies.mean()), (LatencySummary::default(), Duration::ZERO));
+        for (outcome, millis) in [(LoadOutcome::Found, 1), (LoadOutcome::NotFound, 2), (LoadOutcome::Failed, 9)] {
+            latencies.record(outcome, Duration::from_millis(millis));
+            assert_eq!(latencies.of(outcome).summary().count, 1);
+        }
+        let summary = latencies.summary();
+        assert_eq!(
+            (summary.count, summary.total, summary.mean),
+            (3, Duration::from_millis(12), Duration::from_millis(4))
+        );
+        assert!(summary.p99 >= Duration::from_millis(9) && summary.p50 < Duration::from_millis(3), "{summary:?}");
+        assert_eq!(latencies.mean(), summary.mean);
     }
 
     #[test]

@@ -45,8 +45,11 @@ metrics! {
         CACHE_CAPACITY_ENTRIES = Metric::gauge("larder_cache_capacity_entries", "Copies that may be held").by(&[L1]);
     }
     LOAD_METRICS {
-        LOAD_DURATION =
-            Metric::histogram("larder_load_duration", "How long loads from the database took, failed ones included");
+        LOAD_DURATION = Metric::histogram(
+            "larder_load_duration",
+            "How long loads from the database took. not_found: none of the keys of the load has a value",
+        )
+        .by(&[Label::new("outcome", &["ok", "not_found", "error"])]);
         LOADS = Metric::counter("larder_loads", "Loads begun");
         LOAD_ERRORS = Metric::counter("larder_load_errors", "Loads that failed");
         LOADS_REFUSED = Metric::counter("larder_loads_refused", "Loads refused because too many were waiting");

@@ -15,12 +15,16 @@ pub(crate) use counter::Counter;
 pub(crate) use invalidations::Source;
 pub use invalidations::{InvalidationCounts, SubjectCounts};
 pub use latency::LatencySummary;
+pub(crate) use latency::LoadOutcome;
 pub use learned::CommitToLearned;
 pub use metric::{BOUNDS, Distribution, Exemplar, Kind, Label, Metric, Reading, Sample, Unit};
 pub(crate) use recent::RecentChanges;
 pub use recent::{ChangeSource, RecentChange};
 
-use self::{invalidations::InvalidationCounters, latency::Latencies};
+use self::{
+    invalidations::InvalidationCounters,
+    latency::{Latencies, LoadLatencies},
+};
 
 /// Declares the counters: a field, what it counts, and the series that it is outside. Counters of one series add up.
 macro_rules! counters {
@@ -29,7 +33,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(pub(crate) $field: Counter,)*
-            pub(crate) load_latency: Latencies,
+            pub(crate) load_latency: LoadLatencies,
             pub(crate) l2_latency: Latencies,
             /// From the commit of a change to its arrival over the bus.
             pub(crate) bus_delay: Latencies,

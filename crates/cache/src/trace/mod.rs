@@ -97,6 +97,12 @@ pub fn enter<T>(span: &Arc<dyn Span>, work: impl FnOnce() -> T) -> T {
     CURRENT.sync_scope(Arc::clone(span), work)
 }
 
+impl From<Arc<dyn Span>> for ActiveSpan {
+    fn from(span: Arc<dyn Span>) -> Self {
+        Self(Some(span))
+    }
+}
+
 impl ActiveSpan {
     /// Whether the request is traced.
     pub fn is_traced(&self) -> bool {

@@ -37,7 +37,7 @@ use crate::{
     events::{Events, IngestContext, WallClock},
     grpc::{AdminService, Identity, Observers},
     http::{page, probes},
-    metrics::{ChangelogRows, Metrics},
+    metrics::{ChangelogRows, Metrics, MetricsExport},
     sample,
     telemetry::{SlowCalls, Tracer, Tracing},
 };
@@ -96,6 +96,8 @@ pub struct Running {
     events: Events,
     /// `None` where no span leaves the server.
     tracing: Option<Tracing>,
+    /// `None` where no metrics leave the server but to those who ask.
+    exported: Option<MetricsExport>,
     draining: watch::Sender<bool>,
     tasks: JoinSet<()>,
     drain: Duration,
@@ -137,7 +139,8 @@ impl Running {
 
         let (health, health_service) = Health::new().await;
         let (draining, drained) = watch::channel(false);
-        let metrics = Metrics::new(catalog.clone(), &observers, health.ready());
+        let metrics = Arc::new(Metrics::new(catalog.clone(), &observers, health.ready()));
+        let exported = MetricsExport::start(&telemetry, instance, Arc::clone(&metrics))?;
         tasks.spawn(prune(repository, server.change_retention, Arc::clone(&metrics.changelog_rows)));
         let calls = Arc::clone(&metrics.calls);
         let router = services::catalog(&server, catalog.clone(), health_service.clone(), &observers)?;
@@ -151,6 +154,7 @@ impl Running {
             seed: instance,
             clock: WallClock::system(),
             counts: Arc::clone(&metrics.events),
+            tracer: observers.tracer.clone(),
             draining: drained.clone(),
         };
         let service = AdminService::new(catalog.clone(), identity);
@@ -177,7 +181,7 @@ impl Running {
         health.serving(admin.as_ref().map(|admin| admin.address)).await;
         tasks.spawn(health.clone().follow(catalog.clone()));
         let drain = server.deadlines.drain;
-        let running = Self { catalog, health, serving, admin, http, events, tracing, draining, tasks, drain };
+        let running = Self { catalog, health, serving, admin, http, events, tracing, exported, draining, tasks, drain };
         running.announce(server.addresses_file)?;
         Ok(running)
     }
@@ -250,12 +254,17 @@ impl Running {
         for serving in [Some(self.serving), self.admin].into_iter().flatten() {
             serving.stop().await;
         }
-        let flushed = async {
+        let spans = async {
             if let Some(tracing) = self.tracing {
                 tracing.stop(CLOSE).await;
             }
         };
-        let _ = tokio::join!(timeout(CLOSE, self.catalog.repository().close()), flushed);
+        let metrics = async {
+            if let Some(exported) = self.exported {
+                exported.stop(CLOSE).await;
+            }
+        };
+        let _ = tokio::join!(timeout(CLOSE, self.catalog.repository().close()), spans, metrics);
     }
 }
 

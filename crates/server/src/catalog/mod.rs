@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use larder_cache::{
-    Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError, Reader, Tier, Token, Witness,
+    Cache, Entry, Found, Freshness, Key, LoadError, Loaded, Moment, Policy, ReadError, Reader, Tier, Token,
 };
 use larder_storage::{ListPage, ProductRepository as _, Products, ReadPoint, Repository, SearchPage, StorageError};
 use tokio::runtime::Handle;

@@ -43,7 +43,7 @@ pub use resolve::{Effective, Purpose, Resolved, Sources, resolve};
 pub use server::{Compression, Connections, Deadlines, Limits, ServerConfig, WatchConfig, WebOrigins};
 pub use setting::{Default as DefaultValue, Machine, Scope, Secret, Setting};
 pub use table::{RedisParts, SECTIONS, Section, setting, settings};
-pub use telemetry::{BatchConfig, Sampler, TelemetryConfig, TracesConfig};
+pub use telemetry::{BatchConfig, MetricsConfig, Protocol, ReceiverConfig, Sampler, TelemetryConfig, TracesConfig};
 pub use value::Invalid;
 
 /// Everything that an operator decides.

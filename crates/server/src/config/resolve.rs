@@ -111,7 +111,7 @@ pub fn resolve(sources: &Sources, purpose: Purpose) -> Result<Resolved, ConfigEr
     let mut warnings = Vec::new();
     if purpose == Purpose::Serve {
         resolver.check();
-        resolver.config.telemetry.traces = otel::traces(sources, &mut resolver.errors);
+        otel::exports(sources, &mut resolver.config.telemetry, &mut resolver.errors);
         let (errors, unknown) = variables::misnamed(sources);
         resolver.errors.extend(errors);
         warnings = unknown;

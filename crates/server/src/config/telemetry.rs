@@ -1,4 +1,4 @@
-//! What an operator decides about traces.
+//! What an operator decides about traces and exported metrics.
 
 use std::time::Duration;
 
@@ -9,6 +9,10 @@ use http::{HeaderMap, Uri};
 pub struct TelemetryConfig {
     /// The receiver of spans, and which spans it gets; `None`: there are no traces.
     pub traces: Option<TracesConfig>,
+    /// The receiver of metrics by OTLP; `None`: metrics are there only for those who ask at `/metrics`.
+    pub metrics: Option<MetricsConfig>,
+    /// The attributes of this service, such as its name, for both receivers.
+    pub resource: Vec<(String, String)>,
     /// Whether spans may name the keys of copies.
     pub trace_keys: bool,
     /// The members of the caller's baggage that become attributes of spans.
@@ -17,23 +21,53 @@ pub struct TelemetryConfig {
     pub slow_call: Option<Duration>,
 }
 
-/// Where spans go, and which. The standard variables `OTEL_*` decide it.
+/// Where a signal goes. The standard variables `OTEL_*` decide it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TracesConfig {
-    /// The receiver, which speaks OTLP over gRPC.
+pub struct ReceiverConfig {
+    /// The receiver. Over HTTP, this is the whole URL.
     pub endpoint: Uri,
+    /// The form of OTLP that the receiver speaks.
+    pub protocol: Protocol,
     /// The headers of every export; their values are secret.
     pub headers: HeaderMap,
     /// Whether exports are compressed with gzip.
     pub gzip: bool,
     /// How long one attempt to export may take.
     pub timeout: Duration,
+    /// The authorities that may sign the certificate of the receiver, in PEM; `None`: those of the web.
+    pub authorities: Option<Vec<u8>>,
+}
+
+/// The forms of OTLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// gRPC.
+    #[default]
+    Grpc,
+    /// Protobuf over HTTP/1.1.
+    Http,
+}
+
+/// Where spans go, and which.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TracesConfig {
+    /// The receiver.
+    pub receiver: ReceiverConfig,
     /// Which calls are traced.
     pub sampler: Sampler,
-    /// The attributes of this service, such as its name.
-    pub resource: Vec<(String, String)>,
     /// How spans are collected.
     pub batch: BatchConfig,
+}
+
+/// Where metrics go, and how often.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricsConfig {
+    /// The receiver.
+    pub receiver: ReceiverConfig,
+    /// The time from one export to the next.
+    pub interval: Duration,
+    /// How long an export may take with all attempts. Then its points are dropped.
+    pub timeout: Duration,
 }
 
 /// Which calls are traced.
@@ -60,22 +94,42 @@ pub struct BatchConfig {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { traces: None, trace_keys: false, trace_baggage: Vec::new(), slow_call: Some(Duration::from_secs(1)) }
+        Self {
+            traces: None,
+            metrics: None,
+            resource: vec![("service.name".to_owned(), "larder".to_owned())],
+            trace_keys: false,
+            trace_baggage: Vec::new(),
+            slow_call: Some(Duration::from_secs(1)),
+        }
+    }
+}
+
+impl ReceiverConfig {
+    /// A receiver by the defaults of the specification, which speaks gRPC.
+    pub fn new(endpoint: Uri) -> Self {
+        Self {
+            endpoint,
+            protocol: Protocol::default(),
+            headers: HeaderMap::new(),
+            gzip: false,
+            timeout: Duration::from_secs(10),
+            authorities: None,
+        }
     }
 }
 
 impl TracesConfig {
     /// Traces every call that its caller did not decide about, by the defaults of the specification.
-    pub fn new(endpoint: Uri) -> Self {
-        Self {
-            endpoint,
-            headers: HeaderMap::new(),
-            gzip: false,
-            timeout: Duration::from_secs(10),
-            sampler: Sampler::default(),
-            resource: vec![("service.name".to_owned(), "larder".to_owned())],
-            batch: BatchConfig::default(),
-        }
+    pub fn new(receiver: ReceiverConfig) -> Self {
+        Self { receiver, sampler: Sampler::default(), batch: BatchConfig::default() }
+    }
+}
+
+impl MetricsConfig {
+    /// Exports metrics by the defaults of the specification.
+    pub fn new(receiver: ReceiverConfig) -> Self {
+        Self { receiver, interval: Duration::from_mins(1), timeout: Duration::from_secs(30) }
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use self::counts::EventCounts;
 pub use self::event::Event;
 pub(crate) use self::event::parse_event;
 use self::{queue::Queue, webhook::Webhook};
-use crate::{catalog::Catalog, config::EventsConfig, error::ServeError};
+use crate::{catalog::Catalog, config::EventsConfig, error::ServeError, telemetry::Tracer};
 
 /// The time of day. It decides only whether a message was signed recently.
 #[derive(Clone)]
@@ -36,6 +36,8 @@ pub(crate) struct IngestContext {
     pub(crate) seed: u64,
     pub(crate) clock: WallClock,
     pub(crate) counts: Arc<EventCounts>,
+    /// `None` where no span leaves the server.
+    pub(crate) tracer: Option<Arc<Tracer>>,
     /// Turns true when the server drains.
     pub(crate) draining: watch::Receiver<bool>,
 }

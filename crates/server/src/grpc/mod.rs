@@ -24,6 +24,7 @@ mod errors;
 
 use larder_proto::serving::product_catalog_server::ProductCatalogServer;
 
+pub(crate) use admin::redis_stats;
 pub use admin::{AdminService, Identity};
 pub use call::{CallLimits, Inbound, Observers, Router};
 pub use catalog::CatalogService;

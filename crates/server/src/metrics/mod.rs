@@ -1,12 +1,16 @@
 //! The metrics of a replica: one [table](table), read when somebody asks.
 //!
 //! Nothing here counts by itself, except [calls]: the figures are those of the cache, of the connection pools and of the system.
+//! They are [text] for whoever asks, and messages of [OTLP](otlp) for a receiver.
 
 mod calls;
 mod durations;
+mod export;
 #[cfg(test)]
 mod markdown;
+mod otlp;
 mod process;
+mod redis;
 mod table;
 mod text;
 
@@ -20,13 +24,13 @@ use http::{
     HeaderMap,
     header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY},
 };
-use larder_cache::Sample;
+use larder_cache::{Metric, Reading, Sample};
 use larder_storage::{Pool, ProductRepository as _};
 use tokio::{runtime::Handle, sync::watch};
 
 pub use self::calls::Calls;
-pub(crate) use self::calls::Measured;
-use self::text::Format;
+pub(crate) use self::{calls::Measured, export::MetricsExport};
+use self::{redis::RedisFacts, text::Format};
 use crate::{catalog::Catalog, events::EventCounts, grpc::Observers, telemetry::Tracer};
 
 /// Where the figures of a replica are read.
@@ -36,8 +40,11 @@ pub(crate) struct Metrics {
     pub(crate) events: Arc<EventCounts>,
     pub(crate) changelog_rows: Arc<ChangelogRows>,
     ready: watch::Receiver<bool>,
+    redis: RedisFacts,
     /// `None` where no span leaves the server.
     tracer: Option<Arc<Tracer>>,
+    /// The points that no receiver of OTLP took.
+    points_dropped: Arc<AtomicU64>,
     /// The runtime of loads and writes.
     runtime: Handle,
 }
@@ -55,7 +62,9 @@ impl Metrics {
         Self {
             catalog,
             calls: Arc::clone(&observers.calls),
+            redis: RedisFacts::default(),
             tracer: observers.tracer.clone(),
+            points_dropped: Arc::default(),
             events: Arc::default(),
             changelog_rows: Arc::default(),
             ready,
@@ -64,20 +73,21 @@ impl Metrics {
     }
 
     /// Answers `GET /metrics`.
-    pub(crate) fn routes(self) -> Router {
-        let metrics = Arc::new(self);
+    pub(crate) fn routes(self: &Arc<Self>) -> Router {
+        let metrics = Arc::clone(self);
         let answer = async move |headers: HeaderMap| {
             let accept: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
             let format = Format::preferred(&accept.join(","));
             let headers = [(CONTENT_TYPE, format.content_type()), (CACHE_CONTROL, "no-store"), (VARY, "accept")];
-            (headers, text::write(&metrics.samples(), format))
+            (headers, text::write(&metrics.samples().await, format))
         };
         Router::new().route("/metrics", get(answer))
     }
 
     /// Reads every figure.
-    fn samples(&self) -> Vec<Sample> {
-        let mut samples = self.calls.samples();
+    async fn samples(&self) -> Vec<Sample> {
+        let mut samples = self.redis.samples(&self.catalog).await;
+        samples.extend(self.calls.samples());
         samples.extend(self.catalog.cache().samples());
         for Pool { name, idle, used, most } in self.catalog.repository().pools() {
             samples.extend([
@@ -98,6 +108,7 @@ impl Metrics {
             table::READY.flag(*self.ready.borrow()),
             table::BUILD_INFO.count([table::VERSION], 1),
             table::TELEMETRY_DROPPED.count(["traces"], self.tracer.as_ref().map_or(0, |tracer| tracer.dropped())),
+            table::TELEMETRY_DROPPED.count(["metrics"], self.points_dropped.load(Ordering::Relaxed)),
             table::RUNTIME_WORKERS.count([], runtime.num_workers() as u64),
             table::RUNTIME_ALIVE_TASKS.count([], runtime.num_alive_tasks() as u64),
             table::RUNTIME_QUEUE_DEPTH.count([], runtime.global_queue_depth() as u64),
@@ -105,6 +116,25 @@ impl Metrics {
         samples.extend(process::samples());
         samples
     }
+}
+
+/// Samples by their metrics, in the order of the table. Counts of one series add up.
+fn families(samples: &[Sample]) -> impl Iterator<Item = (&'static Metric, Vec<Sample>)> {
+    let metrics = table::SECTIONS.iter().flat_map(|section| section.metrics.iter().copied());
+    metrics.map(|metric| (metric, series(metric, samples))).filter(|(_, series)| !series.is_empty())
+}
+
+fn series(metric: &Metric, samples: &[Sample]) -> Vec<Sample> {
+    let mut series: Vec<Sample> = Vec::new();
+    for sample in samples.iter().filter(|sample| sample.metric.name == metric.name) {
+        let same = series.iter_mut().find(|other| other.labels == sample.labels);
+        match (same.map(|same| &mut same.reading), &sample.reading) {
+            (Some(Reading::Count(sum)), Reading::Count(count)) => *sum += count,
+            (Some(_), _) => debug_assert!(false, "two readings of a series of {}", metric.name),
+            (None, _) => series.push(sample.clone()),
+        }
+    }
+    series
 }
 
 impl ChangelogRows {

@@ -11,11 +11,12 @@ pub(super) struct Section {
 }
 
 /// Every metric, in the order in which they are shown.
-pub(super) const SECTIONS: [Section; 9] = [
+pub(super) const SECTIONS: [Section; 10] = [
     Section { title: "Calls", metrics: &[&CALL_DURATION, &CALLS_IN_FLIGHT] },
     Section { title: "Tiers", metrics: TIER_METRICS },
     Section { title: "Loads", metrics: LOAD_METRICS },
     Section { title: "L2", metrics: L2_METRICS },
+    Section { title: "Redis, by its own account", metrics: &REDIS_METRICS },
     Section { title: "Database", metrics: &[&CONNECTIONS, &MAX_CONNECTIONS, &CHANGELOG_ROWS] },
     Section { title: "Changes", metrics: CHANGE_METRICS },
     Section { title: "Bus", metrics: BUS_METRICS },
@@ -53,6 +54,37 @@ pub(super) static CALL_DURATION: Metric = Metric::histogram(
 ]);
 pub(super) static CALLS_IN_FLIGHT: Metric = Metric::gauge("larder_calls_in_flight", "Calls in progress");
 
+/// What Redis says of itself. Its counters begin with Redis.
+pub(super) const REDIS_METRICS: [&Metric; 9] = [
+    &REDIS_MEMORY,
+    &REDIS_MAX_MEMORY,
+    &REDIS_CLIENTS,
+    &REDIS_KEYS,
+    &REDIS_COMMANDS,
+    &REDIS_KEYSPACE_HITS,
+    &REDIS_KEYSPACE_MISSES,
+    &REDIS_EVICTED_KEYS,
+    &REDIS_EXPIRED_KEYS,
+];
+
+pub(super) static REDIS_MEMORY: Metric = Metric::gauge("larder_redis_memory", 
+    "Memory that Redis uses. Like the figures below it comes from INFO, which is sent at most every five seconds. Only with Redis",
+)
+    .in_unit(Unit::Bytes);
+pub(super) static REDIS_MAX_MEMORY: Metric =
+    Metric::gauge("larder_redis_max_memory", "Memory that Redis may use; 0 without a limit").in_unit(Unit::Bytes);
+pub(super) static REDIS_CLIENTS: Metric = Metric::gauge("larder_redis_clients", "Connected clients");
+pub(super) static REDIS_KEYS: Metric = Metric::gauge("larder_redis_keys", "Keys in all databases of the server");
+pub(super) static REDIS_COMMANDS: Metric =
+    Metric::counter("larder_redis_commands", "Commands of all clients since Redis started");
+pub(super) static REDIS_KEYSPACE_HITS: Metric =
+    Metric::counter("larder_redis_keyspace_hits", "Keys that a command of any client looked for and found");
+pub(super) static REDIS_KEYSPACE_MISSES: Metric =
+    Metric::counter("larder_redis_keyspace_misses", "Keys that a command of any client looked for in vain");
+pub(super) static REDIS_EVICTED_KEYS: Metric =
+    Metric::counter("larder_redis_evicted_keys", "Keys that Redis evicted for lack of memory");
+pub(super) static REDIS_EXPIRED_KEYS: Metric = Metric::counter("larder_redis_expired_keys", "Keys that expired");
+
 pub(super) static CONNECTIONS: Metric = Metric::gauge("db_client_connections", "Connections to the database")
     .by(&[POOL, Label::new("db_client_connection_state", &["idle", "used"])]);
 pub(super) static MAX_CONNECTIONS: Metric =
@@ -74,9 +106,9 @@ pub(super) static QUEUE_EVENTS: Metric = Metric::counter(
 pub(super) static READY: Metric = Metric::gauge("larder_ready", "1 while the replica is ready to serve");
 pub(super) static TELEMETRY_DROPPED: Metric = Metric::counter(
     "larder_telemetry_dropped",
-    "Spans dropped, because the queue was full or the receiver did not take them",
+    "Spans and points of metrics that were not exported, because the queue was full or the receiver did not take them",
 )
-.by(&[Label::new("signal", &["traces"])]);
+.by(&[Label::new("signal", &["traces", "metrics"])]);
 pub(super) static BUILD_INFO: Metric =
     Metric::gauge("larder_build_info", "Always 1; tells the release").by(&[Label::new("version", &[VERSION])]);
 pub(super) static RUNTIME_WORKERS: Metric =

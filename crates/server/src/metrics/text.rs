@@ -8,7 +8,7 @@ use std::{
 
 use larder_cache::{BOUNDS, Distribution, Kind, Metric, Reading, Sample, Unit};
 
-use super::table::SECTIONS;
+use super::families;
 
 /// A format for Prometheus and what reads like it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,33 +45,17 @@ impl Format {
     }
 }
 
-/// Writes samples, grouped by their metrics in the order of the table. Counts of one series add up.
+/// Writes samples, grouped by their metrics.
 pub(super) fn write(samples: &[Sample], format: Format) -> String {
     let mut text = String::with_capacity(64 << 10);
-    for metric in SECTIONS.iter().flat_map(|section| section.metrics) {
-        let series = series(metric, samples);
-        if !series.is_empty() {
-            // Writing into a string does not fail.
-            let _ = family(&mut text, metric, &series, format);
-        }
+    for (metric, series) in families(samples) {
+        // Writing into a string does not fail.
+        let _ = family(&mut text, metric, &series, format);
     }
     if format == Format::OpenMetrics {
         text.push_str("# EOF\n");
     }
     text
-}
-
-fn series(metric: &Metric, samples: &[Sample]) -> Vec<Sample> {
-    let mut series: Vec<Sample> = Vec::new();
-    for sample in samples.iter().filter(|sample| sample.metric.name == metric.name) {
-        let same = series.iter_mut().find(|other| other.labels == sample.labels);
-        match (same.map(|same| &mut same.reading), &sample.reading) {
-            (Some(Reading::Count(sum)), Reading::Count(count)) => *sum += count,
-            (Some(_), _) => debug_assert!(false, "two readings of a series of {}", metric.name),
-            (None, _) => series.push(sample.clone()),
-        }
-    }
-    series
 }
 
 fn family(text: &mut String, metric: &Metric, series: &[Sample], format: Format) -> fmt::Result {

@@ -7,11 +7,13 @@ mod baggage;
 mod export;
 mod json;
 mod logs;
+pub(crate) mod otlp;
 mod slow;
 mod span;
 mod tracer;
 
 pub use logs::{init, set_filter};
 pub(crate) use slow::SlowCalls;
-pub(crate) use span::CallSpan;
+pub(crate) use span::{CallSpan, attribute, now_nanos};
 pub use tracer::{Tracer, Tracing};
+pub(crate) use tracer::{caller, resource};

@@ -5,7 +5,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use larder_cache::trace::{Note, Span, SpanKind, TraceContext};
+use http::StatusCode;
+use larder_cache::trace::{ActiveSpan, Note, Span, SpanKind, TraceContext};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
     trace::v1 as otlp,
@@ -166,6 +167,31 @@ impl Drop for CallSpan {
     }
 }
 
+/// The span of a request over HTTP/1.1. Dropped without a status, the request was cancelled.
+pub(crate) struct PostSpan(Arc<Recorded>);
+
+impl PostSpan {
+    pub(super) fn new(span: Recorded) -> Self {
+        Self(Arc::new(span))
+    }
+
+    /// The span, for the work of the request.
+    pub(crate) fn active(&self) -> ActiveSpan {
+        ActiveSpan::from(Arc::clone(&self.0) as Arc<dyn Span>)
+    }
+
+    /// Ends the span with the status of the response.
+    pub(crate) fn end(self, status: StatusCode) {
+        self.0.change(|span| {
+            note(span, "http.response.status_code", Note::Number(status.as_u16().into()));
+            if status.is_server_error() {
+                fail(span, status.as_str());
+            }
+        });
+        self.0.end();
+    }
+}
+
 fn begun(place: &Place, span_id: u64, name: String, kind: otlp::span::SpanKind) -> otlp::Span {
     otlp::Span {
         trace_id: place.trace_id.to_be_bytes().to_vec(),
@@ -198,7 +224,7 @@ pub(super) fn note(span: &mut otlp::Span, name: &str, value: Note<'_>) {
 }
 
 /// An attribute in the form of OTLP.
-pub(super) fn attribute(name: &str, value: Note<'_>) -> KeyValue {
+pub(crate) fn attribute(name: &str, value: Note<'_>) -> KeyValue {
     let value = match value {
         Note::Text(text) => Value::StringValue(text[..text.floor_char_boundary(LONGEST_TEXT)].to_owned()),
         Note::Number(number) => Value::IntValue(i64::try_from(number).unwrap_or(i64::MAX)),
@@ -225,9 +251,9 @@ fn is_failure_of_server(code: Code) -> bool {
     )
 }
 
-/// The time of receivers of spans.
-#[expect(clippy::disallowed_methods, reason = "the times of spans decide nothing")]
-pub(super) fn now_nanos() -> u64 {
+/// The time of receivers of spans and metrics.
+#[expect(clippy::disallowed_methods, reason = "the times of spans and points decide nothing")]
+pub(crate) fn now_nanos() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(0)
 }

@@ -7,13 +7,16 @@ use larder_cache::{
     ChangeSource, TracedChanges,
     trace::{Note, TraceContext},
 };
-use opentelemetry_proto::tonic::trace::v1::{self as otlp, span::SpanKind};
+use opentelemetry_proto::tonic::{
+    resource::v1::Resource,
+    trace::v1::{self as otlp, span::SpanKind},
+};
 use tokio::runtime::Handle;
 
 use super::{
     baggage,
     export::{Exporter, Queue},
-    span::{CallSpan, Place, Recorded, attribute, note, sampled_flags},
+    span::{CallSpan, Place, PostSpan, Recorded, attribute, note, sampled_flags},
 };
 use crate::{
     config::{Sampler, TelemetryConfig},
@@ -40,22 +43,10 @@ pub struct Tracing {
 impl Tracing {
     /// Starts to export spans on a runtime, if the configuration names a receiver. `instance` names this replica.
     pub fn start(config: &TelemetryConfig, instance: u64, runtime: &Handle) -> Result<Option<Self>, ServeError> {
-        let Some(receiver) = &config.traces else { return Ok(None) };
-        let instance = format!("{instance:016x}");
-        let own = [
-            ("service.version", env!("CARGO_PKG_VERSION")),
-            ("service.instance.id", &*instance),
-            ("telemetry.sdk.name", "larder"),
-            ("telemetry.sdk.language", "rust"),
-            ("telemetry.sdk.version", env!("CARGO_PKG_VERSION")),
-        ];
-        let given = |name: &str| receiver.resource.iter().any(|(key, _)| key == name);
-        let own = own.into_iter().filter(|(name, _)| !given(name));
-        let resource = receiver.resource.iter().map(|(key, value)| (&**key, &**value)).chain(own);
-        let resource = resource.map(|(name, value)| attribute(name, Note::Text(value))).collect();
-        let (queue, exporter) = Exporter::start(receiver, resource, runtime)?;
+        let Some(spans) = &config.traces else { return Ok(None) };
+        let (queue, exporter) = Exporter::start(spans, resource(config, instance), runtime)?;
         let tracer =
-            Tracer { sampler: receiver.sampler, queue, keys: config.trace_keys, baggage: config.trace_baggage.clone() };
+            Tracer { sampler: spans.sampler, queue, keys: config.trace_keys, baggage: config.trace_baggage.clone() };
         Ok(Some(Self { tracer: Arc::new(tracer), exporter }))
     }
 
@@ -77,23 +68,43 @@ impl Tracer {
         self.queue.dropped()
     }
 
-    /// Decides whether a call is traced, and starts its span. Beside the span this returns the context that the caller sent.
-    pub(crate) fn begin<B>(self: &Arc<Self>, request: &Request<B>) -> (Option<CallSpan>, Option<TraceContext>) {
-        let headers = request.headers();
-        let caller = only(headers, "traceparent").and_then(TraceContext::parse);
+    /// Decides whether a call is traced, and starts its span. `caller` is the context that the [caller] sent.
+    pub(crate) fn begin<B>(self: &Arc<Self>, request: &Request<B>, caller: Option<TraceContext>) -> Option<CallSpan> {
         if !self.samples(caller) {
-            return (None, caller);
+            return None;
         }
         let method = request.uri().path().trim_start_matches('/');
+        let span = self.of_server(request.headers(), caller, method);
+        span.change(|span| {
+            note(span, "rpc.system.name", Note::Text("grpc"));
+            note(span, "rpc.method", Note::Text(method));
+        });
+        Some(CallSpan::new(span))
+    }
+
+    /// Decides whether a POST to a route is traced, and starts its span.
+    pub(crate) fn begin_post(self: &Arc<Self>, headers: &HeaderMap, route: &'static str) -> Option<PostSpan> {
+        let caller = caller(headers);
+        if !self.samples(caller) {
+            return None;
+        }
+        let span = self.of_server(headers, caller, &format!("POST {route}"));
+        span.change(|span| {
+            note(span, "http.request.method", Note::Text("POST"));
+            note(span, "http.route", Note::Text(route));
+        });
+        Some(PostSpan::new(span))
+    }
+
+    /// Starts the span of a request, which continues the trace of the caller if there is one.
+    fn of_server(self: &Arc<Self>, headers: &HeaderMap, caller: Option<TraceContext>, name: &str) -> Recorded {
         let place = Place {
             trace_id: caller.map_or_else(random_trace, |caller| caller.trace_id),
             parent: caller.map_or(0, |caller| caller.span_id),
             remote: caller.is_some(),
         };
-        let span = Recorded::outermost(Arc::clone(self), &place, method.to_owned(), SpanKind::Server);
+        let span = Recorded::outermost(Arc::clone(self), &place, name.to_owned(), SpanKind::Server);
         span.change(|span| {
-            note(span, "rpc.system.name", Note::Text("grpc"));
-            note(span, "rpc.method", Note::Text(method));
             if let Some(state) = only(headers, "tracestate").filter(|state| state.len() <= LONGEST_STATE)
                 && caller.is_some()
             {
@@ -103,7 +114,7 @@ impl Tracer {
                 note(span, &format!("baggage.{name}"), Note::Text(&value));
             }
         });
-        (Some(CallSpan::new(span)), caller)
+        span
     }
 
     /// Records that changes of a traced write elsewhere were applied here: a trace of its own, linked to the span of the write.
@@ -158,6 +169,23 @@ fn within(ratio: f64, trace_id: u128) -> bool {
     trace_id & ((1 << BITS) - 1) < end
 }
 
+/// What tells this replica from other services and replicas. `instance` names the replica.
+pub(crate) fn resource(config: &TelemetryConfig, instance: u64) -> Resource {
+    let instance = format!("{instance:016x}");
+    let own = [
+        ("service.version", env!("CARGO_PKG_VERSION")),
+        ("service.instance.id", &*instance),
+        ("telemetry.sdk.name", "larder"),
+        ("telemetry.sdk.language", "rust"),
+        ("telemetry.sdk.version", env!("CARGO_PKG_VERSION")),
+    ];
+    let given = |name: &str| config.resource.iter().any(|(key, _)| key == name);
+    let own = own.into_iter().filter(|(name, _)| !given(name));
+    let attributes = config.resource.iter().map(|(key, value)| (&**key, &**value)).chain(own);
+    let attributes = attributes.map(|(name, value)| attribute(name, Note::Text(value))).collect();
+    Resource { attributes, ..Resource::default() }
+}
+
 /// A link to a span of another process.
 fn link_to(span: TraceContext) -> otlp::span::Link {
     otlp::span::Link {
@@ -166,6 +194,11 @@ fn link_to(span: TraceContext) -> otlp::span::Link {
         flags: sampled_flags(true),
         ..otlp::span::Link::default()
     }
+}
+
+/// The trace context that the headers of a call carry. One that is invalid, or not the only one, counts as none.
+pub(crate) fn caller(headers: &HeaderMap) -> Option<TraceContext> {
+    only(headers, "traceparent").and_then(TraceContext::parse)
 }
 
 /// The value of a header that is there once.
@@ -211,7 +244,8 @@ mod tests {
     }
 
     fn traced(tracer: &Arc<Tracer>, headers: &[(&'static str, &str)]) -> Option<TraceContext> {
-        tracer.begin(&call(headers)).0.map(|span| span.context())
+        let call = call(headers);
+        tracer.begin(&call, caller(call.headers())).map(|span| span.context())
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Replica {
         let (pid_file, ready) = (root.join("pid"), root.join(READY));
         let mut command: Vec<String> = vec!["sh".into(), "-c".into(), NUMBERED.into(), text(&pid_file), "env".into()];
         for (name, _) in std::env::vars() {
-            if name.starts_with("LARDER_") || name.starts_with("REDIS_") || name == "DATABASE_URL" {
+            if ["LARDER_", "REDIS_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix)) || name == "DATABASE_URL" {
                 command.extend(["-u".into(), name]);
             }
         }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use self::signature::{Genuine, Unverified, Verifier};
 use super::{Event, EventCounts, IngestContext, WallClock, counts::WebhookOutcome, parse_event};
-use crate::{catalog::Catalog, config::WebhookConfig, http::Refusal};
+use crate::{catalog::Catalog, config::WebhookConfig, http::Refusal, telemetry::Tracer};
 
 /// Takes webhooks.
 pub(super) struct Webhook {
@@ -26,6 +26,7 @@ pub(super) struct Webhook {
     verifier: Verifier,
     clock: WallClock,
     counts: Arc<EventCounts>,
+    tracer: Option<Arc<Tracer>>,
 }
 
 const PATH: &str = "/webhooks/events";
@@ -34,16 +35,26 @@ const WRITE: Duration = Duration::from_secs(10);
 
 impl Webhook {
     pub(super) fn new(context: &IngestContext, config: &WebhookConfig) -> Self {
-        let IngestContext { catalog, clock, counts, .. } = context;
+        let IngestContext { catalog, clock, counts, tracer, .. } = context;
         let (catalog, clock, counts) = (catalog.clone(), clock.clone(), Arc::clone(counts));
-        Self { catalog, verifier: Verifier::new(config), clock, counts }
+        Self { catalog, verifier: Verifier::new(config), clock, counts, tracer: tracer.clone() }
     }
 
     /// The path of webhooks.
     pub(super) fn routes(self) -> Router {
         let webhook = Arc::new(self);
-        let respond = async move |request: Request| webhook.respond(request).await;
+        let respond = async move |request: Request| webhook.respond_traced(request).await;
         Router::new().route(PATH, post(respond).fallback(not_post))
+    }
+
+    /// Answers a request within a span, if it is traced. The invalidations on other replicas then name that span.
+    async fn respond_traced(&self, request: Request) -> Response {
+        let Some(span) = self.tracer.as_ref().and_then(|tracer| tracer.begin_post(request.headers(), PATH)) else {
+            return self.respond(request).await;
+        };
+        let response = span.active().carry(self.respond(request)).await;
+        span.end(response.status());
+        response
     }
 
     /// Answers a request: 204 when what its event says is committed, now or by an earlier delivery of its sender.

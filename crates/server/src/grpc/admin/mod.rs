@@ -23,6 +23,7 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::IntervalStream};
 use tonic::{Request, Response, Status};
 
 use self::invalidate::{Asked, invalidate};
+pub(crate) use self::stats::redis_stats;
 use super::errors;
 use crate::{
     catalog::{Catalog, Copy},

@@ -45,7 +45,7 @@ pub(super) fn of_replica(identity: &Identity, cache: &Cache<Copy>) -> ReplicaSta
 
 /// Adds the facts that Redis gives about itself.
 pub(super) fn add_redis(stats: &mut ReplicaStats, infos: &[String]) {
-    let redis = redis(infos);
+    let redis = redis_stats(infos);
     if let Some(l2) = stats.tiers.iter_mut().find(|tier| tier.tier() == CacheTier::L2) {
         l2.entries = redis.keys;
         l2.bytes = redis.used_memory_bytes;
@@ -158,7 +158,7 @@ fn share(part: u64, whole: u64) -> f64 {
 }
 
 /// Reads the replies to INFO, one for each master: lines of `name:value`, and of databases `db0:keys=1,expires=0,...`.
-fn redis(infos: &[String]) -> RedisStats {
+pub(crate) fn redis_stats(infos: &[String]) -> RedisStats {
     let mut sum = RedisStats::default();
     for stats in infos.iter().map(|info| redis_server(info)) {
         sum = RedisStats {
@@ -209,13 +209,13 @@ mod tests {
     fn what_redis_says_is_read() {
         let info = "# Server\r\nredis_version:7.0.15\r\nuptime_in_seconds:61\r\n\r\n# Memory\r\nused_memory:1000\r\n\
                     used_memory_human:1K\r\nmaxmemory:2000\r\n# Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=0\r\ndb2:keys=4\r\n";
-        let stats = redis(&[info.to_owned()]);
+        let stats = redis_stats(&[info.to_owned()]);
         assert_eq!((stats.version.as_str(), stats.used_memory_bytes, stats.max_memory_bytes), ("7.0.15", 1_000, 2_000));
         assert_eq!((stats.keys, stats.uptime.map(|uptime| uptime.seconds)), (7, Some(61)));
-        let two = redis(&[info.to_owned(), info.replace("uptime_in_seconds:61", "uptime_in_seconds:7")]);
+        let two = redis_stats(&[info.to_owned(), info.replace("uptime_in_seconds:61", "uptime_in_seconds:7")]);
         assert_eq!((two.used_memory_bytes, two.keys, two.uptime.map(|uptime| uptime.seconds)), (2_000, 14, Some(7)));
         assert_eq!(
-            redis(&[String::new()]),
+            redis_stats(&[String::new()]),
             RedisStats { uptime: Some(duration(Duration::ZERO)), ..RedisStats::default() }
         );
     }

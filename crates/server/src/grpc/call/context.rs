@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Request};
 use tokio::time::Instant;
 
 use super::{
-    headers::{REQUEST_ID, TIMEOUT, TRACEPARENT},
+    headers::{REQUEST_ID, TIMEOUT},
     methods,
 };
 use crate::contract::Violations;
@@ -111,18 +111,6 @@ fn make_request_id() -> HeaderValue {
     HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
-/// The trace that the caller records, by its `traceparent` (W3C Trace Context, section 3.2): `00-<32 hex digits>-<16>-<flags>`.
-pub(super) fn trace_id(headers: &HeaderMap) -> Option<u128> {
-    let parent = headers.get(TRACEPARENT)?.to_str().ok()?;
-    let mut parts = parent.split('-');
-    let (version, trace_id, _span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
-    if !sampled || version != "00" || trace_id.len() != 32 || parts.next().is_some() {
-        return None;
-    }
-    u128::from_str_radix(trace_id, 16).ok().filter(|&id| id != 0)
-}
-
 /// Reads a timeout: up to 8 digits and a unit (gRPC over HTTP/2, "Requests").
 fn parse_timeout(value: &HeaderValue) -> Option<Duration> {
     let (digits, unit) = value.as_bytes().split_at_checked(value.len().checked_sub(1)?)?;
@@ -153,23 +141,6 @@ mod tests {
         for bad in ["", "m", "1", "1x", "-1S", "+1S", "123456789n", "1.5S"] {
             assert_eq!(parse(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn only_a_trace_that_is_recorded_is_named() {
-        let id = |text: &'static str| trace_id(&HeaderMap::from_iter([(TRACEPARENT, HeaderValue::from_static(text))]));
-        assert_eq!(id("00-0000000000000000000000000000000a-00000000000000b0-01"), Some(10));
-        for other in [
-            "00-0000000000000000000000000000000a-00000000000000b0-00",
-            "00-00000000000000000000000000000000-00000000000000b0-01",
-            "00-0a-00000000000000b0-01",
-            "01-0000000000000000000000000000000a-00000000000000b0-01",
-            "00-0000000000000000000000000000000a-00000000000000b0-01-x",
-            "",
-        ] {
-            assert_eq!(id(other), None, "{other}");
-        }
-        assert_eq!(trace_id(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -6,8 +6,6 @@ use http::{HeaderName, HeaderValue};
 pub(in crate::grpc) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long the caller waits, in the form of the gRPC protocol.
 pub(in crate::grpc) const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-/// The trace that the caller is part of (W3C Trace Context).
-pub(in crate::grpc) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The token of a commit: in the reply to a write, and in reads that must show that write.
 pub(in crate::grpc) const TOKEN: &str = "x-larder-token";

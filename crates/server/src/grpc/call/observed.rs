@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use larder_cache::trace;
+use larder_cache::trace::{self, TraceContext};
 use tokio::time::Instant;
 use tonic::{Code, body};
 use tracing::field::{self, Empty};
@@ -45,12 +45,12 @@ pub(super) struct Observed {
 }
 
 impl Observers {
-    /// Begins to observe a call.
-    pub(super) fn begin<B>(&self, request: &Request<B>) -> Observed {
+    /// Begins to observe a call of a caller that may have sent its trace context.
+    pub(super) fn begin<B>(&self, request: &Request<B>, caller: Option<TraceContext>) -> Observed {
         let slow = self.slow;
         match &self.tracer {
             Some(tracer) if methods::is_traced(request.uri().path()) => {
-                let (span, caller) = tracer.begin(request);
+                let span = tracer.begin(request, caller);
                 let caller = caller.and_then(|caller| NonZero::new(caller.trace_id));
                 let own = span.as_ref().and_then(|span| NonZero::new(span.context().trace_id));
                 Observed { span, trace_id: own.or(caller), waiting: None, slow }

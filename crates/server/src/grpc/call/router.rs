@@ -18,7 +18,7 @@ use tower_service::Service;
 use super::{
     body::{Corrected, Inbound, code, polled},
     content_type::{ContentType, content_type},
-    context::{CallContext, CallLimits, TimeLimit, trace_id},
+    context::{CallContext, CallLimits, TimeLimit},
     headers::REQUEST_ID,
     methods,
     observed::{Observed, Observers},
@@ -29,6 +29,7 @@ use crate::{
     grpc::errors::{self, tonic_status},
     metrics::Measured,
     net::Respond,
+    telemetry,
 };
 
 /// Routes calls to services by their paths. Cloned for every connection.
@@ -146,8 +147,10 @@ where
             return Call::answered(preflight, context);
         }
         let mut web = None;
-        let measured = Some(self.observers.calls.begin(&context.method, trace_id(request.headers())));
-        let observed = self.observers.begin(&request);
+        let caller = telemetry::caller(request.headers());
+        let recorded = caller.filter(|caller| caller.sampled).map(|caller| caller.trace_id);
+        let measured = Some(self.observers.calls.begin(&context.method, recorded));
+        let observed = self.observers.begin(&request, caller);
         let answer = match self.admit(&request, &mut web) {
             Err(answer) => answer,
             Ok(time) => {
