@@ -131,6 +131,7 @@ fn passes(error: &StorageError) -> bool {
     match error {
         // The same batch again does no harm: it creates or replaces by id.
         StorageError::Unavailable(_)
+        | StorageError::Full(_)
         | StorageError::Timeout(_)
         | StorageError::Conflict(_)
         | StorageError::UnknownOutcome(_) => true,

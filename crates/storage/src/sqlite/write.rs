@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use sqlx::{Sqlite, SqliteConnection, Transaction};
+use sqlx::SqliteConnection;
 
 use super::{
     SqliteRepository,
@@ -11,6 +11,7 @@ use super::{
     lives,
     row::{self, CHANGE_COLUMNS, COLUMNS, signed},
     seen::Witness,
+    transaction::Transaction,
 };
 use crate::{
     Commit, Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Update, Updating,
@@ -21,7 +22,7 @@ use crate::{
 
 /// A transaction that holds the write lock.
 pub(super) struct Writing {
-    pub(super) tx: Transaction<'static, Sqlite>,
+    pub(super) tx: Transaction,
     database: Arc<Database>,
     path: PathBuf,
     /// The newest change before it.
@@ -100,7 +101,7 @@ impl SqliteRepository {
     pub(super) async fn begin(&self) -> Result<Writing, StorageError> {
         loop {
             let database = self.current().await?;
-            let mut tx = match database.writer.begin_with("BEGIN IMMEDIATE").await {
+            let mut tx = match Transaction::write(&database.writer).await {
                 // It was replaced, and its connections closed, since the line above.
                 Err(sqlx::Error::PoolClosed) if !self.is_in_place(&database)? => continue,
                 result => result.map_err(driver::sort)?,

@@ -104,6 +104,7 @@ pub(in crate::grpc) fn storage(error: &StorageError) -> Status {
             tracing::warn!(%error, "database away");
             unavailable("the database is away or took too long")
         }
+        StorageError::Full(_) => full(error),
         error => internal(error),
     }
 }
@@ -127,6 +128,7 @@ pub(in crate::grpc) fn write(error: &StorageError) -> Status {
             tracing::warn!(%error, "write failed");
             unavailable("the database is away; nothing was written")
         }
+        StorageError::Full(_) => full(error),
         StorageError::Timeout(_) => {
             tracing::warn!(%error, "write failed");
             unavailable("the database took too long; nothing was written")
@@ -171,7 +173,7 @@ pub(in crate::grpc) fn watch(error: &WatchError) -> Status {
             invalid(&Violations::one("start_token", "names a state that the database does not have"))
         }
         WatchError::Read(error) => read(error),
-        WatchError::Storage(StorageError::Unavailable(_) | StorageError::Timeout(_)) => {
+        WatchError::Storage(StorageError::Unavailable(_) | StorageError::Full(_) | StorageError::Timeout(_)) => {
             tracing::warn!(%error, "change log not read");
             unavailable("the database cannot be asked what has changed")
         }
@@ -221,6 +223,12 @@ pub(in crate::grpc) fn headers_too_large(size: usize, most: usize) -> Status {
 pub(in crate::grpc) fn content_subtype() -> Status {
     let text = "messages must be Protocol Buffers: content-type application/grpc or application/grpc+proto";
     status(Code::Unimplemented, "CONTENT_TYPE_UNSUPPORTED", text)
+}
+
+/// A write for which the database has no room.
+fn full(error: &StorageError) -> Status {
+    tracing::warn!(%error, "write failed");
+    retry(Code::ResourceExhausted, "DATABASE_FULL", "the database has no room for this write; nothing was written")
 }
 
 fn unavailable(text: &str) -> Status {
