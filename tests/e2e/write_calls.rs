@@ -18,7 +18,7 @@ use larder_proto::catalog::{GetProductRequest, Product};
 use larder_server::{
     config::Compression,
     grpc::{CallLimits, CatalogRouter, MessageLimits},
-    net::{Coalesced, Respond as _},
+    net::{Coalesced, Respond as _, Standing},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -99,7 +99,7 @@ where
     let io = wrap(Counting { stream, writes: Arc::clone(&writes) });
     tokio::spawn(
         http2::Builder::new(TokioExecutor::new())
-            .serve_connection(TokioIo::new(io), service_fn(move |request| router.respond(request))),
+            .serve_connection(TokioIo::new(io), service_fn(move |request| router.respond(request, Standing::Good))),
     );
     let mut client = Client::new(channel);
     burst(&mut client).await;

@@ -58,6 +58,8 @@ pub(super) const WATCH_BACKLOG: usize = 50_000;
 pub(super) const WATCH_CHECKPOINT: Duration = Duration::from_secs(10);
 /// The deadline of a request that names none: nothing waits forever for a client that forgot to say so.
 pub(super) const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a client may take until its preface and its settings have come. A slow network needs a second.
+pub(super) const GREETING: Duration = Duration::from_secs(10);
 /// How often an idle connection is pinged. Often enough to notice a dead peer soon, and rare enough to cost
 /// nothing.
 pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_mins(1);

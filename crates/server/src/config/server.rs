@@ -87,6 +87,8 @@ pub struct Deadlines {
 /// How connections are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connections {
+    /// A client that has not greeted within this time is cut off.
+    pub greeting: Duration,
     /// An idle connection is pinged this often; `None`: never.
     pub keepalive_interval: Option<Duration>,
     /// A connection whose other end does not answer a ping within this time is closed.
@@ -140,6 +142,7 @@ impl Default for ServerConfig {
                 drain: Duration::from_secs(10),
             },
             connections: Connections {
+                greeting: constants::GREETING,
                 keepalive_interval: Some(constants::KEEPALIVE_INTERVAL),
                 keepalive_timeout: constants::KEEPALIVE_TIMEOUT,
                 max_age: None,

@@ -9,6 +9,10 @@ pub(super) mod headers;
 pub(super) mod methods;
 mod observed;
 mod router;
+mod sliced;
 
-pub(super) use context::Deadline;
 pub use {body::Inbound, context::CallLimits, observed::Observers, router::Router};
+pub(super) use {
+    context::Deadline,
+    sliced::{SLICED_FROM, Sliced, WithProducts},
+};

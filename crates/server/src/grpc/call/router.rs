@@ -22,11 +22,12 @@ use super::{
     headers::REQUEST_ID,
     methods,
     observed::{Observed, Observers},
+    sliced::Sliced,
 };
 use crate::{
     grpc::errors::{self, tonic_status},
     metrics::Measured,
-    net::Respond,
+    net::{Respond, Standing, limit_reply},
 };
 
 /// Routes calls to services by their paths. Cloned for every connection.
@@ -75,8 +76,14 @@ impl<S> Router<S> {
     }
 
     /// Admits a call: returns its time limit, or the answer that refuses it.
-    fn admit(&self, request: &Request<Incoming>) -> Result<TimeLimit, Answer> {
+    fn admit(&self, request: &Request<Incoming>, standing: Standing) -> Result<TimeLimit, Answer> {
         let refused = |status| Err(answer(status));
+        match standing {
+            Standing::Good => {}
+            Standing::Spare if methods::is_health(request.uri().path()) => {}
+            Standing::Spare => return refused(errors::too_many_connections()),
+            Standing::Unread => return refused(errors::unread_replies()),
+        }
         if *request.method() != Method::POST {
             return Err(not_grpc(StatusCode::METHOD_NOT_ALLOWED));
         }
@@ -124,11 +131,11 @@ where
     type Body = Body;
     type Future = Call;
 
-    fn respond(&self, mut request: Request<Incoming>) -> Call {
+    fn respond(&self, mut request: Request<Incoming>, standing: Standing) -> Call {
         let mut context = CallContext::new(&request);
         let measured = Some(self.observers.calls.begin(&context.method, trace_id(request.headers())));
         let observed = self.observers.begin(&request);
-        let answer = match self.admit(&request) {
+        let answer = match self.admit(&request, standing) {
             Err(answer) => answer,
             Ok(time) => {
                 context.time = time;
@@ -174,6 +181,9 @@ impl Future for Call {
                 errors::deadline().into_http()
             }
         };
+        if let Some(sliced) = response.extensions_mut().remove::<Sliced>() {
+            response = response.map(|_| Body::new(sliced));
+        }
         tonic_status::correct(response.headers_mut());
         let code = code(response.headers());
         let measured = this.measured.take();
@@ -183,6 +193,9 @@ impl Future for Call {
             measured.finish(code.unwrap_or(Code::Ok));
         }
         response.headers_mut().insert(REQUEST_ID, this.context.id.clone());
+        if let Some(until) = this.context.time.until {
+            limit_reply(until);
+        }
         Poll::Ready(Ok(this.observed.end(response)))
     }
 }

@@ -25,7 +25,11 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use xxhash_rust::xxh3::xxh3_128;
 
 use self::replies::{Facts, product, unreadable};
-use super::{MessageLimits, errors};
+use super::{
+    MessageLimits,
+    call::{SLICED_FROM, Sliced, WithProducts},
+    errors,
+};
 use crate::{
     catalog::{Catalog, Copy, Page},
     config::Compression,
@@ -57,8 +61,18 @@ impl CatalogService {
 
     /// The reply of a read, unless it is too large. tonic would refuse it after the headers were sent, without details, and with
     /// another code.
-    fn sized<T: Message>(&self, message: T) -> Result<Response<T>, Status> {
-        if message.encoded_len() > self.max_response { Err(errors::reply_too_large()) } else { Ok(self.reply(message)) }
+    fn sized<T: WithProducts>(&self, mut message: T) -> Result<Response<T>, Status> {
+        let length = message.encoded_len();
+        if length > self.max_response {
+            return Err(errors::reply_too_large());
+        }
+        if length < SLICED_FROM || self.compresses {
+            return Ok(self.reply(message));
+        }
+        let sliced = Sliced::new(&mut message);
+        let mut response = Response::new(message);
+        response.extensions_mut().insert(sliced);
+        Ok(response)
     }
 
     fn reply<T: Message>(&self, message: T) -> Response<T> {
@@ -303,6 +317,30 @@ impl CatalogService {
             Some(Copy::Page(page)) => (facts, products, page.next.as_deref().unwrap_or_default().into(), page.total),
             _ => (facts, products, String::new(), None),
         }
+    }
+}
+
+impl WithProducts for GetProductResponse {
+    fn take_products(&mut self) -> Vec<Product> {
+        self.product.take().into_iter().collect()
+    }
+}
+
+impl WithProducts for BatchGetProductsResponse {
+    fn take_products(&mut self) -> Vec<Product> {
+        std::mem::take(&mut self.products)
+    }
+}
+
+impl WithProducts for ListProductsResponse {
+    fn take_products(&mut self) -> Vec<Product> {
+        std::mem::take(&mut self.products)
+    }
+}
+
+impl WithProducts for SearchProductsResponse {
+    fn take_products(&mut self) -> Vec<Product> {
+        std::mem::take(&mut self.products)
     }
 }
 

@@ -198,6 +198,18 @@ pub(in crate::grpc) fn overloaded() -> Status {
     retry(Code::ResourceExhausted, "OVERLOADED", "too many requests are waiting for the database")
 }
 
+/// A call on a connection for which there was no place.
+pub(in crate::grpc) fn too_many_connections() -> Status {
+    let text = "this replica has as many connections as it may; try again later, or another replica";
+    retry(Code::ResourceExhausted, "TOO_MANY_CONNECTIONS", text)
+}
+
+/// A call of a client that does not read the replies that it has.
+pub(in crate::grpc) fn unread_replies() -> Status {
+    let text = "the replies on this connection are not read, and this replica holds no more of them; read them first";
+    retry(Code::ResourceExhausted, "REPLIES_UNREAD", text)
+}
+
 /// A method that does not exist.
 pub(in crate::grpc) fn unknown_method() -> Status {
     status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method; reflection lists those there are")
