@@ -5,4 +5,5 @@ mod descriptors;
 mod disk;
 mod frames;
 mod readers;
+mod streams;
 mod wire;

@@ -76,6 +76,10 @@ impl Process {
                 command.args([listen, "127.0.0.1:0"]);
             }
         }
+        if !flags.contains(&"--load-timeout") {
+            // On a busy machine a healthy database takes long.
+            command.args(["--load-timeout", "20s"]);
+        }
         let mut child = command
             .arg("--data-dir")
             .arg(directory.path())

@@ -54,8 +54,16 @@ const FOREIGN: [&str; 20] = [
 ];
 
 /// Reasons of what may be tried again as it is.
-const RETRIED: [&str; 6] =
-    ["DATABASE_FULL", "DATABASE_UNAVAILABLE", "OVERLOADED", "REPLIES_UNREAD", "TOO_MANY_CONNECTIONS", "WRITE_CONFLICT"];
+const RETRIED: [&str; 8] = [
+    "DATABASE_FULL",
+    "DATABASE_UNAVAILABLE",
+    "OVERLOADED",
+    "REPLIES_UNREAD",
+    "TOO_MANY_CONNECTIONS",
+    "TOO_MANY_IMPORTS",
+    "UNFINISHED_MESSAGES",
+    "WRITE_CONFLICT",
+];
 
 /// The bytes of an error's message and its details, as they were sent.
 pub(crate) fn sent(status: &Status) -> usize {

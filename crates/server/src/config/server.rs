@@ -80,6 +80,8 @@ pub struct Deadlines {
     pub request_default: Duration,
     /// A request that names a later deadline gets this one.
     pub request_max: Duration,
+    /// A message that has begun must end within this time.
+    pub message: Duration,
     /// After a signal to stop, requests in progress get this long to finish.
     pub drain: Duration,
 }
@@ -139,6 +141,7 @@ impl Default for ServerConfig {
             deadlines: Deadlines {
                 request_default: constants::DEFAULT_DEADLINE,
                 request_max: Duration::from_mins(5),
+                message: constants::MESSAGE,
                 drain: Duration::from_secs(10),
             },
             connections: Connections {

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::{Future, pending},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -39,8 +39,17 @@ pub trait Respond: Clone + Send + 'static {
     /// The response to come.
     type Future: Future<Output = Result<Response<Self::Body>, Infallible>> + Send + Unpin + 'static;
 
-    /// Answers a request that came on a connection of this standing.
-    fn respond(&self, request: Request<Incoming>, standing: Standing) -> Self::Future;
+    /// Answers a request.
+    fn respond(&self, request: Request<Incoming>, caller: Caller) -> Self::Future;
+}
+
+/// Who sends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// The other end of the connection, as far as addresses tell machines apart.
+    pub peer: IpAddr,
+    /// What the connection may ask for.
+    pub standing: Standing,
 }
 
 /// What a connection may ask for.
@@ -134,7 +143,10 @@ impl Connections {
         let service = service_fn(|request| {
             let call = usage.begin();
             let standing = if self.unsent.admits(&usage) { standing } else { Standing::Unread };
-            Answered { answer: respond.respond(request, standing), call: Some((call, self.unsent.clone())) }
+            Answered {
+                answer: respond.respond(request, Caller { peer: place.peer(), standing }),
+                call: Some((call, self.unsent.clone())),
+            }
         });
         let watched = Watched::new(stream, first, Arc::clone(&usage));
         let connection = self.builder().serve_connection(TokioIo::new(Coalesced::new(watched)), service);

@@ -15,7 +15,7 @@ pub(crate) mod usage;
 mod workers;
 
 pub use coalesce::Coalesced;
-pub use connection::{Connections, Limits, Respond, Standing};
+pub use connection::{Caller, Connections, Limits, Respond, Standing};
 pub(crate) use descriptors::{places_for, raise_limit};
 pub use places::{Capacity, Place};
 pub(crate) use replies::limit_reply;

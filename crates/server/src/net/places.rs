@@ -50,6 +50,7 @@ struct Connection {
 #[derive(Debug)]
 pub struct Place {
     number: u64,
+    peer: IpAddr,
     spare: bool,
     usage: Arc<Usage>,
     places: Arc<Places>,
@@ -82,7 +83,7 @@ impl Places {
         let number = taken.add(Connection { peer, spare, usage: Arc::clone(&usage) });
         drop(taken);
         self.open.send_modify(|open| *open += 1);
-        Some(Place { number, spare, usage, places: Arc::clone(self) })
+        Some(Place { number, peer, spare, usage, places: Arc::clone(self) })
     }
 
     /// Waits until every connection has ended.
@@ -154,6 +155,11 @@ impl Place {
     /// What the connection does.
     pub(crate) fn usage(&self) -> &Arc<Usage> {
         &self.usage
+    }
+
+    /// The other end of the connection.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// Whether the connection came when all places were taken.

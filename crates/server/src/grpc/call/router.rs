@@ -23,11 +23,12 @@ use super::{
     methods,
     observed::{Observed, Observers},
     sliced::Sliced,
+    unfinished::Room,
 };
 use crate::{
     grpc::errors::{self, tonic_status},
     metrics::Measured,
-    net::{Respond, Standing, limit_reply},
+    net::{Caller, Respond, Standing, limit_reply},
 };
 
 /// Routes calls to services by their paths. Cloned for every connection.
@@ -37,6 +38,7 @@ pub struct Router<S> {
     hot: Option<(&'static str, S)>,
     others: Arc<[(&'static str, Other)]>,
     limits: CallLimits,
+    room: Room,
     observers: Observers,
 }
 
@@ -48,7 +50,8 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 impl<S> Router<S> {
     /// A router without services.
     pub fn new(limits: CallLimits) -> Self {
-        Self { hot: None, others: Arc::new([]), limits, observers: Observers::default() }
+        let room = Room::new(limits.message);
+        Self { hot: None, others: Arc::new([]), limits, room, observers: Observers::default() }
     }
 
     /// Tells `observers` of every call.
@@ -107,7 +110,7 @@ where
 {
     fn route(&self, request: Request<Incoming>) -> Answer {
         let takes_stream = methods::takes_stream(request.uri().path());
-        let request = request.map(|body| Inbound::new(body, takes_stream));
+        let request = request.map(|body| Inbound::new(body, takes_stream, self.room.clone()));
         let path = request.uri().path();
         if let Some((prefix, service)) = &self.hot
             && path.starts_with(prefix)
@@ -131,15 +134,15 @@ where
     type Body = Body;
     type Future = Call;
 
-    fn respond(&self, mut request: Request<Incoming>, standing: Standing) -> Call {
+    fn respond(&self, mut request: Request<Incoming>, caller: Caller) -> Call {
         let mut context = CallContext::new(&request);
         let measured = Some(self.observers.calls.begin(&context.method, trace_id(request.headers())));
         let observed = self.observers.begin(&request);
-        let answer = match self.admit(&request, standing) {
+        let answer = match self.admit(&request, caller.standing) {
             Err(answer) => answer,
             Ok(time) => {
                 context.time = time;
-                context.pass_on(&mut request);
+                context.pass_on(&mut request, caller.peer);
                 self.route(request)
             }
         };

@@ -27,11 +27,11 @@ use xxhash_rust::xxh3::xxh3_128;
 use self::replies::{Facts, product, unreadable};
 use super::{
     MessageLimits,
-    call::{SLICED_FROM, Sliced, WithProducts},
+    call::{SLICED_FROM, Shares, Sliced, WithProducts, peer_of},
     errors,
 };
 use crate::{
-    catalog::{Catalog, Copy, Page},
+    catalog::{Catalog, Copy, Page, WatchError},
     config::Compression,
     contract::{
         MAX_BATCH, ProductId, Stamp, Violations, encode_stamp, parse_etag, parse_id, parse_list, parse_mask,
@@ -46,7 +46,12 @@ pub struct CatalogService {
     max_response: usize,
     /// Whether replies are compressed for some clients.
     compresses: bool,
+    imports: Shares,
+    watches: Shares,
 }
+
+/// Imports at once. They take turns in the database, and each may hold some megabytes.
+const IMPORTS: usize = 16;
 
 const LONGEST_REQUEST_ID: usize = 128;
 /// Smaller replies are not compressed, because that would save next to nothing.
@@ -56,7 +61,9 @@ impl CatalogService {
     /// The service of a catalogue.
     pub fn new(catalog: Catalog, messages: MessageLimits) -> Self {
         let MessageLimits { max_response, compression, .. } = messages;
-        Self { catalog, max_response, compresses: compression != Compression::default() }
+        let watches = Shares::new(catalog.max_watchers());
+        let compresses = compression != Compression::default();
+        Self { catalog, max_response, compresses, imports: Shares::new(IMPORTS), watches }
     }
 
     /// The reply of a read, unless it is too large. tonic would refuse it after the headers were sent, without details, and with
@@ -276,13 +283,15 @@ impl ProductCatalog for CatalogService {
         &self,
         request: Request<Streaming<ImportProductsRequest>>,
     ) -> Result<Response<import::Progress>, Status> {
-        Ok(Response::new(import::start(self.catalog.clone(), request)))
+        let share = self.imports.take(peer_of(&request)).ok_or_else(errors::too_many_imports)?;
+        Ok(Response::new(import::start(self.catalog.clone(), request, share)))
     }
 
     type WatchProductsStream = watch::Events;
 
     async fn watch_products(&self, request: Request<WatchProductsRequest>) -> Result<Response<watch::Events>, Status> {
-        Ok(Response::new(watch::start(self.catalog.clone(), request).await?))
+        let share = self.watches.take(peer_of(&request)).ok_or_else(|| errors::watch(&WatchError::TooMany))?;
+        Ok(Response::new(watch::start(self.catalog.clone(), request, share).await?))
     }
 }
 

@@ -198,6 +198,23 @@ pub(in crate::grpc) fn overloaded() -> Status {
     retry(Code::ResourceExhausted, "OVERLOADED", "too many requests are waiting for the database")
 }
 
+/// An import for which there is no place.
+pub(in crate::grpc) fn too_many_imports() -> Status {
+    let text = "this replica has no place for another import of this client; wait until one has ended";
+    retry(Code::ResourceExhausted, "TOO_MANY_IMPORTS", text)
+}
+
+/// A message that does not come to its end.
+pub(in crate::grpc) fn message_too_slow() -> Status {
+    status(Code::DeadlineExceeded, "MESSAGE_TOO_SLOW", "a message was begun and did not come to its end in time")
+}
+
+/// A message that has no room beside other unfinished ones.
+pub(in crate::grpc) fn unfinished_messages() -> Status {
+    let text = "too many messages have been begun and not ended; this one has no room";
+    retry(Code::ResourceExhausted, "UNFINISHED_MESSAGES", text)
+}
+
 /// A call on a connection for which there was no place.
 pub(in crate::grpc) fn too_many_connections() -> Status {
     let text = "this replica has as many connections as it may; try again later, or another replica";

@@ -1,0 +1,56 @@
+//! Streams that only wait.
+
+use std::time::Duration;
+
+use larder_proto::catalog::ImportProductsRequest;
+use tonic::Code;
+
+use super::wire::{DATA, END_HEADERS, HEADERS, Wire, frame, literal};
+use crate::harness::{Database, Refusal, Server, connect, eventually, product, refusal};
+
+/// Three quarters of the imports that a server takes at once.
+const OF_ONE_PEER: usize = 12;
+
+#[tokio::test]
+async fn one_client_has_only_so_many_imports() {
+    let database = Database::sqlite();
+    let server = Server::start(&database).await;
+    let import = async || {
+        let silent = tokio_stream::pending::<ImportProductsRequest>();
+        let mut client = crate::harness::Client::new(connect(server.address()).await);
+        client.import_products(silent).await.map(|stream| (client, stream))
+    };
+    let mut imports = Vec::new();
+    for _ in 0..OF_ONE_PEER {
+        imports.push(import().await.expect("an import"));
+    }
+    let status = import().await.expect_err("no place");
+    assert_eq!(refusal(&status), Refusal::of(Code::ResourceExhausted, "TOO_MANY_IMPORTS"));
+    drop(imports);
+    eventually("a place", async || import().await.is_ok()).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_end_is_given_up() {
+    let database = Database::sqlite();
+    let server =
+        Server::start_with(&database, |config| config.server.deadlines.message = Duration::from_millis(300)).await;
+    server.create(product("a")).await;
+    for method in ["ImportProducts", "GetProduct"] {
+        let mut wire = Wire::greet(server.address()).await;
+        let path = format!("/larder.catalog.v1.ProductCatalog/{method}");
+        let headers =
+            [(":method", "POST"), (":scheme", "http"), (":path", &path), ("content-type", "application/grpc")];
+        let block: Vec<u8> = headers.iter().flat_map(|(name, value)| literal(name, value)).collect();
+        // A message of a megabyte, of which five bytes come.
+        let begun = frame(DATA, 0, 1, &[0, 0, 0x10, 0, 0, 1, 2, 3, 4, 5]);
+        wire.send(&[frame(HEADERS, END_HEADERS, 1, &block), begun].concat()).await.expect("a call");
+        // An import has headers and trailers, any other call has its error in the headers.
+        for _ in 0..if method == "ImportProducts" { 2 } else { 1 } {
+            while wire.receive().await.expect("an answer").kind != HEADERS {}
+        }
+    }
+    server.get("a").await;
+    server.stop().await;
+}
