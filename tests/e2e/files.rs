@@ -54,8 +54,8 @@ fn counts(out: &str) -> &str {
 async fn the_screen_shows_the_first_rejections_and_the_file_all() {
     let place = Place::new().await;
     let rejects = place.directory.join("rejects.jsonl");
-    let text: String = (0..2_000).map(|number| format!("{{\"id\": \"p{number}\"}}\n")).collect();
-    let ran = place.import("bad.jsonl", text, &["--rejects", rejects.to_str().expect("a path")]).await;
+    let lines: Vec<String> = (0..2_000).map(|number| format!("{{\"id\": \"p{number}\"}}")).collect();
+    let ran = place.import("bad.jsonl", lines.join("\n"), &["--rejects", rejects.to_str().expect("a path")]).await;
     assert_eq!(ran.code, Some(65), "{}", ran.err);
     assert_eq!(ran.err.matches(" rejected: ").count(), 20, "{}", ran.err);
     assert!(ran.err.contains("larder: 1980 further rejections are not shown\n"), "{}", ran.err);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use larder_proto::catalog::ImportProductsRequest;
 use tonic::Code;
 
-use super::wire::{DATA, END_HEADERS, HEADERS, Wire, frame, literal};
-use crate::harness::{Database, Refusal, Server, connect, eventually, product, refusal};
+use super::wire::{DATA, HEADERS, Wire, frame};
+use crate::harness::{Database, Refusal, Server, eventually, product, refusal};
 
 /// Three quarters of the imports that a server takes at once.
 const OF_ONE_PEER: usize = 12;
@@ -15,15 +15,15 @@ const OF_ONE_PEER: usize = 12;
 async fn one_client_has_only_so_many_imports() {
     let database = Database::sqlite();
     let server = Server::start(&database).await;
-    let import = async || {
-        let silent = tokio_stream::pending::<ImportProductsRequest>();
-        let mut client = crate::harness::Client::new(connect(server.address()).await);
-        client.import_products(silent).await.map(|stream| (client, stream))
-    };
     let mut imports = Vec::new();
     for _ in 0..OF_ONE_PEER {
-        imports.push(import().await.expect("an import"));
+        let mut wire = Wire::greet(server.address()).await;
+        wire.begin(1, "ImportProducts").await;
+        while wire.receive().await.expect("an answer").kind != HEADERS {}
+        imports.push(wire);
     }
+    let import =
+        async || server.client().import_products(tokio_stream::empty::<ImportProductsRequest>()).await.map(drop);
     let status = import().await.expect_err("no place");
     assert_eq!(refusal(&status), Refusal::of(Code::ResourceExhausted, "TOO_MANY_IMPORTS"));
     drop(imports);
@@ -39,13 +39,9 @@ async fn a_message_that_does_not_end_is_given_up() {
     server.create(product("a")).await;
     for method in ["ImportProducts", "GetProduct"] {
         let mut wire = Wire::greet(server.address()).await;
-        let path = format!("/larder.catalog.v1.ProductCatalog/{method}");
-        let headers =
-            [(":method", "POST"), (":scheme", "http"), (":path", &path), ("content-type", "application/grpc")];
-        let block: Vec<u8> = headers.iter().flat_map(|(name, value)| literal(name, value)).collect();
+        wire.begin(1, method).await;
         // A message of a megabyte, of which five bytes come.
-        let begun = frame(DATA, 0, 1, &[0, 0, 0x10, 0, 0, 1, 2, 3, 4, 5]);
-        wire.send(&[frame(HEADERS, END_HEADERS, 1, &block), begun].concat()).await.expect("a call");
+        wire.send(&frame(DATA, 0, 1, &[0, 0, 0x10, 0, 0, 1, 2, 3, 4, 5])).await.expect("a part of a message");
         // An import has headers and trailers, any other call has its error in the headers.
         for _ in 0..if method == "ImportProducts" { 2 } else { 1 } {
             while wire.receive().await.expect("an answer").kind != HEADERS {}

@@ -52,11 +52,12 @@ impl Wire {
         wire
     }
 
-    /// Connects, greets, and allows the server to send nothing of any reply.
+    /// Connects, greets, and allows the server to send nothing of any reply. The server allows a megabyte.
     pub(super) async fn without_window(address: SocketAddr) -> Self {
         let mut wire = Self::silent(address).await;
         let settings = frame(SETTINGS, 0, 0, &[0, INITIAL_WINDOW_SIZE, 0, 0, 0, 0]);
         wire.send(&[PREFACE, &settings].concat()).await.expect("a greeting");
+        while wire.receive().await.expect("a window").kind != WINDOW_UPDATE {}
         wire
     }
 
@@ -80,6 +81,15 @@ impl Wire {
             bytes.extend(frame(DATA, if number == last { END_STREAM } else { 0 }, stream, piece));
         }
         self.send(&bytes).await.expect("a call");
+    }
+
+    /// Begins a call of a method of the catalogue, and sends no message.
+    pub(super) async fn begin(&mut self, stream: u32, method: &str) {
+        let path = format!("/larder.catalog.v1.ProductCatalog/{method}");
+        let headers =
+            [(":method", "POST"), (":scheme", "http"), (":path", &path), ("content-type", "application/grpc")];
+        let block: Vec<u8> = headers.iter().flat_map(|(name, value)| literal(name, value)).collect();
+        self.send(&frame(HEADERS, END_HEADERS, stream, &block)).await.expect("a call");
     }
 
     /// The next frame; `None` when the connection has ended.

@@ -68,14 +68,14 @@ mod tests {
 
     #[test]
     fn silence_opens_it_and_an_answer_closes_it() {
-        let (clock, second) = (Clock::manual(), Duration::from_secs(1));
-        let breaker = Breaker::new(second);
+        let (clock, second, moment) = (Clock::manual(), Duration::from_secs(1), Duration::from_millis(1));
+        let breaker = Breaker::new(second + moment);
         let admits = || breaker.admit(clock.now()).is_ok();
         clock.advance(second);
         assert!(admits());
-        clock.advance(second - Duration::from_millis(1));
+        clock.advance(second);
         assert!(admits());
-        clock.advance(Duration::from_millis(1));
+        clock.advance(moment);
         assert_eq!((admits(), admits()), (true, false), "one probe");
         clock.advance(PROBE);
         assert_eq!((admits(), admits()), (true, false));

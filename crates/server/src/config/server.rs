@@ -59,7 +59,7 @@ pub struct Limits {
     pub header_bytes: u32,
     /// Requests in progress on one connection.
     pub concurrent_streams: u32,
-    /// Connections at once; more wait in the system's queue.
+    /// Connections at once. A further one takes the place of one without a call, or is refused.
     pub connections: usize,
 }
 

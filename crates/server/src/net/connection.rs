@@ -213,7 +213,7 @@ async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes>
 async fn greeting_overdue(limit: Duration, usage: &Usage) {
     sleep(limit).await;
     if usage.stage() >= Stage::Greeted {
-        pending().await
+        pending::<()>().await;
     }
 }
 

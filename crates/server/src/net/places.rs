@@ -182,7 +182,7 @@ fn peer_of(address: IpAddr) -> IpAddr {
             let [a, b, c, d, ..] = address.segments();
             Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
         }
-        address => address,
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -218,7 +218,9 @@ mod tests {
     fn an_idle_connection_of_the_largest_peer_goes_before_others() {
         let places = places(4, 4, 0);
         let held: Vec<Place> = [1, 2, 2, 2].map(|peer| places.admit(from(peer)).unwrap()).into();
-        held.iter().for_each(|place| drop(with_call(place)));
+        for place in &held {
+            drop(with_call(place));
+        }
         let _newcomer = places.admit(from(3)).unwrap();
         let ended: Vec<bool> = held.iter().map(|place| place.usage().has_to_end()).collect();
         assert_eq!(ended, [false, true, false, false]);

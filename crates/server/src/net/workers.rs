@@ -23,7 +23,7 @@ use super::throttle::Throttle;
 /// A bound port.
 #[derive(Debug)]
 pub struct Listener {
-    listener: TcpListener,
+    socket: TcpListener,
     address: SocketAddr,
     failures: Throttle,
 }
@@ -58,9 +58,9 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 impl Listener {
     /// Binds an address.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        Ok(Self { listener, address, failures: Throttle::default() })
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address, failures: Throttle::default() })
     }
 
     /// The address that was bound, with the port that was chosen.
@@ -71,7 +71,7 @@ impl Listener {
     /// Accepts a connection, and retries after failures. What is written is sent at once.
     pub async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
-            match self.listener.accept().await {
+            match self.socket.accept().await {
                 Ok((stream, peer)) => {
                     // It fails where the other end has gone, which shows soon enough.
                     let _ = stream.set_nodelay(true);
