@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -108,9 +109,12 @@ thread_local! {
     static UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Limits the time until the last byte of the reply has left that is being made on this thread.
+/// How long after a deadline what the service says of it may take to leave.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Limits the time until the last byte of the reply has left that is being made on this thread: a moment after its deadline.
 pub(crate) fn limit_reply(until: Instant) {
-    UNTIL.set(Some(until));
+    UNTIL.set(Some(until + GRACE));
 }
 
 /// Runs the streams of a connection, each until the deadline of its reply. A stream that is dropped is reset.
