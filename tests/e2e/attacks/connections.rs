@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use larder_proto::catalog::GetProductRequest;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -26,6 +30,30 @@ async fn silent_connections_make_room_for_those_that_call() {
     }
     server.get("a").await;
     silent[0].ended().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn silent_connections_to_http_make_room_for_requests() {
+    let database = Database::sqlite();
+    let server = Server::start(&database).await;
+    let mut silent = Vec::new();
+    for number in 0..300 {
+        let mut socket = TcpStream::connect(server.http_address()).await.expect("a connection");
+        // Nothing, or a part of the headers.
+        let _ = socket.write_all([&b""[..], b"POST /webhooks/events HTTP/1.1\r\n"][number % 2]).await;
+        silent.push(socket);
+    }
+    for _ in 0..5 {
+        let mut probe = TcpStream::connect(server.http_address()).await.expect("a connection");
+        probe.write_all(b"GET /readyz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.expect("a request");
+        let mut answer = String::new();
+        probe.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let mut rest = Vec::new();
+    // An error, such as a reset, is an end as well.
+    let _ = silent[0].read_to_end(&mut rest).await;
     server.stop().await;
 }
 

@@ -347,6 +347,18 @@ async fn a_slow_redis_is_left_alone_until_its_answers_are_timely() {
 }
 
 #[tokio::test]
+async fn a_flood_of_absent_keys_leaves_few_absences_in_redis() {
+    let cluster = Cluster::new(1).await;
+    // The clock of the cluster stands still, so that the replica earns no further absence.
+    for number in 0..1_000 {
+        assert_eq!(cluster.item(0, &format!("item:none:{number}")).await.1, None);
+    }
+    assert_eq!(cluster.replicas[0].stats().l2_sets, 200);
+    cluster.write(0, entry("item:a", &[]), true).await;
+    assert!(cluster.item(0, "item:a").await.1.is_some());
+}
+
+#[tokio::test]
 async fn a_redis_that_refuses_to_store_fails_nothing() {
     let settings =
         vec![("maxmemory".to_owned(), "1mb".to_owned()), ("maxmemory-policy".to_owned(), "noeviction".to_owned())];
