@@ -51,6 +51,24 @@ fn counts(out: &str) -> &str {
 }
 
 #[tokio::test]
+async fn the_screen_shows_the_first_rejections_and_the_file_all() {
+    let place = Place::new().await;
+    let rejects = place.directory.join("rejects.jsonl");
+    let lines: Vec<String> = (0..2_000).map(|number| format!("{{\"id\": \"p{number}\"}}")).collect();
+    let ran = place.import("bad.jsonl", lines.join("\n"), &["--rejects", rejects.to_str().expect("a path")]).await;
+    assert_eq!(ran.code, Some(65), "{}", ran.err);
+    assert_eq!(ran.err.matches(" rejected: ").count(), 20, "{}", ran.err);
+    assert!(ran.err.contains("larder: 1980 further rejections are not shown\n"), "{}", ran.err);
+    assert!(ran.out.contains("2000 rejected"), "{}", ran.out);
+    let lines: Vec<u64> = std::fs::read_to_string(&rejects)
+        .expect("a file of rejections")
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["line"].as_u64().expect("a line"))
+        .collect();
+    assert_eq!(lines, (1..=2_000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn tables_are_imported_as_far_as_they_are_whole() {
     let place = Place::new().await;
     let mut text = "sep=;\r\nid;name;price;currency;;\r\nfirst;\"First;1;EUR;;\r\n".to_owned();

@@ -17,6 +17,7 @@ mod harness;
 mod admin;
 mod admin_cli;
 mod arriving;
+mod attacks;
 mod bad_input;
 mod caching;
 mod calls_page;

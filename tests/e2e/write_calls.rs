@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    net::{IpAddr, Ipv4Addr},
     pin::Pin,
     sync::{
         Arc,
@@ -18,7 +19,7 @@ use larder_proto::catalog::{GetProductRequest, Product};
 use larder_server::{
     config::Compression,
     grpc::{CallLimits, CatalogRouter, MessageLimits},
-    net::{Coalesced, Respond as _},
+    net::{Caller, Coalesced, Respond as _, Standing},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -27,6 +28,7 @@ use tokio::{
 
 use crate::harness::{Client, Database, Server, connect, product};
 
+const CALLER: Caller = Caller { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), standing: Standing::Good };
 const BURST: usize = 32;
 const BURSTS: usize = 100;
 const REPLIES: usize = BURST * BURSTS;
@@ -86,6 +88,7 @@ where
         header_bytes: 16 << 10,
         default_deadline: Duration::from_secs(30),
         max_deadline: Duration::from_secs(30),
+        message: Duration::from_secs(30),
     };
     let messages = MessageLimits { max_request: 4 << 20, max_response: 4 << 20, compression: Compression::default() };
     let router = CatalogRouter::for_catalog(server.running().catalog().clone(), calls, messages);
@@ -99,7 +102,7 @@ where
     let io = wrap(Counting { stream, writes: Arc::clone(&writes) });
     tokio::spawn(
         http2::Builder::new(TokioExecutor::new())
-            .serve_connection(TokioIo::new(io), service_fn(move |request| router.respond(request))),
+            .serve_connection(TokioIo::new(io), service_fn(move |request| router.respond(request, CALLER))),
     );
     let mut client = Client::new(channel);
     burst(&mut client).await;

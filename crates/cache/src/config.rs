@@ -74,6 +74,14 @@ pub enum WritePolicy {
     Behind,
 }
 
+impl CacheConfig {
+    /// How long a load may be without an answer until the database counts as unavailable: readers then get a stale copy, if there is
+    /// one that may be served, while the load goes on.
+    pub(crate) fn soft_load_timeout(&self) -> Duration {
+        self.load_timeout / 2
+    }
+}
+
 impl Default for SharedConfig {
     fn default() -> Self {
         Self {
@@ -116,7 +124,7 @@ impl Default for CacheConfig {
             max_stale: Duration::from_mins(5),
             max_loads: 64,
             max_waiting_loads: 4_096,
-            load_timeout: Duration::from_secs(10),
+            load_timeout: Duration::from_secs(2),
             max_changes_per_pass: 10_000,
             shared: None,
         }

@@ -92,7 +92,7 @@ impl Default for Policies {
             item: of(minutes(10), minutes(30)),
             list: of(minutes(1), minutes(5)),
             search: of(minutes(1), minutes(5)),
-            not_found: PolicyConfig { early_refresh: 0.0, ..of(Duration::from_secs(10), minutes(1)) },
+            not_found: PolicyConfig { early_refresh: 0.0, ..of(Duration::from_secs(10), Duration::from_secs(10)) },
         }
     }
 }

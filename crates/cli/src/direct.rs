@@ -32,6 +32,7 @@ pub(super) fn kind(error: &StorageError) -> (Exit, Option<&'static str>) {
         StorageError::Unavailable(_) | StorageError::Timeout(_) => {
             (Exit::Unavailable, Some("is the database running, and is DATABASE_URL right? see `larder config`"))
         }
+        StorageError::Full(_) => (Exit::Unavailable, Some("make room where the database is, and try again")),
         StorageError::UnknownOutcome(_) | StorageError::Conflict(_) => (Exit::Unavailable, Some("try again")),
         StorageError::Url(_) => (Exit::Config, Some("see --database-url in `larder serve --help`")),
         StorageError::Schema(_) => (Exit::Config, None),

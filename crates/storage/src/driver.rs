@@ -61,18 +61,22 @@ pub(crate) fn sort_commit(error: sqlx::Error) -> StorageError {
     if told { sort(error) } else { StorageError::UnknownOutcome(error.into()) }
 }
 
-/// Sorts an error of a COMMIT in SQLite. One that was busy or broke a constraint was refused; after any other it is not known what
-/// of it has reached the disk.
+/// Sorts an error of a COMMIT in SQLite. A COMMIT that was busy, broke a constraint, or found no room or no permission for its pages
+/// was refused: SQLite counts a transaction only when its last page is in the log whole. After any other error, such as one of
+/// `fsync`, it is not known what has reached the disk.
 pub(crate) fn sort_sqlite_commit(error: sqlx::Error) -> StorageError {
     let refused = match &error {
         sqlx::Error::Database(reported) => reported
             .code()
             .and_then(|code| code.parse::<u32>().ok())
-            .is_some_and(|code| matches!(code & 0xff, 5 | 6 | 19)),
+            .is_some_and(|code| code == IOERR_WRITE || matches!(code & 0xff, 5 | 6 | 8 | 13 | 19)),
         _ => false,
     };
     if refused { sort(error) } else { StorageError::UnknownOutcome(error.into()) }
 }
+
+/// A page could not be written, as over a quota: SQLite names a full disk alone by a code of its own.
+const IOERR_WRITE: u32 = 778;
 
 /// Whether PostgreSQL refused a statement because it is a standby: unlogged tables cannot be read there.
 pub(crate) fn on_standby(error: &sqlx::Error) -> bool {
@@ -86,6 +90,8 @@ fn sort_postgres(code: &str, error: sqlx::Error) -> StorageError {
         "57014" | "55P03" | "25P03" | "25P04" => StorageError::Timeout(error.into()),
         // serialization_failure, deadlock_detected
         "40001" | "40P01" => StorageError::Conflict(error.into()),
+        // disk_full
+        "53100" => StorageError::Full(error.into()),
         // read_only_sql_transaction: a standby; invalid_catalog_name: no such database (yet)
         "25006" | "3D000" => StorageError::Unavailable(error.into()),
         // connection exceptions, refused credentials, insufficient resources, shutdown and start-up
@@ -103,8 +109,10 @@ fn sort_sqlite(extended: u32, error: sqlx::Error) -> StorageError {
         (BUSY_SNAPSHOT, _) => StorageError::Conflict(error.into()),
         // BUSY, LOCKED, INTERRUPT
         (_, 5 | 6 | 9) => StorageError::Timeout(error.into()),
-        // READONLY, IOERR, FULL, CANTOPEN, PROTOCOL
-        (_, 8 | 10 | 13 | 14 | 15) => StorageError::Unavailable(error.into()),
+        // FULL
+        (_, 13) => StorageError::Full(error.into()),
+        // READONLY, IOERR, CANTOPEN, PROTOCOL
+        (_, 8 | 10 | 14 | 15) => StorageError::Unavailable(error.into()),
         // CORRUPT, NOTADB
         (_, 11 | 26) => StorageError::Schema(format!("the SQLite file cannot be read: {error}")),
         _ => StorageError::Database(error.into()),

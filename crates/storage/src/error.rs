@@ -8,6 +8,9 @@ pub enum StorageError {
     /// The database cannot be reached, refuses the connection, is starting up or shutting down, or is a standby.
     #[error("database unavailable: {0}")]
     Unavailable(#[source] BoxError),
+    /// The database has no room for what was to be written. Nothing was written; reads go on.
+    #[error("database full: {0}")]
+    Full(#[source] BoxError),
     /// A statement, or the wait for a connection, took longer than allowed.
     #[error("database timed out: {0}")]
     Timeout(#[source] BoxError),

@@ -1,11 +1,11 @@
 //! The runtime arrangement that both servers share: one listener, whose connections are dealt out to one single-thread runtime
 //! per core.
 
-use std::{future::Future, net::SocketAddr, num::NonZero, sync::Arc, thread};
+use std::{future::Future, net::SocketAddr, num::NonZero, thread};
 
 use anyhow::Context as _;
 use larder_server::net::{Listener, Workers};
-use tokio::{net::TcpStream, runtime, sync::Semaphore};
+use tokio::{net::TcpStream, runtime};
 
 /// Serves every connection to a port of the loopback with the future that `serve` makes of it, once `bound` has been told the
 /// address. Returns when that fails, or a worker does.
@@ -17,16 +17,13 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let workers = Workers::start(cores, serve)?;
-    let places = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+    let workers = Workers::start(cores, move |stream, ()| serve(stream))?;
     runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         bound(listener.address())?;
         loop {
-            let stream = listener.accept().await;
-            stream.set_nodelay(true)?;
-            let place = Arc::clone(&places).acquire_owned().await?;
-            workers.deal(stream, place).await.context("a worker has ended")?;
+            let (stream, _) = listener.accept().await;
+            workers.deal(stream, ()).await.context("a worker has ended")?;
         }
     })
 }

@@ -32,6 +32,7 @@ struct Addresses {
     catalog: SocketAddr,
     /// None without `CacheAdmin`.
     admin: Option<SocketAddr>,
+    http: Option<SocketAddr>,
 }
 
 /// What a command that has ended left behind.
@@ -56,14 +57,28 @@ impl Process {
 
     /// Starts `larder serve` with further flags and waits until it is ready.
     pub(crate) async fn start_with(database: &Database, flags: &[&str]) -> Self {
+        Self::start_as(Self::command().await, database, flags).await
+    }
+
+    /// Starts `larder serve` under a limit, in the words of the shell's `ulimit`, and waits until it is ready.
+    pub(crate) async fn start_under(limit: &str, database: &Database, flags: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")]).arg(program().await);
+        Self::start_as(configured(shell), database, flags).await
+    }
+
+    async fn start_as(mut command: Command, database: &Database, flags: &[&str]) -> Self {
         let directory = TempDir::new("process");
         let (addresses, log) = (directory.join("addresses.json"), directory.join("log"));
-        let mut command = Self::command().await;
         command.args(["serve", "--log-format", "json", "--database-url", &database.url()]);
         for listen in ["--listen", "--admin-listen", "--http-listen"] {
             if !flags.contains(&listen) {
                 command.args([listen, "127.0.0.1:0"]);
             }
+        }
+        if !flags.contains(&"--load-timeout") {
+            // On a busy machine a healthy database takes long.
+            command.args(["--load-timeout", "20s"]);
         }
         let mut child = command
             .arg("--data-dir")
@@ -90,15 +105,7 @@ impl Process {
     /// The program, with no variable of this process's environment that would configure it. A child that is still running
     /// when its handle is dropped is killed.
     pub(crate) async fn command() -> Command {
-        let mut command = Command::new(program().await);
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if ["LARDER_", "REDIS_", "OTEL_"].iter().any(|prefix| text.starts_with(prefix)) || text == "DATABASE_URL" {
-                command.env_remove(&name);
-            }
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-        command
+        configured(Command::new(program().await))
     }
 
     /// Where it listens.
@@ -109,6 +116,28 @@ impl Process {
     /// Where its `CacheAdmin` listens.
     pub(crate) fn admin_address(&self) -> SocketAddr {
         self.addresses.admin.expect("a server with CacheAdmin")
+    }
+
+    /// Where it serves HTTP.
+    pub(crate) fn http_address(&self) -> SocketAddr {
+        self.addresses.http.expect("a server with HTTP")
+    }
+
+    /// Limits the size of the files that the process writes, as a full disk does; `None` makes room again.
+    pub(crate) fn limit_file_size(&self, bytes: Option<u64>) {
+        use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("the number of a process"));
+        let limit = Rlimit { current: bytes.or(maximum), maximum };
+        prlimit(pid, Resource::Fsize, limit).expect("the limit of a process of this user to be set");
+    }
+
+    /// Bytes of memory that the process has for itself.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the state of the process");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line on its memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
     }
 
     /// The program as a client of this server.
@@ -179,12 +208,28 @@ impl Process {
     }
 }
 
+/// A command without any variable of this process's environment that would configure the program.
+fn configured(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["LARDER_", "REDIS_", "OTEL_"].iter().any(|prefix| text.starts_with(prefix)) || text == "DATABASE_URL" {
+            command.env_remove(&name);
+        }
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    command
+}
+
 /// The addresses in the file that the server writes once it is ready.
 fn read_addresses(file: &Path) -> Option<Addresses> {
     let text = fs::read_to_string(file).ok()?;
     let addresses: serde_json::Value = serde_json::from_str(&text).expect("the whole file or none");
     let read = |name: &str| Some(addresses[name].as_str()?.parse().expect("an address"));
-    Some(Addresses { catalog: read("catalog").expect("the catalogue's address"), admin: read("admin") })
+    Some(Addresses {
+        catalog: read("catalog").expect("the catalogue's address"),
+        admin: read("admin"),
+        http: read("http"),
+    })
 }
 
 /// The program beside this test's executable. It is built when it is not there, or older than what it is made of: Cargo

@@ -53,6 +53,18 @@ const FOREIGN: [&str; 20] = [
     "wire type",
 ];
 
+/// Reasons of what may be tried again as it is.
+const RETRIED: [&str; 8] = [
+    "DATABASE_FULL",
+    "DATABASE_UNAVAILABLE",
+    "OVERLOADED",
+    "REPLIES_UNREAD",
+    "TOO_MANY_CONNECTIONS",
+    "TOO_MANY_IMPORTS",
+    "UNFINISHED_MESSAGES",
+    "WRITE_CONFLICT",
+];
+
 /// The bytes of an error's message and its details, as they were sent.
 pub(crate) fn sent(status: &Status) -> usize {
     let (head, ()) = status.clone().into_http().into_parts();
@@ -88,7 +100,7 @@ pub(crate) fn read_refusal(status: &Status) -> Result<Refusal, String> {
             rule(!lower.contains(word), &format!("{word:?} in the text"))?;
         }
     }
-    let retried = ["DATABASE_UNAVAILABLE", "OVERLOADED", "WRITE_CONFLICT"].contains(&info.reason.as_str());
+    let retried = RETRIED.contains(&info.reason.as_str());
     let delay = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
     rule(delay.is_some_and(|delay| !delay.is_zero()) == retried, "RetryInfo where there should be none, or none")?;
 

@@ -1,6 +1,6 @@
 //! A server inside the test.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use larder_cache::{Clock, Freshness, Stats};
 use larder_proto::catalog::{
@@ -46,6 +46,8 @@ impl Server {
         config.storage.url = database.url();
         // Tests ask whether a copy is gone: what was read often would be there again before anybody asks.
         config.cache.prefetch = 0.0;
+        // On a busy machine a healthy database takes long.
+        config.cache.load_timeout = Duration::from_secs(20);
         change(&mut config);
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)

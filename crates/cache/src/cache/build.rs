@@ -16,7 +16,7 @@ use crate::{
     l2::L2,
     peers::{PeerParts, Peers},
     policy::ActivePolicies,
-    read::{Admission, ReadPath, SingleFlight},
+    read::{Admission, Breaker, ReadPath, SharedAbsences, SingleFlight},
     stats::{Counters, RecentChanges},
     validity::{Applier, Validity},
 };
@@ -88,6 +88,8 @@ impl<V: Value> Cache<V> {
             prefetch,
             single_flight: Arc::new(SingleFlight::new()),
             admission: Admission::new(config.max_loads, config.max_waiting_loads),
+            breaker: Breaker::new(config.soft_load_timeout()),
+            absences: SharedAbsences::new(clock.now()),
             runtime,
             config,
         });

@@ -43,7 +43,7 @@ pub(crate) struct Connections {
 #[derive(Default)]
 struct Slot {
     connection: RwLock<Option<Link>>,
-    /// Consecutive timeouts.
+    /// Consecutive timeouts and late answers.
     timeouts: AtomicU32,
     /// Whether commands may use the connection: the breaker is closed.
     closed: AtomicBool,
@@ -51,7 +51,7 @@ struct Slot {
     wake: Notify,
 }
 
-/// Consecutive timeouts that open the breaker.
+/// Consecutive timeouts and late answers that open the breaker.
 const MOST_TIMEOUTS: u32 = 3;
 /// How often an idle connection is pinged.
 const PING: Duration = Duration::from_millis(500);
@@ -92,6 +92,19 @@ impl Connections {
         self.settle(slot, sent, timeout(self.limits.command, command.query_async(&mut connection)).await)
     }
 
+    /// Sends one command, whose answer is of no use after `patience`.
+    pub(crate) async fn query_within<T: FromRedisValue>(&self, command: &Cmd, patience: Duration) -> Result<T, Away> {
+        let (slot, mut connection) = self.connection().ok_or(Away)?;
+        let sent = Instant::now();
+        let limit = patience.clamp(self.least_patience(), self.limits.command);
+        self.settle(slot, sent, timeout(limit, command.query_async(&mut connection)).await)
+    }
+
+    /// Answers within this time are timely, whatever the database takes.
+    fn least_patience(&self) -> Duration {
+        self.limits.command / 4
+    }
+
     /// Sends several commands in one round trip.
     pub(crate) async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Away> {
         let (slot, mut connection) = self.connection().ok_or(Away)?;
@@ -127,10 +140,15 @@ impl Connections {
     ) -> Result<T, Away> {
         let counters = &*self.counters;
         counters.l2_commands.one();
-        counters.l2_latency.record(sent.elapsed());
+        let took = sent.elapsed();
+        counters.l2_latency.record(took);
         match ended {
             Ok(Ok(reply)) => {
-                slot.timeouts.store(0, Ordering::Relaxed);
+                if took <= self.limits.command / 2 {
+                    slot.timeouts.store(0, Ordering::Relaxed);
+                } else {
+                    self.late(slot);
+                }
                 Ok(reply)
             }
             Ok(Err(error)) if is_of_connection(&error) => {
@@ -152,14 +170,19 @@ impl Connections {
             }
             Err(_elapsed) => {
                 counters.l2_timeouts.one();
-                let timeouts = slot.timeouts.fetch_add(1, Ordering::Relaxed) + 1;
-                if timeouts >= MOST_TIMEOUTS && slot.closed.swap(false, Ordering::Relaxed) {
-                    counters.l2_breaks.one();
-                    self.report("commands time out");
-                    slot.wake.notify_one();
-                }
+                self.late(slot);
                 Err(Away)
             }
+        }
+    }
+
+    /// Counts an answer that came late or not at all. Several in a row open the breaker.
+    fn late(&self, slot: &Slot) {
+        let late = slot.timeouts.fetch_add(1, Ordering::Relaxed) + 1;
+        if late >= MOST_TIMEOUTS && slot.closed.swap(false, Ordering::Relaxed) {
+            self.counters.l2_breaks.one();
+            self.report("commands time out");
+            slot.wake.notify_one();
         }
     }
 
@@ -204,10 +227,14 @@ impl Connections {
             if slot.connection.read().unwrap_or_else(PoisonError::into_inner).is_none() {
                 return;
             }
+            let sent = Instant::now();
             match timeout(self.limits.command, connection.probe()).await {
                 Ok(Ok(())) => {
                     unanswered = 0;
-                    self.open(slot);
+                    // A Redis that is slow is of no more use than one that is away.
+                    if sent.elapsed() <= self.least_patience() {
+                        self.open(slot);
+                    }
                 }
                 // A server error is an answer.
                 Ok(Err(error)) if !is_of_connection(&error) => {

@@ -137,13 +137,19 @@ impl L2 {
         self.connections.query::<redis::Value>(&command).await.map(drop)
     }
 
-    /// Reads the frames of keys. Damaged frames are omitted and counted.
-    pub(crate) async fn get(&self, incarnation: Incarnation, names: &[&str]) -> Result<Vec<Option<Frame>>, Away> {
+    /// Reads the frames of keys, for a reader who would rather load than wait longer than `patience`. Damaged frames are omitted and
+    /// counted.
+    pub(crate) async fn get(
+        &self,
+        incarnation: Incarnation,
+        names: &[&str],
+        patience: Duration,
+    ) -> Result<Vec<Option<Frame>>, Away> {
         let keys = self.keys(incarnation, names);
         let mut command = redis::cmd("MGET");
         command.arg(&keys);
         let span = span("MGET", names.len());
-        let stored: Stored = outcome(&span, self.connections.query(&command).await)?;
+        let stored: Stored = outcome(&span, self.connections.query_within(&command, patience).await)?;
         span.note("larder.l2.copies", stored.iter().flatten().count());
         Ok(keys.iter().zip(stored).map(|(key, stored)| self.check(key, stored?)).collect())
     }

@@ -1,6 +1,8 @@
 //! Reads that load the keys that L1 cannot answer.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
 
 use super::{
     Found, Key, Loaded, ReadOptions, ReadPath, Verdict,
@@ -147,7 +149,7 @@ impl<V: Value> ReadPath<V> {
         Waits { waits, _joined: joined }
     }
 
-    /// Waits for a load. Where the load fails because the tier below is unavailable, a stale copy may do.
+    /// Waits for a load. Where the load fails or takes too long because the tier below is unavailable, a stale copy may do.
     async fn await_load(
         &self,
         lookup: &mut Lookup<V>,
@@ -155,7 +157,18 @@ impl<V: Value> ReadPath<V> {
         policy: Policy,
         options: ReadOptions,
     ) -> Result<(), ReadError> {
-        match wait.await {
+        let mut wait = pin!(wait);
+        let outcome = match timeout(self.config.soft_load_timeout(), &mut wait).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => {
+                self.serve_stale(lookup, policy, options);
+                if lookup.found.is_some() {
+                    return Ok(());
+                }
+                wait.await
+            }
+        };
+        match outcome {
             Ok(entry) if entry.is_foreign() && !self.recently_proven(policy, entry.value.is_some(), options) => {
                 Err(ReadError::NoPass)
             }

@@ -95,12 +95,16 @@ impl<V: Value> ReadPath<V> {
         let mut begun = None;
         let work = async {
             let _permit = self.admission.enter().await?;
+            self.breaker.admit(self.clock.now())?;
             counters.loads.one();
             begun = Some(self.clock.now());
             AssertUnwindSafe(async { load(indices).await }).catch_unwind().await.unwrap_or(Err(LoadError::Lost))
         };
         let loaded = timeout(self.config.load_timeout, work).await;
         let Some(begun) = begun else { return loaded.unwrap_or(Err(LoadError::Overloaded)) };
+        if !matches!(loaded, Err(_) | Ok(Err(LoadError::Timeout))) {
+            self.breaker.answered();
+        }
         let loaded = loaded.unwrap_or(Err(LoadError::Timeout));
         let outcome = match &loaded {
             Err(_) => LoadOutcome::Failed,

@@ -1,5 +1,7 @@
 //! Reads: from L1 alone, or through L2 and the database where L1 has no copy to serve.
 
+mod absences;
+mod breaker;
 mod get;
 mod get_or_load;
 mod loader;
@@ -26,11 +28,14 @@ use crate::{
     validity::Validity,
 };
 
+pub(crate) use self::{
+    absences::SharedAbsences, breaker::Breaker, get::Verdict, loader::Admission, loader::Storage,
+    single_flight::SingleFlight,
+};
 pub use self::{
     get::Reader,
     request::{Found, Freshness, Key, Loaded, ReadOptions},
 };
-pub(crate) use self::{get::Verdict, loader::Admission, loader::Storage, single_flight::SingleFlight};
 
 /// The path of a read through the tiers.
 pub(crate) struct ReadPath<V> {
@@ -48,6 +53,9 @@ pub(crate) struct ReadPath<V> {
     pub(crate) prefetch: Arc<Prefetch>,
     pub(crate) single_flight: Arc<SingleFlight<V>>,
     pub(crate) admission: Admission,
+    /// Of the database.
+    pub(crate) breaker: Breaker,
+    pub(crate) absences: SharedAbsences,
     /// Runs the loads, so that no load ends with the reader who started it.
     pub(crate) runtime: Handle,
 }

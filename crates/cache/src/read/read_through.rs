@@ -94,7 +94,9 @@ impl<V: Value> ReadPath<V> {
         task: &LoadTask<F>,
     ) -> Result<Vec<Option<Frame>>, Away> {
         if task.purpose == Purpose::Miss {
-            return l2.get(incarnation, names).await;
+            // A load that L2 saves is worth waiting for twice as long as the load takes.
+            let patience = self.counters.load_latency.summary().mean * 2;
+            return l2.get(incarnation, names, patience).await;
         }
         let read = l2.get_with_time(incarnation, names).await?;
         let policies = self.policies.get();
@@ -178,7 +180,8 @@ impl<V: Value> ReadPath<V> {
         let LoadedEntries { origin: Some(origin), entries } = loaded else { return Vec::new() };
         let valid = entries
             .into_iter()
-            .filter(|(_, entry)| entry.value.as_ref().is_none_or(Value::is_shared) && entry.stands(&self.validity));
+            .filter(|(_, entry)| entry.value.as_ref().is_none_or(Value::is_shared) && entry.stands(&self.validity))
+            .filter(|(_, entry)| entry.value.is_some() || self.absences.admit(self.clock.now()));
         valid.map(|(name, entry)| self.fill(policy, name, entry.value.as_ref(), origin)).collect()
     }
 

@@ -143,6 +143,46 @@ async fn a_load_that_hangs_times_out_once_for_wait_and_work() {
     assert!(bench.read("item:a").await.is_ok(), "nothing is left behind");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_database_that_does_not_answer_is_asked_by_one_load_now_and_then() {
+    let bench = Bench::new().await;
+    bench.db.hold(At::Load);
+    let limit = bench.cache.config().load_timeout;
+    assert_eq!(bench.read("item:a").await.err(), Some(ReadError::Load(LoadError::Timeout)));
+    bench.clock.advance(limit);
+    assert_eq!(bench.read("item:b").await.err(), Some(ReadError::Load(LoadError::Timeout)), "one tries");
+    let before = bench.loads();
+    for name in ["item:c", "item:d"] {
+        let refused = bench.read(name).await;
+        assert!(matches!(refused, Err(ReadError::Load(LoadError::Unavailable(_)))), "{:?}", refused.err());
+    }
+    assert_eq!(bench.loads(), before, "the others fail at once");
+    bench.db.release(At::Load);
+    bench.clock.advance(limit);
+    for name in ["item:c", "item:d", "item:e"] {
+        assert!(bench.read(name).await.is_ok(), "the first answer is enough");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_load_goes_on_behind_a_stale_copy() {
+    let bench = Bench::new().await;
+    bench.db.put("item:a", &[]);
+    bench.pass().await;
+    bench.read("item:a").await.unwrap();
+    // Past its time to live the copy may be served stale alone.
+    bench.clock.advance(bench.cache.config().policies.item.ttl);
+    bench.pass().await;
+    let before = bench.loads();
+    bench.db.hold(At::Load);
+    let found = bench.read("item:a").await.unwrap();
+    assert!(found.stale);
+    bench.db.release(At::Load);
+    until(|| bench.stats().sets > 1).await;
+    assert_eq!(bench.loads() - before, 1);
+    assert!(!bench.read("item:a").await.unwrap().stale);
+}
+
 #[tokio::test]
 async fn more_loads_than_may_wait_are_refused_and_no_place_is_lost() {
     let bench = Bench::with(CacheConfig { max_loads: 2, max_waiting_loads: 3, ..config() }).await;

@@ -381,6 +381,38 @@ async fn a_redis_that_hangs_costs_a_bounded_number_of_timeouts() {
 }
 
 #[tokio::test]
+async fn a_slow_redis_is_left_alone_until_its_answers_are_timely() {
+    let redis = Redis::start(RedisOptions::default()).await;
+    let proxy = Proxy::start(redis.address());
+    // An answer is timely within a quarter of this.
+    let config = SharedConfig { command_timeout: Duration::from_millis(800), connections: 1, ..shared(proxy.url()) };
+    let cluster = Cluster::of(1, &config, |db| db).await;
+    let replica = &cluster.replicas[0];
+    proxy.set(Faults { reply_delay: Duration::from_millis(500), ..Faults::default() });
+    for number in 0..50 {
+        cluster.read(0, Key::item(format!("item:{number}"))).await.unwrap();
+    }
+    assert!(replica.stats().l2_breaks >= 1);
+    let delayed = proxy.counts().replies_delayed;
+    until(|| proxy.counts().replies_delayed >= delayed + 3).await;
+    assert_eq!(replica.shared_tier_up(), Some(false), "answers that come late close no breaker");
+    proxy.set(Faults::default());
+    until(|| replica.shared_tier_up() == Some(true)).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_absent_keys_leaves_few_absences_in_redis() {
+    let cluster = Cluster::new(1).await;
+    // The clock of the cluster stands still, so that the replica earns no further absence.
+    for number in 0..1_000 {
+        assert_eq!(cluster.item(0, &format!("item:none:{number}")).await.1, None);
+    }
+    assert_eq!(cluster.replicas[0].stats().l2_sets, 200);
+    cluster.write(0, entry("item:a", &[]), true).await;
+    assert!(cluster.item(0, "item:a").await.1.is_some());
+}
+
+#[tokio::test]
 async fn a_redis_that_refuses_to_store_fails_nothing() {
     let settings =
         vec![("maxmemory".to_owned(), "1mb".to_owned()), ("maxmemory-policy".to_owned(), "noeviction".to_owned())];

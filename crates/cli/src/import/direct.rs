@@ -65,7 +65,7 @@ impl Direct<'_> {
             }
             self.bytes += record.product.as_ref().map_or(0, prost::Message::encoded_len);
             let ids = &mut self.ids;
-            take(&job.report, &mut self.window, record, |product| parse(product, ids));
+            take(&mut job.report, &mut self.window, record, |product| parse(product, ids));
             if self.ids.len() >= BATCH || self.bytes >= BATCH_BYTES || !self.window.has_room() {
                 self.commit(job).await?;
             }
@@ -131,6 +131,7 @@ fn passes(error: &StorageError) -> bool {
     match error {
         // The same batch again does no harm: it creates or replaces by id.
         StorageError::Unavailable(_)
+        | StorageError::Full(_)
         | StorageError::Timeout(_)
         | StorageError::Conflict(_)
         | StorageError::UnknownOutcome(_) => true,

@@ -82,7 +82,7 @@ pub(crate) struct Import {
     /// Skip the records that begin before this line.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     from_line: u64,
-    /// Also write rejected lines to this file, as JSON Lines with line, id, reason and raw. With --from-line they are appended.
+    /// Write all rejected lines to this file, of which the screen shows the first 20, as JSON Lines with line, id, reason and raw. With --from-line they are appended.
     #[arg(long, value_name = "PATH")]
     rejects: Option<PathBuf>,
     /// How long to retry while the server or the database is away.
@@ -287,9 +287,9 @@ impl Job {
 }
 
 /// Puts a record into the window.
-fn take<T>(report: &Report, window: &mut Window<T>, record: Record, parse: impl FnOnce(Product) -> Content<T>) {
+fn take<T>(report: &mut Report, window: &mut Window<T>, record: Record, parse: impl FnOnce(Product) -> Content<T>) {
     if let Some(warning) = record.warning {
-        report.say(&format!("larder: warning: {}", plain(&warning)));
+        report.warn(&warning);
     }
     let (bytes, content) = match record.product {
         Ok(product) => (product.encoded_len() + record.raw.len() + 64, parse(product)),

@@ -90,7 +90,7 @@ async fn something_to_send(job: &mut Job, window: &mut Window<Product>) -> Resul
         }
         tokio::select! {
             record = job.source.next() => match record {
-                Some(record) => take(&job.report, window, record, Content::Product),
+                Some(record) => take(&mut job.report, window, record, Content::Product),
                 None => return Ok(false),
             },
             exit = job.stop.asked() => return Err(Ended::Stopped(exit)),
@@ -167,7 +167,7 @@ async fn stream(
             Event::Sent | Event::Read(None) => {}
             Event::Read(Some(record)) => {
                 let refused = record.product.is_err();
-                take(&job.report, window, *record, Content::Product);
+                take(&mut job.report, window, *record, Content::Product);
                 if refused {
                     // With nothing before it that is awaited it is settled here: no reply will do it.
                     job.settle(window, 0)?;

@@ -17,6 +17,8 @@ use super::super::{
     output::{note, plain},
 };
 
+/// Rejections and warnings on the screen. A file with a wrong header has one for each line.
+const SHOWN: u64 = 20;
 /// How often progress is told where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -74,8 +76,29 @@ impl std::fmt::Display for Counts {
 pub(super) struct Report {
     bar: Option<ProgressBar>,
     rejects: Option<BufWriter<File>>,
+    rejections: Shown,
+    warnings: Shown,
     told: Instant,
     begun: Instant,
+}
+
+/// Counts what has been shown of one kind, and what has not.
+#[derive(Debug, Default)]
+struct Shown {
+    shown: u64,
+    hidden: u64,
+}
+
+impl Shown {
+    /// Whether the next one is shown.
+    fn next(&mut self) -> bool {
+        if self.shown < SHOWN {
+            self.shown += 1;
+            return true;
+        }
+        self.hidden += 1;
+        false
+    }
 }
 
 impl Report {
@@ -84,7 +107,8 @@ impl Report {
         let rejects = rejects.map(|path| open(path, append)).transpose()?;
         let bar = std::io::stderr().is_terminal().then(|| bar(bytes));
         let begun = Instant::now();
-        Ok(Self { bar, rejects, told: begun, begun })
+        let (rejections, warnings) = (Shown::default(), Shown::default());
+        Ok(Self { bar, rejects, rejections, warnings, told: begun, begun })
     }
 
     /// Time since the beginning.
@@ -111,10 +135,19 @@ impl Report {
         }
     }
 
+    /// Warns of a record.
+    pub(super) fn warn(&mut self, warning: &str) {
+        if self.warnings.next() {
+            self.say(&format!("larder: warning: {}", plain(warning)));
+        }
+    }
+
     /// Tells that a record was refused.
     pub(super) fn rejected(&mut self, line: u64, id: &str, reason: &str, raw: &[u8]) -> Result<(), CliError> {
         let named = if id.is_empty() { String::new() } else { format!(" ({})", plain(id)) };
-        self.say(&format!("larder: line {line}{named} rejected: {}", plain(reason)));
+        if self.rejections.next() {
+            self.say(&format!("larder: line {line}{named} rejected: {}", plain(reason)));
+        }
         let Some(file) = &mut self.rejects else { return Ok(()) };
         let mut object = serde_json::json!({
             "line": line,
@@ -128,10 +161,15 @@ impl Report {
         writeln!(file, "{object}").and_then(|()| file.flush()).map_err(|error| cannot_write(&error))
     }
 
-    /// Ends the progress bar.
+    /// Ends the progress bar, and counts what was not shown.
     pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+        for (what, hidden) in [("rejections", self.rejections.hidden), ("warnings", self.warnings.hidden)] {
+            if hidden > 0 {
+                note(&format!("larder: {hidden} further {what} are not shown"));
+            }
         }
     }
 }

@@ -26,8 +26,8 @@ use tokio::{
 
 use self::{
     health::Health,
-    serving::{HttpServing, Port, Serving, connections},
-    signals::Stop,
+    serving::{HttpServing, Port, Serving, admin_connections, catalog_connections},
+    signals::{Stop, outlive_full_files},
     warm_up::warm_up,
 };
 use crate::{
@@ -38,6 +38,7 @@ use crate::{
     grpc::{AdminService, Identity, Observers},
     http::{page, probes},
     metrics::{ChangelogRows, Metrics, MetricsExport},
+    net::raise_limit,
     sample,
     telemetry::{SlowCalls, Tracer, Tracing},
 };
@@ -55,6 +56,8 @@ pub fn serve(config: Config, reload: impl Fn() -> Option<Policies>) -> Result<()
         .build()?;
     let ended = runtime.block_on(async {
         let mut stop = Stop::new()?;
+        outlive_full_files()?;
+        raise_limit();
         let mut hangup = signal(SignalKind::hangup())?;
         let drain = config.server.deadlines.drain;
         let running = tokio::select! {
@@ -112,6 +115,8 @@ impl Running {
     }
 
     async fn build(config: Config, clock: Clock) -> Result<Self, ServeError> {
+        let (draining, drained) = watch::channel(false);
+        let (public, private) = (catalog_connections(&config, &drained), admin_connections(&config, &drained));
         let Config { server, storage, cache, events, telemetry, .. } = config;
         let repository = open(&storage, server.sample_catalogue.then_some(sample::SAMPLE)).await?;
 
@@ -138,14 +143,13 @@ impl Running {
         tasks.spawn(catalog.clone().prefetch());
 
         let (health, health_service) = Health::new().await;
-        let (draining, drained) = watch::channel(false);
         let metrics = Arc::new(Metrics::new(catalog.clone(), &observers, health.ready()));
         let exported = MetricsExport::start(&telemetry, instance, Arc::clone(&metrics))?;
         tasks.spawn(prune(repository, server.change_retention, Arc::clone(&metrics.changelog_rows)));
         let calls = Arc::clone(&metrics.calls);
         let router = services::catalog(&server, catalog.clone(), health_service.clone(), &observers)?;
         let port = Port { listen: server.listen, threads: server.workers, router };
-        let serving = Serving::start(port, connections(&server, &drained), &mut tasks).await?;
+        let serving = Serving::start(port, public, &mut tasks).await?;
         let identity = Identity { id: instance, name: name_of(serving.address), started };
         catalog.cache().introduce(&identity.name, env!("CARGO_PKG_VERSION"));
         let ingest = IngestContext {
@@ -163,7 +167,7 @@ impl Running {
             Some(listen) => {
                 let router = services::admin(&server, service.clone(), health_service, &observers)?;
                 let port = Port { listen, threads: 1, router };
-                Some(Serving::start(port, connections(&server, &drained), &mut tasks).await?)
+                Some(Serving::start(port, private, &mut tasks).await?)
             }
         };
         let events = Events::open(events, shared.as_ref(), ingest, &mut tasks)?;

@@ -48,6 +48,7 @@ fn call_limits(config: &ServerConfig) -> CallLimits {
         header_bytes: config.limits.header_bytes as usize,
         default_deadline: config.deadlines.request_default,
         max_deadline: config.deadlines.request_max,
+        message: config.deadlines.message,
     }
 }
 

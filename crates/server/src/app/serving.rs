@@ -1,6 +1,6 @@
 //! Ports, and the threads that serve them.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -8,11 +8,11 @@ use tokio::{
 };
 
 use crate::{
-    config::{ServerConfig, WebOrigins},
+    config::{Config, ServerConfig, WebOrigins},
     error::ServeError,
     grpc::CatalogRouter,
     http::{HttpListener, with_limits},
-    net::{Connections, Limits, Listener, Workers},
+    net::{Capacity, Connections, Limits, Listener, Place, Workers, places_for},
 };
 
 /// The least limit of HTTP/2 on the headers of a connection. It is far above the server's own limit, so that the server refuses a
@@ -30,7 +30,7 @@ pub(super) struct Port {
 pub(super) struct Serving {
     pub(super) address: SocketAddr,
     connections: Connections,
-    workers: Arc<Workers>,
+    workers: Arc<Workers<Place>>,
 }
 
 impl Serving {
@@ -44,7 +44,8 @@ impl Serving {
         let listener = Listener::bind(listen).await.map_err(|source| ServeError::Listen { address: listen, source })?;
         let address = listener.address();
         let served = connections.clone();
-        let workers = Workers::start(threads, move |stream| served.clone().serve(stream, router.clone()))?;
+        let workers =
+            Workers::start(threads, move |stream, place| served.clone().serve(stream, place, router.clone()))?;
         let workers = Arc::new(workers);
         tasks.spawn(accept(listener, connections.clone(), Arc::clone(&workers)));
         Ok(Self { address, connections, workers })
@@ -95,17 +96,39 @@ impl HttpServing {
     }
 }
 
-/// The connections of a port, which end when `draining` turns true.
-pub(super) fn connections(config: &ServerConfig, draining: &watch::Receiver<bool>) -> Connections {
-    Connections::new(limits(config), draining.clone())
+/// Connections to `CacheAdmin` at once: it has few clients, and some of them probe its health.
+const ADMIN_CONNECTIONS: usize = 128;
+/// Connections to the catalogue beyond `max-connections` that get an answer from health checks.
+const SPARE: usize = 64;
+
+/// The connections of the catalogue's port, which end when `draining` turns true.
+pub(super) fn catalog_connections(config: &Config, draining: &watch::Receiver<bool>) -> Connections {
+    let databases = config.storage.max_connections as usize + DATABASE_EXTRAS;
+    let connections = places_for(config.server.limits.connections, databases);
+    let capacity = Capacity { connections, per_peer: share(connections), spare: SPARE };
+    Connections::new(limits(&config.server, capacity), draining.clone())
 }
 
-fn limits(config: &ServerConfig) -> Limits {
+/// The connections of the port of `CacheAdmin`.
+pub(super) fn admin_connections(config: &Config, draining: &watch::Receiver<bool>) -> Connections {
+    let capacity = Capacity { connections: ADMIN_CONNECTIONS, per_peer: share(ADMIN_CONNECTIONS), spare: 0 };
+    Connections::new(limits(&config.server, capacity), draining.clone())
+}
+
+/// Descriptors of a database beside its connections for statements: the follower, a listener, and the files of SQLite.
+const DATABASE_EXTRAS: usize = 32;
+
+/// One peer may take three quarters of the places: a proxy may stand for all clients, and one broken client must not.
+fn share(connections: usize) -> usize {
+    (connections * 3).div_ceil(4)
+}
+
+fn limits(config: &ServerConfig, capacity: Capacity) -> Limits {
     Limits {
-        connections: config.limits.connections,
+        capacity,
         streams: config.limits.concurrent_streams,
         header_list: config.limits.header_bytes.saturating_mul(2).max(HEADER_ROOM),
-        preface: Duration::from_secs(10),
+        greeting: config.connections.greeting,
         keepalive_interval: config.connections.keepalive_interval,
         keepalive_timeout: config.connections.keepalive_timeout,
         max_age: config.connections.max_age,
@@ -114,12 +137,14 @@ fn limits(config: &ServerConfig) -> Limits {
 }
 
 /// Accepts connections until the server drains.
-async fn accept(listener: Listener, connections: Connections, workers: Arc<Workers>) {
-    while let Some(place) = connections.place().await {
-        let stream = tokio::select! {
-            stream = listener.accept() => stream,
+async fn accept(listener: Listener, connections: Connections, workers: Arc<Workers<Place>>) {
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => accepted,
             () = connections.draining() => break,
         };
+        // Without a place the connection is closed: its client tries again.
+        let Some(place) = connections.admit(peer) else { continue };
         if let Err(error) = workers.deal(stream, place).await {
             tracing::warn!(%error, "connection not served");
         }

@@ -10,6 +10,12 @@ pub(super) struct Stop {
     interrupt: Signal,
 }
 
+/// Handles SIGXFSZ from here on, which otherwise ends the process: a write beyond the limit of a file's size then fails like a write
+/// to a full disk.
+pub(super) fn outlive_full_files() -> io::Result<()> {
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
 impl Stop {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })

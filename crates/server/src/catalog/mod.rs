@@ -283,7 +283,9 @@ pub fn read_at<V>(values: Vec<Option<V>>, point: &ReadPoint) -> Loaded<V> {
 
 fn load_error(error: StorageError) -> LoadError {
     match error {
-        StorageError::Unavailable(error) => LoadError::Unavailable(error.to_string().into()),
+        StorageError::Unavailable(error) | StorageError::Full(error) => {
+            LoadError::Unavailable(error.to_string().into())
+        }
         StorageError::Timeout(_) => LoadError::Timeout,
         error => LoadError::Failed(error.to_string().into()),
     }

@@ -24,6 +24,7 @@ pub(super) async fn statement<T>(
     if let Err(error) = &outcome {
         span.fail(match error {
             StorageError::Unavailable(_) => "unavailable",
+            StorageError::Full(_) => "full",
             StorageError::Timeout(_) => "timeout",
             _ => "failed",
         });

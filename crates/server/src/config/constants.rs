@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-/// How long a statement waits for a free connection to the database. Shorter than the load timeout, so that a read that waits
-/// in vain is told why; longer than a burst of writes takes.
+/// How long a statement waits for a free connection to the database. Longer than a burst of writes takes; a read gives up earlier, by
+/// its load timeout.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an idle connection to the database is kept. The pool shrinks after a burst; a connection costs milliseconds.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
@@ -58,6 +58,10 @@ pub(super) const WATCH_BACKLOG: usize = 50_000;
 pub(super) const WATCH_CHECKPOINT: Duration = Duration::from_secs(10);
 /// The deadline of a request that names none: nothing waits forever for a client that forgot to say so.
 pub(super) const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a message may take from its first byte to its last. The largest one takes 16 seconds at 2 Mbit/s.
+pub(super) const MESSAGE: Duration = Duration::from_secs(20);
+/// How long a client may take until its preface and its settings have come. A slow network needs a second.
+pub(super) const GREETING: Duration = Duration::from_secs(10);
 /// How often an idle connection is pinged. Often enough to notice a dead peer soon, and rare enough to cost
 /// nothing.
 pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_mins(1);

@@ -164,7 +164,7 @@ impl Resolver<'_> {
                 self.errors.push(ConfigError {
                     name: setting.key.to_owned(),
                     origin,
-                    value: Some(setting.secret.show(&text)),
+                    value: Some(setting.secret.show_invalid(&text)),
                     reason: invalid.reason,
                     hint: invalid.hint,
                 });

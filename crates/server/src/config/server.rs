@@ -73,7 +73,7 @@ pub struct Limits {
     pub header_bytes: u32,
     /// Requests in progress on one connection.
     pub concurrent_streams: u32,
-    /// Connections at once; more wait in the system's queue.
+    /// Connections at once. A further one takes the place of one without a call, or is refused.
     pub connections: usize,
 }
 
@@ -94,6 +94,8 @@ pub struct Deadlines {
     pub request_default: Duration,
     /// A request that names a later deadline gets this one.
     pub request_max: Duration,
+    /// A message that has begun must end within this time.
+    pub message: Duration,
     /// After a signal to stop, requests in progress get this long to finish.
     pub drain: Duration,
 }
@@ -101,6 +103,8 @@ pub struct Deadlines {
 /// How connections are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connections {
+    /// A client that has not greeted within this time is cut off.
+    pub greeting: Duration,
     /// An idle connection is pinged this often; `None`: never.
     pub keepalive_interval: Option<Duration>,
     /// A connection whose other end does not answer a ping within this time is closed.
@@ -151,9 +155,11 @@ impl Default for ServerConfig {
             deadlines: Deadlines {
                 request_default: constants::DEFAULT_DEADLINE,
                 request_max: Duration::from_mins(5),
+                message: constants::MESSAGE,
                 drain: Duration::from_secs(10),
             },
             connections: Connections {
+                greeting: constants::GREETING,
                 keepalive_interval: Some(constants::KEEPALIVE_INTERVAL),
                 keepalive_timeout: constants::KEEPALIVE_TIMEOUT,
                 max_age: None,

@@ -103,7 +103,15 @@ impl Secret {
         match self {
             Self::No => text.to_owned(),
             Self::Url => mask::url(text),
-            Self::Whole => "***".to_owned(),
+            Self::Whole => mask::MASK.to_owned(),
+        }
+    }
+
+    /// A text that is no value of its setting, as it may be shown: nobody knows where in it a secret is.
+    pub(super) fn show_invalid(self, text: &str) -> String {
+        match self {
+            Self::No => text.to_owned(),
+            Self::Url | Self::Whole => mask::MASK.to_owned(),
         }
     }
 }

@@ -416,3 +416,35 @@ fn a_later_reading_is_taken_up_as_far_as_it_goes() {
     );
     assert_eq!(running.config.cache.policies.item.ttl, Duration::from_mins(5));
 }
+
+/// Texts that are nearly URLs, each with the secret `hunter2` where a password may be.
+fn malformed_urls() -> Vec<String> {
+    let before =
+        ["", "u:", "postgres:", "postgres:/", "postgres://", "postgres:///", "redis://", "redis:", "sqlite:", "ht"];
+    let middle = ["u:hunter2", ":hunter2", "u:hunter2@h:x", "u:hunter2@[h", "u:hunter2@h hunter2"];
+    let behind = ["", "@h", "@h:port/d", "/d?password", "?p=hunter2", "#hunter2", "@@h", "@h/d?sslmode=hunter2"];
+    let starts = before.iter().flat_map(|before| middle.map(|middle| format!("{before}{middle}")));
+    starts
+        .enumerate()
+        .flat_map(|(number, start)| (0..4).map(move |step| format!("{start}{}", behind[(number + step * 2) % 8])))
+        .collect()
+}
+
+#[test]
+fn no_secret_of_a_malformed_url_is_printed() {
+    let (urls, mut refused) = (malformed_urls(), 0);
+    assert!(urls.len() >= 200, "{}", urls.len());
+    for url in urls {
+        for variable in ["DATABASE_URL", "REDIS_URL"] {
+            let printed = match resolve(&sources(&[(variable, &url)], &[]), Purpose::Serve) {
+                Ok(resolved) => effective_text(&resolved.effective) + &effective_json(&resolved.effective),
+                Err(errors) => {
+                    refused += 1;
+                    errors.to_string()
+                }
+            };
+            assert!(!printed.contains("hunter2"), "{url}: {printed}");
+        }
+    }
+    assert!(refused > 200, "{refused} were refused");
+}

@@ -5,10 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,38 +16,29 @@ use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::TcpStream,
-    sync::{Semaphore, watch},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{net::TcpStream, sync::watch, task::JoinSet, time::timeout};
 use tower_service::Service as _;
 
-use crate::net::Listener;
+use crate::net::{
+    Capacity, Listener,
+    places::Places,
+    usage::{CallGuard, Usage},
+};
 
 /// A bound port.
 #[derive(Debug)]
 pub(crate) struct HttpListener(Listener);
 
-/// Counts the requests of a connection that are in progress, up to the last byte of their answers.
-#[derive(Debug, Clone, Default)]
-struct InProgress(Arc<AtomicUsize>);
-
-/// One request in progress.
-#[derive(Debug)]
-struct Place(InProgress);
-
-/// The body of an answer, which keeps the place of its request.
+/// The body of an answer, whose request is in progress up to its last byte.
 struct Answer {
     body: Body,
-    _place: Place,
+    _request: CallGuard,
 }
 
-/// Connections at once; further ones wait to be accepted.
-const CONNECTIONS: usize = 128;
+/// Connections at once. A new one takes the place of one that has no request in progress.
+const CAPACITY: Capacity = Capacity { connections: 128, per_peer: 96, spare: 0 };
 /// How long a client may take for the headers of a request, and how long it may be silent between two requests.
-const HEADERS: Duration = Duration::from_secs(30);
+const HEADERS: Duration = Duration::from_secs(10);
 /// Bytes of the headers of one request.
 const HEADER_BYTES: usize = 16 << 10;
 /// How long a connection without a request may take to end. One that is half-way through its headers does not end by itself.
@@ -70,39 +58,42 @@ impl HttpListener {
     /// Serves until the server drains, and then until the requests in progress are answered. Handlers find the other end of their
     /// connection as [`ConnectInfo`].
     pub(crate) async fn serve(self, routes: Router, draining: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Arc::new(Places::new(CAPACITY));
         let mut connections = JoinSet::new();
         let mut drained = pin!(drained(draining.clone()));
         loop {
-            let accept = async {
-                let place = Arc::clone(&places).acquire_owned().await;
-                (self.0.accept().await, place)
-            };
-            let (stream, place) = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 biased;
                 () = &mut drained => break,
                 _ = connections.join_next(), if !connections.is_empty() => continue,
-                accepted = accept => accepted,
+                accepted = self.0.accept() => accepted,
             };
+            let Some(place) = places.admit(peer) else { continue };
             let (routes, draining) = (routes.clone(), draining.clone());
             connections.spawn(async move {
-                serve_one(stream, routes, draining).await;
-                drop(place);
+                tokio::select! {
+                    biased;
+                    () = place.usage().told_to_end() => {}
+                    () = serve_one((stream, peer), place.usage(), routes, draining) => {}
+                }
             });
         }
         while connections.join_next().await.is_some() {}
     }
 }
 
-async fn serve_one(stream: TcpStream, routes: Router, draining: watch::Receiver<bool>) {
-    let Ok(peer) = stream.peer_addr() else { return };
-    let in_progress = InProgress::default();
+async fn serve_one(
+    (stream, peer): (TcpStream, SocketAddr),
+    usage: &Arc<Usage>,
+    routes: Router,
+    draining: watch::Receiver<bool>,
+) {
     let service = service_fn(async |request: Request<Incoming>| {
-        let place = in_progress.enter();
+        let in_progress = usage.begin();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         let response = routes.clone().call(request).await?;
-        Ok::<_, Infallible>(response.map(|body| Answer { body, _place: place }))
+        Ok::<_, Infallible>(response.map(|body| Answer { body, _request: in_progress }))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -116,7 +107,7 @@ async fn serve_one(stream: TcpStream, routes: Router, draining: watch::Receiver<
             connection.as_mut().graceful_shutdown();
             match timeout(GOODBYE, &mut connection).await {
                 Ok(done) => done,
-                Err(_elapsed) if in_progress.any() => connection.await,
+                Err(_elapsed) if !usage.is_idle() => connection.await,
                 Err(_elapsed) => return,
             }
         }
@@ -130,23 +121,6 @@ async fn serve_one(stream: TcpStream, routes: Router, draining: watch::Receiver<
 async fn drained(mut draining: watch::Receiver<bool>) {
     // An error means that the server has gone.
     let _ = draining.wait_for(|&draining| draining).await;
-}
-
-impl InProgress {
-    fn enter(&self) -> Place {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Place(self.clone())
-    }
-
-    fn any(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl http_body::Body for Answer {

@@ -6,8 +6,17 @@
 
 mod coalesce;
 mod connection;
+mod descriptors;
+mod frames;
+pub(crate) mod places;
+mod replies;
+mod throttle;
+pub(crate) mod usage;
 mod workers;
 
 pub use coalesce::Coalesced;
-pub use connection::{Connections, Limits, Respond};
+pub use connection::{Caller, Connections, Limits, Respond, Standing};
+pub(crate) use descriptors::{places_for, raise_limit};
+pub use places::{Capacity, Place};
+pub(crate) use replies::limit_reply;
 pub use workers::{Listener, Worker, Workers};

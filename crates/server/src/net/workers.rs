@@ -14,32 +14,35 @@ use std::{
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::{interval, sleep},
 };
+
+use super::throttle::Throttle;
 
 /// A bound port.
 #[derive(Debug)]
 pub struct Listener {
-    listener: TcpListener,
+    socket: TcpListener,
     address: SocketAddr,
+    failures: Throttle,
 }
 
 /// One thread and its share of the connections.
 #[derive(Debug)]
-pub struct Worker {
-    sender: mpsc::Sender<Dealt>,
+pub struct Worker<P> {
+    sender: mpsc::Sender<Dealt<P>>,
     open: Arc<AtomicUsize>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
 
-/// The threads of a server.
+/// The threads of a server. Each connection comes with a `P`, such as its place among the open ones.
 #[derive(Debug)]
-pub struct Workers(Vec<Worker>);
+pub struct Workers<P>(Vec<Worker<P>>);
 
-/// A connection, not yet bound to a runtime, and its place among the open ones.
-type Dealt = (std::net::TcpStream, OwnedSemaphorePermit);
+/// A connection, not yet bound to a runtime, and what comes with it.
+type Dealt<P> = (std::net::TcpStream, P);
 
 /// Connections that wait for their thread.
 const QUEUE: usize = 256;
@@ -55,9 +58,9 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 impl Listener {
     /// Binds an address.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address, failures: Throttle::default() })
     }
 
     /// The address that was bound, with the port that was chosen.
@@ -65,13 +68,19 @@ impl Listener {
         self.address
     }
 
-    /// Accepts a connection, and retries after failures.
-    pub async fn accept(&self) -> TcpStream {
+    /// Accepts a connection, and retries after failures. What is written is sent at once.
+    pub async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => return stream,
+            match self.socket.accept().await {
+                Ok((stream, peer)) => {
+                    // It fails where the other end has gone, which shows soon enough.
+                    let _ = stream.set_nodelay(true);
+                    return (stream, peer);
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "connection not accepted");
+                    if let Some(left_out) = self.failures.allows() {
+                        tracing::warn!(%error, left_out, "connection not accepted");
+                    }
                     sleep(ACCEPT_BACK_OFF).await;
                 }
             }
@@ -79,9 +88,9 @@ impl Listener {
     }
 }
 
-impl Workers {
+impl<P: Send + 'static> Workers<P> {
     /// Starts `count` threads. Each makes a future of every connection that it gets.
-    pub fn start<F>(count: usize, serve: impl Fn(TcpStream) -> F + Clone + Send + 'static) -> io::Result<Self>
+    pub fn start<F>(count: usize, serve: impl Fn(TcpStream, P) -> F + Clone + Send + 'static) -> io::Result<Self>
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -89,7 +98,7 @@ impl Workers {
     }
 
     /// Deals a connection to the thread that has the fewest.
-    pub async fn deal(&self, stream: TcpStream, place: OwnedSemaphorePermit) -> io::Result<()> {
+    pub async fn deal(&self, stream: TcpStream, place: P) -> io::Result<()> {
         let Some(worker) = self.0.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed)) else {
             return Ok(());
         };
@@ -114,13 +123,13 @@ impl Workers {
     }
 }
 
-impl Worker {
-    fn start<F>(number: usize, serve: impl Fn(TcpStream) -> F + Send + 'static) -> io::Result<Self>
+impl<P: Send + 'static> Worker<P> {
+    fn start<F>(number: usize, serve: impl Fn(TcpStream, P) -> F + Send + 'static) -> io::Result<Self>
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (sender, mut receiver) = mpsc::channel::<Dealt>(QUEUE);
+        let (sender, mut receiver) = mpsc::channel::<Dealt<P>>(QUEUE);
         let (stop, mut stopped) = oneshot::channel();
         let open = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&open);
@@ -139,10 +148,10 @@ impl Worker {
                 let open = Open(Arc::clone(&count));
                 match TcpStream::from_std(stream) {
                     Ok(stream) => {
-                        let served = serve(stream);
+                        let served = serve(stream, place);
                         tokio::spawn(async move {
                             served.await;
-                            drop((open, place));
+                            drop(open);
                         });
                     }
                     Err(error) => tracing::warn!(%error, "connection cannot be served"),

@@ -14,7 +14,8 @@ static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// Sends log events to standard error from here on. Only the first call has an effect.
 pub fn init(config: &LogConfig) {
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // A line that cannot be written, as to a file on a full disk, is lost: to report it on standard error would panic.
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let lines = match config.format {
         LogFormat::Human => lines.with_ansi(colours()).boxed(),
         LogFormat::Json => SpanFields.and_then(lines.event_format(Lines)).boxed(),

@@ -40,11 +40,20 @@ pub(super) async fn connect(config: &StorageConfig) -> Result<PostgresRepository
 
 /// Parses a URL into what the driver needs.
 pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StorageError> {
-    PgConnectOptions::from_str(&url::without_host(url)).map_err(driver::sort)
+    // The driver logs parameters that it does not know with their values, and quotes values that it cannot read.
+    let quiet = tracing::subscriber::NoSubscriber::default();
+    let parsed = tracing::subscriber::with_default(quiet, || PgConnectOptions::from_str(&url::without_host(url)));
+    parsed.map_err(|error| match error {
+        sqlx::Error::Configuration(reason) => StorageError::Url(url::reason(&reason.to_string()).to_owned()),
+        error => driver::sort(error),
+    })
 }
 
 /// What the driver sends when it connects. Poolers refuse what they do not know, so it is as little as possible.
 fn options(config: &StorageConfig) -> Result<PgConnectOptions, StorageError> {
+    if url::has_unknown_parameters(&config.url) {
+        tracing::warn!("the database URL has parameters that are not known and have no effect");
+    }
     Ok(parse(&config.url)?.application_name(&config.application_name).extra_float_digits(None))
 }
 

@@ -24,9 +24,77 @@ pub(super) fn without_host(url: &str) -> Cow<'_, str> {
     format!("{scheme}://{path}?{}", parameters.collect::<Vec<_>>().join("&")).into()
 }
 
+/// Reasons of the driver that quote nothing of the URL.
+const REASONS: &[&str] = &[
+    "empty host",
+    "invalid international domain name",
+    "invalid port number",
+    "invalid IPv4 address",
+    "invalid IPv6 address",
+    "invalid domain character",
+    "relative URL without a base",
+    "relative URL with a cannot-be-a-base base",
+    "invalid digit found in string",
+    "number too large to fit in target type",
+    "invalid IP address syntax",
+];
+
+/// Why the driver does not read a URL, without a word of the URL.
+pub(super) fn reason(driver: &str) -> &'static str {
+    REASONS.iter().find(|reason| **reason == driver).copied().unwrap_or("a part or a parameter of it cannot be read")
+}
+
+/// The parameters that the driver reads, beside `options[NAME]`.
+const PARAMETERS: &[&str] = &[
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// Whether the driver ignores a parameter of a URL, as one that is misspelt.
+pub(super) fn has_unknown_parameters(url: &str) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let names = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+    names.into_iter().any(|name| !PARAMETERS.contains(&name) && !name.starts_with("options[") && !name.contains('%'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unknown_parameters_are_found_and_never_quoted() {
+        for (url, unknown) in [
+            ("postgres://h/d", false),
+            ("postgres://h/d?sslmode=require&options[search_path]=x", false),
+            ("postgres://h/d?sslmod=require", true),
+            ("postgres://h/d?host=a&passwrd=x", true),
+        ] {
+            assert_eq!(has_unknown_parameters(url), unknown, "{url}");
+        }
+        for url in ["postgres://h/d?sslmode=hunter2", "postgres://h:hunter2/d", "postgres://h/d?port=hunter2"] {
+            let error = super::super::connect::parse(url).expect_err("a URL that cannot be read");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
 
     #[test]
     fn a_url_without_a_host_says_it_in_parameters() {

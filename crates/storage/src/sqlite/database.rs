@@ -15,7 +15,7 @@ use sqlx::{
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
-    file::{FileId, beside},
+    file::{FileId, beside, create_private, warn_of_others},
     log::Follower,
     triggers,
 };
@@ -72,6 +72,29 @@ pub(super) fn parse(url: &str) -> Result<SqliteConnectOptions, StorageError> {
     SqliteConnectOptions::from_str(url).map_err(driver::sort)
 }
 
+/// How to open a file again, as long as the same file is under its path.
+#[derive(Debug, Clone)]
+pub(super) struct Reopen {
+    path: PathBuf,
+    file: FileId,
+    options: SqliteConnectOptions,
+}
+
+impl Reopen {
+    fn is_in_place(&self) -> bool {
+        FileId::of(&self.path).is_ok_and(|id| id == self.file)
+    }
+
+    pub(super) async fn connect(&self) -> Result<SqliteConnection, StorageError> {
+        let connection = self.options.connect().await.map_err(driver::sort)?;
+        if self.is_in_place() {
+            return Ok(connection);
+        }
+        let _ = connection.close().await;
+        Err(StorageError::Unavailable("the file was replaced while it was opened".into()))
+    }
+}
+
 /// The connections to one file.
 #[derive(Debug)]
 pub(super) struct Database {
@@ -89,8 +112,9 @@ impl Database {
     /// Opens the file under the path and brings its schema up to date.
     #[expect(clippy::disallowed_methods, reason = "the length of a pause decides nothing")]
     pub(super) async fn open(place: &Place, create: bool) -> Result<Self, StorageError> {
-        if create && let Some(parent) = place.path.parent() {
-            std::fs::create_dir_all(parent).map_err(|error| StorageError::Unavailable(error.into()))?;
+        if create {
+            create_private(&place.path).map_err(|error| StorageError::Unavailable(error.into()))?;
+            warn_of_others(&place.path);
         }
         let deadline = Instant::now() + OPEN_LIMIT;
         let mut back_off = BackOff::new(FIRST_PAUSE, LONGEST_PAUSE);
@@ -116,8 +140,10 @@ impl Database {
         migrate(&mut follower).await?;
         let id = |path: &Path| FileId::of(path).map_err(|error| StorageError::Unavailable(error.into()));
         let file = id(&place.path)?;
+        let options = options.create_if_missing(false);
+        let reopen = Reopen { path: place.path.clone(), file, options: options.clone() };
         let pool = |connections: u32, options: SqliteConnectOptions| {
-            let path = place.path.clone();
+            let reopen = reopen.clone();
             SqlitePoolOptions::new()
                 // All of them now, before the path is looked at again: a connection opened later might lead to another file, and
                 // stay when the path leads to this one again.
@@ -125,7 +151,7 @@ impl Database {
                 .max_connections(connections)
                 // One that takes the place of a broken one.
                 .after_connect(move |_, _| {
-                    let same = FileId::of(&path).is_ok_and(|id| id == file);
+                    let same = reopen.is_in_place();
                     Box::pin(async move { if same { Ok(()) } else { Err(sqlx::Error::WorkerCrashed) } })
                 })
                 .acquire_timeout(place.acquire_timeout)
@@ -134,7 +160,6 @@ impl Database {
                 .test_before_acquire(false)
                 .connect_with(options)
         };
-        let options = options.create_if_missing(false);
         let writer = pool(1, options.clone()).await.map_err(driver::sort)?;
         let readers = pool(place.readers, options.pragma("query_only", "on")).await.map_err(driver::sort)?;
         if id(&place.path)? != file {
@@ -147,7 +172,7 @@ impl Database {
                 FileId::of(&path).ok().map(|id| (path, id))
             })
             .collect();
-        Ok(Self { file, writer, readers, follower: Mutex::new(Follower::new(follower)), companions })
+        Ok(Self { file, writer, readers, follower: Mutex::new(Follower::new(follower, reopen)), companions })
     }
 
     /// Removes the log of this database from beside a file that has taken its place: SQLite would apply it to that one.

@@ -7,10 +7,11 @@ use tokio::time::Instant;
 
 use super::{
     SqliteRepository,
-    database::Database,
+    database::{Database, Reopen},
     lives::{self, Found},
     row::{self, CHANGE_COLUMNS, number, signed},
     seen::SeenChanges,
+    transaction::Transaction,
     triggers,
 };
 use crate::{Change, Changes, Incarnation, LogBatch, Replay, Snapshot, StorageError, Witness, change, driver};
@@ -26,6 +27,8 @@ const QUIET: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Follower {
     connection: Option<SqliteConnection>,
+    /// How to open another connection to the same file.
+    reopen: Reopen,
     last: Option<LastPass>,
     last_change: Instant,
 }
@@ -64,8 +67,8 @@ enum Trouble {
 }
 
 impl Follower {
-    pub(super) fn new(connection: SqliteConnection) -> Self {
-        Self { connection: Some(connection), last: None, last_change: Instant::now() }
+    pub(super) fn new(connection: SqliteConnection, reopen: Reopen) -> Self {
+        Self { connection: Some(connection), reopen, last: None, last_change: Instant::now() }
     }
 
     pub(super) async fn close(&mut self) {
@@ -84,8 +87,28 @@ impl Follower {
         Ok(self.last.as_ref().is_none_or(|last| last.data_version != data_version))
     }
 
-    /// One look, in a transaction of its own, unless something has to be put right first.
+    /// One look. After a failure the next look has another connection: nobody knows what the transaction of this one became.
     async fn look(
+        &mut self,
+        database: &Database,
+        seen: &SeenChanges,
+        since: Option<(&Snapshot, Incarnation)>,
+        limit: u32,
+    ) -> Result<Result<LogBatch, Trouble>, StorageError> {
+        let looked = self.try_look(database, seen, since, limit).await;
+        if looked.is_err() && self.connection.is_some() {
+            let connection = self.reopen.connect().await?;
+            if let Some(doubtful) = self.connection.replace(connection) {
+                let _ = doubtful.close().await;
+            }
+            // Its data version can be compared only with those of the same connection.
+            self.last = None;
+        }
+        looked
+    }
+
+    /// One look, in a transaction of its own, unless something has to be put right first.
+    async fn try_look(
         &mut self,
         database: &Database,
         seen: &SeenChanges,
@@ -248,7 +271,7 @@ impl SqliteRepository {
         limit: u32,
     ) -> Result<Replay, StorageError> {
         let database = self.current().await?;
-        let mut tx = database.readers.begin().await.map_err(driver::sort)?;
+        let mut tx = Transaction::read(&database.readers).await.map_err(driver::sort)?;
         let end = end_of_log(&mut tx, Some(since)).await?;
         let Witness { id: newest, salt } = lives::newest(end.newest, end.salt);
         let (xmax, below) = (newest + 1, end.below.map_or(u64::MAX, number));
@@ -321,7 +344,7 @@ impl SqliteRepository {
 async fn prune_below(database: &Database, below: i64) -> Result<u64, StorageError> {
     let mut gone = 0;
     loop {
-        let mut tx = database.writer.begin_with("BEGIN IMMEDIATE").await.map_err(driver::sort)?;
+        let mut tx = Transaction::write(&database.writer).await.map_err(driver::sort)?;
         sqlx::query("UPDATE changes_pruned SET below = ?1 WHERE below < ?1")
             .bind(below)
             .execute(&mut *tx)

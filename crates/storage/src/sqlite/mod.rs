@@ -9,6 +9,7 @@ mod log;
 mod read;
 mod row;
 mod seen;
+mod transaction;
 mod triggers;
 mod write;
 

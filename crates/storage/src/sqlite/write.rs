@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use sqlx::{Sqlite, SqliteConnection, Transaction};
+use sqlx::SqliteConnection;
 
 use super::{
     SqliteRepository,
@@ -10,6 +10,7 @@ use super::{
     file::FileId,
     lives,
     row::{self, CHANGE_COLUMNS, COLUMNS, signed},
+    transaction::Transaction,
 };
 use crate::{
     Committed, Creation, Deletion, Product, ProductData, ProductMask, StorageError, Token, Update, Updating, Witness,
@@ -20,7 +21,7 @@ use crate::{
 
 /// A transaction that holds the write lock.
 pub(super) struct Writing {
-    pub(super) tx: Transaction<'static, Sqlite>,
+    pub(super) tx: Transaction,
     database: Arc<Database>,
     path: PathBuf,
     /// The newest change before it.
@@ -99,7 +100,7 @@ impl SqliteRepository {
     pub(super) async fn begin(&self) -> Result<Writing, StorageError> {
         loop {
             let database = self.current().await?;
-            let mut tx = match database.writer.begin_with("BEGIN IMMEDIATE").await {
+            let mut tx = match Transaction::write(&database.writer).await {
                 // It was replaced, and its connections closed, since the line above.
                 Err(sqlx::Error::PoolClosed) if !self.is_in_place(&database)? => continue,
                 result => result.map_err(driver::sort)?,

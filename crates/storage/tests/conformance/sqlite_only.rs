@@ -1,7 +1,9 @@
 //! What only SQLite has: replaced files, statements that skip triggers, more than one process on one file.
 
 use std::{
+    fs::Permissions,
     future::poll_fn,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
@@ -11,6 +13,8 @@ use std::{
 use larder_storage::{
     Deletion, Filter, ProductRepository, Repository, SearchQuery, StorageConfig, StorageError, Subject, WriteOptions,
 };
+
+use larder_test_servers::TempDir;
 
 use crate::{
     basics::full,
@@ -42,6 +46,33 @@ async fn derived_data_agrees(bench: &Bench) {
            UNION SELECT p.id, 'tag', j.value FROM products p, json_each(p.tags) j))";
     assert_eq!(bench.sql(orphans).await, "0");
     assert_eq!(bench.sql("INSERT INTO product_words (product_words) VALUES ('integrity-check')").await, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_database_is_for_its_user_alone() {
+    let directory = TempDir::new("private");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let file = directory.join("a/b/larder.db");
+    let open = async || Repository::connect(&StorageConfig::new(format!("sqlite:{}", file.display()))).await.unwrap();
+    let repository = open().await;
+    repository.create("a", &full(), &WriteOptions::default()).await.unwrap();
+    for path in [file.clone(), beside(&file, "-wal"), beside(&file, "-shm")] {
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+    for path in ["a", "a/b"] {
+        assert_eq!(mode(&directory.join(path)), 0o700, "{path}");
+    }
+    repository.close().await;
+
+    // Somebody may depend on wider permissions.
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let repository = open().await;
+    assert_eq!(mode(&file), 0o644);
+    repository.close().await;
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}{suffix}", file.display()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -83,6 +83,11 @@ impl Catalog {
         Self { hub: Arc::new(Hub::new(config)), ..self }
     }
 
+    /// How many streams of changes there may be.
+    pub(crate) fn max_watchers(&self) -> usize {
+        self.hub.config().watchers
+    }
+
     /// Ends every stream of changes.
     pub(crate) fn end_watching(&self) {
         self.hub.close();

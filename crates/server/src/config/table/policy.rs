@@ -156,7 +156,7 @@ macro_rules! policy {
 pub(super) const ITEM: &[Setting] = policy!(item, "item", "ITEM", "10m", "30m", "1");
 pub(super) const LIST: &[Setting] = policy!(list, "list", "LIST", "1m", "5m", "1");
 pub(super) const SEARCH: &[Setting] = policy!(search, "search", "SEARCH", "1m", "5m", "1");
-pub(super) const NOT_FOUND: &[Setting] = policy!(not_found, "not-found", "NOT_FOUND", "10s", "1m", "0");
+pub(super) const NOT_FOUND: &[Setting] = policy!(not_found, "not-found", "NOT_FOUND", "10s", "10s", "0");
 
 fn levels(text: &str) -> Result<(bool, bool), Invalid> {
     let mut levels = (false, false);

@@ -110,7 +110,8 @@ pub(super) const LIMITS: &[Setting] = &[
         env: "LARDER_MAX_CONNECTIONS",
         default: Default::Text("8192"),
         shape: "NUMBER",
-        help: "Connections at once; further ones wait to be accepted. Each needs a file descriptor.",
+        help: "Connections at once, of which one address may have three quarters. A further one takes the place of one without a \
+               call, or gets RESOURCE_EXHAUSTED. Each needs a file descriptor.",
         set: |config, text| {
             config.server.limits.connections = value::count(text, 1..=1_000_000)?;
             Ok(())

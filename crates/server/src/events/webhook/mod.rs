@@ -124,6 +124,7 @@ fn unverified(why: &Unverified) -> Refusal {
 fn failed(error: &StorageError) -> Refusal {
     match error {
         StorageError::Unavailable(_)
+        | StorageError::Full(_)
         | StorageError::Timeout(_)
         | StorageError::Conflict(_)
         | StorageError::UnknownOutcome(_) => {

@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tonic::{Code, Status, codegen::StdError};
 
+use super::unfinished::{Room, Unfinished};
 use crate::{
     grpc::errors::{self, tonic_status},
     metrics::Measured,
@@ -27,6 +28,7 @@ pub struct Inbound {
     incoming: Incoming,
     /// `None` for a method that takes a stream.
     message: Option<OneMessage>,
+    unfinished: Unfinished,
 }
 
 /// How much of the only message of a body has arrived.
@@ -38,12 +40,12 @@ struct OneMessage {
 }
 
 /// Bytes before every message: a flag and a length.
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
 impl Inbound {
     /// The body of a call; the method takes a `stream` of messages, or one message.
-    pub(super) fn new(incoming: Incoming, stream: bool) -> Self {
-        Self { incoming, message: (!stream).then(OneMessage::default) }
+    pub(super) fn new(incoming: Incoming, stream: bool, room: Room) -> Self {
+        Self { incoming, message: (!stream).then(OneMessage::default), unfinished: Unfinished::new(room) }
     }
 }
 
@@ -80,15 +82,23 @@ impl Body for Inbound {
     type Error = StdError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        if let (Poll::Ready(Some(Ok(frame))), Some(message)) = (&polled, &mut self.message)
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
-            && !message.take(data)
         {
-            return Poll::Ready(Some(Err(errors::second_message().into())));
+            if this.message.as_mut().is_some_and(|message| !message.take(data)) {
+                return Poll::Ready(Some(Err(errors::second_message().into())));
+            }
+            if !this.unfinished.take(data) {
+                return Poll::Ready(Some(Err(errors::unfinished_messages().into())));
+            }
         }
         if polled.is_pending() {
             AWAITED.set(true);
+            if this.unfinished.poll_overdue(cx).is_ready() {
+                return Poll::Ready(Some(Err(errors::message_too_slow().into())));
+            }
         }
         polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
     }

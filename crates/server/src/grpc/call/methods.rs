@@ -24,6 +24,11 @@ pub(super) fn is_limited(path: &str) -> bool {
     !streams(path) && (path.starts_with(CATALOG) || path.starts_with(ADMIN))
 }
 
+/// Whether a method is one of the health service.
+pub(super) fn is_health(path: &str) -> bool {
+    path.starts_with("/grpc.health.v1.Health/")
+}
+
 /// Whether calls of a method may be traced. Probes and reflection would bury what matters.
 pub(super) fn is_traced(path: &str) -> bool {
     !path.starts_with("/grpc.health.") && !path.starts_with("/grpc.reflection.")

@@ -9,7 +9,14 @@ pub(super) mod headers;
 pub(super) mod methods;
 mod observed;
 mod router;
+mod shares;
+mod sliced;
+mod unfinished;
 mod web;
 
-pub(super) use context::Deadline;
 pub use {body::Inbound, context::CallLimits, observed::Observers, router::Router};
+pub(super) use {
+    context::{Deadline, peer_of},
+    shares::{Share, Shares},
+    sliced::{SLICED_FROM, Sliced, WithProducts},
+};

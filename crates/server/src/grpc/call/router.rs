@@ -22,13 +22,15 @@ use super::{
     headers::REQUEST_ID,
     methods,
     observed::{Observed, Observers},
+    sliced::Sliced,
+    unfinished::Room,
     web::{Web, WebReply},
 };
 use crate::{
     config::WebOrigins,
     grpc::errors::{self, tonic_status},
     metrics::Measured,
-    net::Respond,
+    net::{Caller, Respond, Standing, limit_reply},
     telemetry,
 };
 
@@ -39,6 +41,7 @@ pub struct Router<S> {
     hot: Option<(&'static str, S)>,
     others: Arc<[(&'static str, Other)]>,
     limits: CallLimits,
+    room: Room,
     observers: Observers,
     web: Option<Web>,
 }
@@ -51,7 +54,8 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 impl<S> Router<S> {
     /// A router without services.
     pub fn new(limits: CallLimits) -> Self {
-        Self { hot: None, others: Arc::new([]), limits, observers: Observers::default(), web: None }
+        let room = Room::new(limits.message);
+        Self { hot: None, others: Arc::new([]), limits, room, observers: Observers::default(), web: None }
     }
 
     /// Tells `observers` of every call.
@@ -85,8 +89,19 @@ impl<S> Router<S> {
     }
 
     /// Admits a call: returns its time limit, or the answer that refuses it.
-    fn admit(&self, request: &Request<Incoming>, web: &mut Option<WebReply>) -> Result<TimeLimit, Answer> {
+    fn admit(
+        &self,
+        request: &Request<Incoming>,
+        standing: Standing,
+        web: &mut Option<WebReply>,
+    ) -> Result<TimeLimit, Answer> {
         let refused = |status| Err(answer(status));
+        match standing {
+            Standing::Good => {}
+            Standing::Spare if methods::is_health(request.uri().path()) => {}
+            Standing::Spare => return refused(errors::too_many_connections()),
+            Standing::Unread => return refused(errors::unread_replies()),
+        }
         if *request.method() != Method::POST {
             return Err(not_grpc(StatusCode::METHOD_NOT_ALLOWED));
         }
@@ -117,7 +132,7 @@ where
 {
     fn route(&self, request: Request<Incoming>) -> Answer {
         let takes_stream = methods::takes_stream(request.uri().path());
-        let request = request.map(|body| Inbound::new(body, takes_stream));
+        let request = request.map(|body| Inbound::new(body, takes_stream, self.room.clone()));
         let path = request.uri().path();
         if let Some((prefix, service)) = &self.hot
             && path.starts_with(prefix)
@@ -141,21 +156,21 @@ where
     type Body = Body;
     type Future = Call;
 
-    fn respond(&self, mut request: Request<Incoming>) -> Call {
+    fn respond(&self, mut request: Request<Incoming>, caller: Caller) -> Call {
         let mut context = CallContext::new(&request);
         if let Some(preflight) = self.web.as_ref().and_then(|web| web.preflight(&request)) {
             return Call::answered(preflight, context);
         }
         let mut web = None;
-        let caller = telemetry::caller(request.headers());
-        let recorded = caller.filter(|caller| caller.sampled).map(|caller| caller.trace_id);
+        let trace = telemetry::caller(request.headers());
+        let recorded = trace.filter(|trace| trace.sampled).map(|trace| trace.trace_id);
         let measured = Some(self.observers.calls.begin(&context.method, recorded));
-        let observed = self.observers.begin(&request, caller);
-        let answer = match self.admit(&request, &mut web) {
+        let observed = self.observers.begin(&request, trace);
+        let answer = match self.admit(&request, caller.standing, &mut web) {
             Err(answer) => answer,
             Ok(time) => {
                 context.time = time;
-                context.pass_on(&mut request);
+                context.pass_on(&mut request, caller.peer);
                 self.route(request)
             }
         };
@@ -207,6 +222,9 @@ impl Future for Call {
                 errors::deadline().into_http()
             }
         };
+        if let Some(sliced) = response.extensions_mut().remove::<Sliced>() {
+            response = response.map(|_| Body::new(sliced));
+        }
         tonic_status::correct(response.headers_mut());
         let code = code(response.headers());
         let measured = this.measured.take();
@@ -216,6 +234,9 @@ impl Future for Call {
             measured.finish(code.unwrap_or(Code::Ok));
         }
         response.headers_mut().insert(REQUEST_ID, this.context.id.clone());
+        if let Some(until) = this.context.time.until {
+            limit_reply(until);
+        }
         let response = this.observed.end(response);
         Poll::Ready(Ok(match this.web.take() {
             None => response,

@@ -14,7 +14,7 @@ use crate::{
     catalog::Catalog,
     contract::{encode_stamp, parse_import},
     grpc::{
-        call::{Deadline, headers::REQUEST_ID, methods::IMPORT},
+        call::{Deadline, Share, headers::REQUEST_ID, methods::IMPORT},
         errors::{self, deadline, tonic_status::corrected},
     },
 };
@@ -32,13 +32,14 @@ const REPORTS: usize = 4;
 const REJECTIONS: usize = 100;
 
 /// Starts an import. The import ends with the stream of products, or when its progress has no reader.
-pub(super) fn start(catalog: Catalog, request: Request<Streaming<ImportProductsRequest>>) -> Progress {
+pub(super) fn start(catalog: Catalog, request: Request<Streaming<ImportProductsRequest>>, share: Share) -> Progress {
     let until = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
     let id = request.metadata().get(REQUEST_ID.as_str()).and_then(|id| id.to_str().ok()).unwrap_or_default();
     let span = tracing::info_span!("call", request_id = id, method = IMPORT);
     let (sender, receiver) = mpsc::channel(REPORTS);
     let stream = request.into_inner();
     let import = async move {
+        let _share = share;
         let import = Import::new(catalog, sender.clone()).run(stream);
         let ended = match until {
             None => import.await,
@@ -73,8 +74,8 @@ impl Import {
             catalog,
             sender,
             report: ImportProductsResponse::default(),
-            batch: Vec::with_capacity(BATCH),
-            ids: HashSet::with_capacity(BATCH),
+            batch: Vec::new(),
+            ids: HashSet::new(),
             bytes: 0,
             line: 0,
         }
@@ -88,7 +89,8 @@ impl Import {
                 Err(status) => {
                     // Products from before the break are committed and reported.
                     self.commit().await?;
-                    return Err(Some(corrected(status.code(), status.message())));
+                    let told = !status.details().is_empty();
+                    return Err(Some(if told { status } else { corrected(status.code(), status.message()) }));
                 }
             }
         }
@@ -137,7 +139,7 @@ impl Import {
     async fn commit(&mut self) -> Ended {
         self.ids.clear();
         self.bytes = 0;
-        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+        let batch = std::mem::take(&mut self.batch);
         if !batch.is_empty() {
             let written = self.catalog.import(batch).await.map_err(|error| Some(errors::write(&error)))?;
             self.report.token = written.stamp().map(encode_stamp).unwrap_or_default();

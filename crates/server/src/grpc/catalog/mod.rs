@@ -29,9 +29,13 @@ use self::{
     replies::{Facts, product, unreadable},
     session::{marked, session},
 };
-use super::{MessageLimits, call::headers::TOKEN, errors};
+use super::{
+    MessageLimits,
+    call::{SLICED_FROM, Shares, Sliced, WithProducts, headers::TOKEN, peer_of},
+    errors,
+};
 use crate::{
-    catalog::{Catalog, Copy, Page},
+    catalog::{Catalog, Copy, Page, WatchError},
     config::Compression,
     contract::{
         MAX_BATCH, ProductId, Stamp, Violations, encode_stamp, parse_etag, parse_id, parse_list, parse_mask,
@@ -46,7 +50,12 @@ pub struct CatalogService {
     max_response: usize,
     /// Whether replies are compressed for some clients.
     compresses: bool,
+    imports: Shares,
+    watches: Shares,
 }
+
+/// Imports at once. They take turns in the database, and each may hold some megabytes.
+const IMPORTS: usize = 16;
 
 const LONGEST_REQUEST_ID: usize = 128;
 /// Smaller replies are not compressed, because that would save next to nothing.
@@ -56,13 +65,25 @@ impl CatalogService {
     /// The service of a catalogue.
     pub fn new(catalog: Catalog, messages: MessageLimits) -> Self {
         let MessageLimits { max_response, compression, .. } = messages;
-        Self { catalog, max_response, compresses: compression != Compression::default() }
+        let watches = Shares::new(catalog.max_watchers());
+        let compresses = compression != Compression::default();
+        Self { catalog, max_response, compresses, imports: Shares::new(IMPORTS), watches }
     }
 
     /// The reply of a read, unless it is too large. tonic would refuse it after the headers were sent, without details, and with
     /// another code.
-    fn sized<T: Message>(&self, message: T) -> Result<Response<T>, Status> {
-        if message.encoded_len() > self.max_response { Err(errors::reply_too_large()) } else { Ok(self.reply(message)) }
+    fn sized<T: WithProducts>(&self, mut message: T) -> Result<Response<T>, Status> {
+        let length = message.encoded_len();
+        if length > self.max_response {
+            return Err(errors::reply_too_large());
+        }
+        if length < SLICED_FROM || self.compresses {
+            return Ok(self.reply(message));
+        }
+        let sliced = Sliced::new(&mut message);
+        let mut response = Response::new(message);
+        response.extensions_mut().insert(sliced);
+        Ok(response)
     }
 
     fn reply<T: Message>(&self, message: T) -> Response<T> {
@@ -280,13 +301,15 @@ impl ProductCatalog for CatalogService {
         &self,
         request: Request<Streaming<ImportProductsRequest>>,
     ) -> Result<Response<import::Progress>, Status> {
-        Ok(Response::new(import::start(self.catalog.clone(), request)))
+        let share = self.imports.take(peer_of(&request)).ok_or_else(errors::too_many_imports)?;
+        Ok(Response::new(import::start(self.catalog.clone(), request, share)))
     }
 
     type WatchProductsStream = watch::Events;
 
     async fn watch_products(&self, request: Request<WatchProductsRequest>) -> Result<Response<watch::Events>, Status> {
-        Ok(Response::new(watch::start(self.catalog.clone(), request).await?))
+        let share = self.watches.take(peer_of(&request)).ok_or_else(|| errors::watch(&WatchError::TooMany))?;
+        Ok(Response::new(watch::start(self.catalog.clone(), request, share).await?))
     }
 }
 
@@ -321,6 +344,30 @@ impl CatalogService {
             Some(Copy::Page(page)) => (facts, products, page.next.as_deref().unwrap_or_default().into(), page.total),
             _ => (facts, products, String::new(), None),
         }
+    }
+}
+
+impl WithProducts for GetProductResponse {
+    fn take_products(&mut self) -> Vec<Product> {
+        self.product.take().into_iter().collect()
+    }
+}
+
+impl WithProducts for BatchGetProductsResponse {
+    fn take_products(&mut self) -> Vec<Product> {
+        std::mem::take(&mut self.products)
+    }
+}
+
+impl WithProducts for ListProductsResponse {
+    fn take_products(&mut self) -> Vec<Product> {
+        std::mem::take(&mut self.products)
+    }
+}
+
+impl WithProducts for SearchProductsResponse {
+    fn take_products(&mut self) -> Vec<Product> {
+        std::mem::take(&mut self.products)
     }
 }
 

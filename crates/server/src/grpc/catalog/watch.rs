@@ -20,7 +20,7 @@ use crate::{
     catalog::{Catalog, Event, EventKind, Start, WatchError, Watcher},
     contract::{Position, Violations, parse_filter},
     grpc::{
-        call::{Deadline, headers::REQUEST_ID, methods::WATCH},
+        call::{Deadline, Share, headers::REQUEST_ID, methods::WATCH},
         errors::{self, deadline},
     },
 };
@@ -37,7 +37,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 type Ended = Option<Status>;
 
 /// Starts a stream. The stream ends when the server drains, when the client goes, or when the client cannot keep up.
-pub(super) async fn start(catalog: Catalog, request: Request<WatchProductsRequest>) -> Result<Events, Status> {
+pub(super) async fn start(
+    catalog: Catalog,
+    request: Request<WatchProductsRequest>,
+    share: Share,
+) -> Result<Events, Status> {
     let until = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
     let id = request.metadata().get(REQUEST_ID.as_str()).and_then(|id| id.to_str().ok()).unwrap_or_default();
     let span = tracing::info_span!("call", request_id = id, method = WATCH);
@@ -46,6 +50,7 @@ pub(super) async fn start(catalog: Catalog, request: Request<WatchProductsReques
     let (sender, receiver) = mpsc::channel(MESSAGES);
     let (end, ended) = oneshot::channel();
     let watch = async move {
+        let _share = share;
         let closed = watcher.closed();
         let told = tell(watcher, sender);
         let told = async {

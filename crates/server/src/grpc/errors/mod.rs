@@ -104,6 +104,7 @@ pub(in crate::grpc) fn storage(error: &StorageError) -> Status {
             tracing::warn!(%error, "database away");
             unavailable("the database is away or took too long")
         }
+        StorageError::Full(_) => full(error),
         error => internal(error),
     }
 }
@@ -127,6 +128,7 @@ pub(in crate::grpc) fn write(error: &StorageError) -> Status {
             tracing::warn!(%error, "write failed");
             unavailable("the database is away; nothing was written")
         }
+        StorageError::Full(_) => full(error),
         StorageError::Timeout(_) => {
             tracing::warn!(%error, "write failed");
             unavailable("the database took too long; nothing was written")
@@ -171,7 +173,7 @@ pub(in crate::grpc) fn watch(error: &WatchError) -> Status {
             invalid(&Violations::one("start_token", "names a state that the database does not have"))
         }
         WatchError::Read(error) => read(error),
-        WatchError::Storage(StorageError::Unavailable(_) | StorageError::Timeout(_)) => {
+        WatchError::Storage(StorageError::Unavailable(_) | StorageError::Full(_) | StorageError::Timeout(_)) => {
             tracing::warn!(%error, "change log not read");
             unavailable("the database cannot be asked what has changed")
         }
@@ -194,6 +196,35 @@ pub(in crate::grpc) fn reply_too_large() -> Status {
 /// A read that found no place in the queue for the database.
 pub(in crate::grpc) fn overloaded() -> Status {
     retry(Code::ResourceExhausted, "OVERLOADED", "too many requests are waiting for the database")
+}
+
+/// An import for which there is no place.
+pub(in crate::grpc) fn too_many_imports() -> Status {
+    let text = "this replica has no place for another import of this client; wait until one has ended";
+    retry(Code::ResourceExhausted, "TOO_MANY_IMPORTS", text)
+}
+
+/// A message that does not come to its end.
+pub(in crate::grpc) fn message_too_slow() -> Status {
+    status(Code::DeadlineExceeded, "MESSAGE_TOO_SLOW", "a message was begun and did not come to its end in time")
+}
+
+/// A message that has no room beside other unfinished ones.
+pub(in crate::grpc) fn unfinished_messages() -> Status {
+    let text = "too many messages have been begun and not ended; this one has no room";
+    retry(Code::ResourceExhausted, "UNFINISHED_MESSAGES", text)
+}
+
+/// A call on a connection for which there was no place.
+pub(in crate::grpc) fn too_many_connections() -> Status {
+    let text = "this replica has as many connections as it may; try again later, or another replica";
+    retry(Code::ResourceExhausted, "TOO_MANY_CONNECTIONS", text)
+}
+
+/// A call of a client that does not read the replies that it has.
+pub(in crate::grpc) fn unread_replies() -> Status {
+    let text = "the replies on this connection are not read, and this replica holds no more of them; read them first";
+    retry(Code::ResourceExhausted, "REPLIES_UNREAD", text)
 }
 
 /// A method that does not exist.
@@ -221,6 +252,12 @@ pub(in crate::grpc) fn headers_too_large(size: usize, most: usize) -> Status {
 pub(in crate::grpc) fn content_subtype() -> Status {
     let text = "messages must be Protocol Buffers: content-type application/grpc or application/grpc+proto";
     status(Code::Unimplemented, "CONTENT_TYPE_UNSUPPORTED", text)
+}
+
+/// A write for which the database has no room.
+fn full(error: &StorageError) -> Status {
+    tracing::warn!(%error, "write failed");
+    retry(Code::ResourceExhausted, "DATABASE_FULL", "the database has no room for this write; nothing was written")
 }
 
 fn unavailable(text: &str) -> Status {
