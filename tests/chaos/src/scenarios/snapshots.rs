@@ -130,7 +130,7 @@ async fn shift(mut session: Psql, seen: Arc<Seen>, over: Arc<AtomicBool>) -> any
         let before = seen.read();
         loop {
             wait(Duration::from_millis(1)).await;
-            let fast = moved / 50 % 2 == 0;
+            let fast = (moved / 50).is_multiple_of(2);
             if fast || over.load(Ordering::Relaxed) || seen.read() >= before + BATCHES_PER_MOVE {
                 break;
             }
