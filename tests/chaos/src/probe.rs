@@ -72,10 +72,10 @@ pub(crate) async fn warm(shop: &Shop, key: usize) {
 /// Notes for each replica when the first read began that returned the write.
 pub(crate) async fn watch(shop: &Shop, write: Write, replicas: &[usize]) -> anyhow::Result<()> {
     let acknowledged = shop.history.acknowledged(write).unwrap_or_else(|| shop.now());
-    let begun = shop.history.begun(write).unwrap_or(acknowledged);
+    let sent = shop.history.begun(write).unwrap_or(acknowledged);
     let watch_one = async |replica: &usize| {
         let begin = until_seen(shop, write, *replica).await?;
-        shop.tally.seen_after(begin.saturating_sub(acknowledged), shop.now().saturating_sub(begun));
+        shop.tally.seen_after(begin.saturating_sub(acknowledged), shop.now().saturating_sub(sent));
         anyhow::Ok(())
     };
     try_join_all(replicas.iter().map(watch_one)).await.map(drop)

@@ -4,6 +4,7 @@ mod grpc;
 mod http;
 
 use std::{
+    error::Error,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -80,8 +81,8 @@ struct Failure {
 
 impl Failure {
     /// Nobody answered.
-    fn unreachable(text: impl ToString) -> Self {
-        Self { passing: true, code: "unreachable".to_owned(), text: text.to_string() }
+    fn unreachable(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { passing: true, code: "unreachable".to_owned(), text: error.into().to_string() }
     }
 
     /// No answer came in time.
@@ -91,7 +92,7 @@ impl Failure {
 }
 
 enum Transport {
-    Grpc(Grpc),
+    Grpc(Box<Grpc>),
     Http(Box<Http>),
 }
 
@@ -117,7 +118,7 @@ impl Receiver {
         ends: watch::Receiver<bool>,
     ) -> Result<Self, ServeError> {
         let transport = match config.protocol {
-            Protocol::Grpc => Transport::Grpc(Grpc::new(config)?),
+            Protocol::Grpc => Transport::Grpc(Box::new(Grpc::new(config)?)),
             Protocol::Http => Transport::Http(Box::new(Http::new(config)?)),
         };
         Ok(Self { transport, at_most, dropped, failing: false, ends })
