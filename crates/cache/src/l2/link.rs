@@ -100,8 +100,8 @@ async fn scatter(connection: &ClusterConnection, pipeline: &Pipeline) -> RedisRe
         let to =
             routes[from..].iter().position(|route| *route == Route::Several).map_or(commands.len(), |at| from + at);
         let mut groups: HashMap<Route, Vec<usize>> = HashMap::new();
-        for index in from..to {
-            groups.entry(routes[index]).or_default().push(index);
+        for (index, route) in routes.iter().enumerate().take(to).skip(from) {
+            groups.entry(*route).or_default().push(index);
         }
         let sent = groups.into_values().map(|indices| {
             let mut group = Pipeline::with_capacity(indices.len());

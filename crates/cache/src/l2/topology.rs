@@ -32,7 +32,7 @@ pub(crate) enum Topology {
     /// Whichever server the Sentinels call the master.
     Sentinel(Sentinel),
     /// A cluster, of which any node tells the others.
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 /// The Sentinels and the master that they watch.
@@ -82,7 +82,7 @@ impl Topology {
             return Sentinel::parse(tls, rest).map(Self::Sentinel);
         }
         if let Some((tls, rest)) = strip(text, CLUSTER) {
-            return Cluster::parse(tls, rest, limits).map(Self::Cluster);
+            return Cluster::parse(tls, rest, limits).map(|cluster| Self::Cluster(Box::new(cluster)));
         }
         Client::open(text).map(Self::Single).map_err(|error| error.to_string())
     }

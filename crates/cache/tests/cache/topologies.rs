@@ -86,7 +86,7 @@ async fn slots_that_move_change_nothing() {
     let config = patient(redis.url());
     let cluster = Arc::new(Cluster::of(3, &config, |db| db).await);
     let (over, moves) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let mover = tokio::spawn({
+    let shuffle = tokio::spawn({
         let (redis, over, moves) = (Arc::clone(&redis), Arc::clone(&over), Arc::clone(&moves));
         async move {
             while !over.load(Ordering::Relaxed) {
@@ -102,11 +102,11 @@ async fn slots_that_move_change_nothing() {
     let mut seed = 0;
     while moves.load(Ordering::Relaxed) < 12 {
         play(&cluster, seed).await;
-        assert!(!mover.is_finished(), "a slot could not be moved");
+        assert!(!shuffle.is_finished(), "a slot could not be moved");
         seed += 1;
     }
     over.store(true, Ordering::Relaxed);
-    mover.await.unwrap();
+    shuffle.await.unwrap();
     for item in ITEMS {
         until_shared(&cluster, item).await;
     }

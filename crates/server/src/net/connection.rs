@@ -303,7 +303,6 @@ where
 /// not reconnect together.
 fn spread(age: Duration, number: u64) -> Duration {
     const STEPS: u64 = 21;
-    #[expect(clippy::cast_possible_truncation, reason = "below the number of steps")]
     let step = (number % STEPS) as u32;
     age * (90 + step) / 100
 }

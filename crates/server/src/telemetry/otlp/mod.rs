@@ -148,6 +148,7 @@ impl Receiver {
     }
 
     /// Returns how many spans or points the receiver rejected.
+    #[expect(clippy::disallowed_methods, reason = "the length of a wait decides nothing")]
     async fn attempts<S: Signal>(&mut self, message: S) -> Result<u64, Failure> {
         let mut back_off = BackOff::new(FIRST_WAIT, LAST_WAIT);
         loop {
