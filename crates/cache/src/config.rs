@@ -76,9 +76,10 @@ pub enum WritePolicy {
 
 impl CacheConfig {
     /// How long a load may be without an answer until the database counts as unavailable: readers then get a stale copy, if there is
-    /// one that may be served, while the load goes on.
+    /// one that may be served, while the load goes on. Longer than a load takes that finds its connection dead and is repeated on
+    /// another.
     pub(crate) fn soft_load_timeout(&self) -> Duration {
-        self.load_timeout / 2
+        self.load_timeout / 4 * 3
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) const MEMORY: &[Setting] = &[
         env: "LARDER_LOAD_TIMEOUT",
         default: Default::Text("2s"),
         shape: "DURATION",
-        help: "How long a load from the database may take, including the wait for its turn. After half of this time readers get a \
+        help: "How long a load from the database may take, including the wait for its turn. After three quarters of this time readers get a \
                stale copy, if one may be served, and loads fail at once while no load is answered.",
         set: |config, text| {
             config.cache.load_timeout = value::duration_in(text, Duration::from_millis(10)..=Duration::from_hours(1))?;
