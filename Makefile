@@ -124,7 +124,7 @@ image: ## Build the image larder with docker, podman or buildah
 image-try: ## Build the image from a base of its own and try it (root on Debian; needs no registry of images)
 	@.ci/image
 
-k8s-try: ## Send the manifests to a real API server (needs Go, etcd and kubectl; the first run takes an hour)
+k8s-try: ## Send the manifests to a real API server (needs Go, etcd and kubectl; the first run builds the server)
 	@.ci/api-server
 
 tools: rust ## Install the tools for tests and checks (.ci/tools lists them)
