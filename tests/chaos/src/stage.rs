@@ -98,6 +98,10 @@ impl Setup {
     /// Like [`Setup::stage`], with other settings.
     pub(crate) async fn stage_with(&self, change: impl FnOnce(&mut Plan)) -> anyhow::Result<Stage> {
         let mut plan = Plan::of(&self.program);
+        if self.form != Form::Full {
+            // A busy machine is no slow database.
+            plan.replicas.push(("LARDER_LOAD_TIMEOUT", "20s".to_owned()));
+        }
         change(&mut plan);
         let world = World::start(&plan).await?;
         let addresses: Vec<_> = world.replicas().iter().map(larder_test_servers::Replica::address).collect();

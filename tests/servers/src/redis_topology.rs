@@ -97,15 +97,24 @@ impl RedisCluster {
     /// The number of the master that has a key's slot, as long as none was replaced.
     ///
     /// # Panics
-    /// When no master says that it has.
+    /// When the masters do not agree on one.
     pub async fn owner(&self, key: &str) -> usize {
-        for (number, master) in self.masters.iter().enumerate() {
-            match master.try_cli(&["EXISTS", key]).await {
-                Ok(_) => return number,
-                Err(error) => assert!(error.contains("MOVED"), "{error}"),
+        let begin = Instant::now();
+        loop {
+            let mut owners = Vec::new();
+            for master in &self.masters {
+                let answer = master.try_cli(&["EXISTS", key]).await;
+                owners.push(self.masters.iter().position(|other| match &answer {
+                    Ok(_) => other.port() == master.port(),
+                    Err(error) => error.contains("MOVED") && error.ends_with(&format!(":{}", other.port())),
+                }));
             }
+            if let Some(owner) = owners[0].filter(|_| owners.iter().all(|owner| *owner == owners[0])) {
+                return owner;
+            }
+            assert!(begin.elapsed() < LIMIT, "the masters disagree on {key}: {owners:?}");
+            sleep(Duration::from_millis(10)).await;
         }
-        panic!("no master has {key}");
     }
 
     /// Moves the slot of a key, with all keys in it, to the master with the number `to`.

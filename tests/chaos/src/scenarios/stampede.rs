@@ -54,6 +54,7 @@ pub(super) async fn stampede(setup: &Setup) -> anyhow::Result<Report> {
         plan.postgres.push(log);
         // A machine that is slow to answer is not a Redis that is away: then every replica loads for itself.
         plan.replicas.push(("LARDER_L2_COMMAND_TIMEOUT", "5s".to_owned()));
+        plan.replicas.push(("LARDER_LOAD_TIMEOUT", "20s".to_owned()));
     };
     let mut stage = setup.stage_with(plan).await?;
     let mut session = stage.world.psql().await?;
