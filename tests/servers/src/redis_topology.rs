@@ -101,18 +101,23 @@ impl RedisCluster {
     pub async fn owner(&self, key: &str) -> usize {
         let begin = Instant::now();
         loop {
-            let mut owners = Vec::new();
+            let (mut owners, mut epochs) = (Vec::new(), Vec::new());
             for master in &self.masters {
+                // A node that has not heard of the newest epoch would give a slot that it takes an epoch that another node has.
+                let info = master.cli(&["CLUSTER", "INFO"]).await;
+                epochs.push(info.lines().find(|line| line.starts_with("cluster_current_epoch:")).map(str::to_owned));
                 let answer = master.try_cli(&["EXISTS", key]).await;
                 owners.push(self.masters.iter().position(|other| match &answer {
                     Ok(_) => other.port() == master.port(),
                     Err(error) => error.contains("MOVED") && error.ends_with(&format!(":{}", other.port())),
                 }));
             }
-            if let Some(owner) = owners[0].filter(|_| owners.iter().all(|owner| *owner == owners[0])) {
+            let agree =
+                owners.iter().all(|owner| *owner == owners[0]) && epochs.iter().all(|epoch| *epoch == epochs[0]);
+            if let Some(owner) = owners[0].filter(|_| agree) {
                 return owner;
             }
-            assert!(begin.elapsed() < LIMIT, "the masters disagree on {key}: {owners:?}");
+            assert!(begin.elapsed() < LIMIT, "the masters disagree on {key}: {owners:?}, {epochs:?}");
             sleep(Duration::from_millis(10)).await;
         }
     }

@@ -4,7 +4,18 @@
 pub(super) const MASK: &str = "***";
 
 /// The schemes whose URLs have an authority.
-const SCHEMES: &[&str] = &["postgres", "postgresql", "redis", "rediss", "http", "https"];
+const SCHEMES: &[&str] = &[
+    "postgres",
+    "postgresql",
+    "redis",
+    "rediss",
+    "redis-sentinel",
+    "rediss-sentinel",
+    "redis-cluster",
+    "rediss-cluster",
+    "http",
+    "https",
+];
 
 /// Hides the password of a URL, and every parameter with the name of a secret. A text that does not look like a URL is hidden whole.
 pub(super) fn url(text: &str) -> String {
