@@ -124,15 +124,20 @@ const SUBJECTS = {
   all: { method: 'InvalidateAll', label: 'No value is needed', request: () => ({}), named: () => 'every copy' },
 };
 
+let answered = Promise.resolve();
+
 /** Asks in a dialog; the answer is whether to go on. */
-function confirmed(text) {
+async function confirmed(text) {
   const dialog = find('confirm');
+  // A dialog is closed a moment before it says so, and must not answer for the next one.
+  await answered;
   say(find('confirm-text'), text);
   dialog.returnValue = 'cancel';
   dialog.showModal();
-  return new Promise((resolve) => {
+  answered = new Promise((resolve) => {
     dialog.addEventListener('close', () => resolve(dialog.returnValue === 'drop'), { once: true });
   });
+  return answered;
 }
 
 async function drop(subject, value) {
