@@ -29,7 +29,8 @@ fn in_redis(config: &SharedConfig, item: &str) -> String {
 
 /// Writes through one replica and reads through the other, until the copy comes from Redis.
 async fn until_shared(cluster: &Cluster, item: &str) {
-    loop {
+    // Each turn waits, so that this is a minute at least.
+    for _ in 0..3_000 {
         let (token, commit) = cluster.write(0, entry(item, &[]), true).await;
         cluster.replicas[1].reach(Freshness::AtLeast(token)).await.unwrap();
         let (tier, shown) = cluster.item(1, item).await;
@@ -39,6 +40,7 @@ async fn until_shared(cluster: &Cluster, item: &str) {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    panic!("{item} never comes from Redis");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
