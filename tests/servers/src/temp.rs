@@ -1,21 +1,25 @@
 //! Directories and ports that belong to one test.
 
 use std::{
+    fs::{self, File},
     net::{Ipv4Addr, TcpListener},
     ops::RangeInclusive,
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use rand::seq::IndexedRandom;
+use rand::seq::SliceRandom;
 
 /// Where [`free_port`] looks: above the ports of well-known servers.
 const LOWEST: u16 = 10_240;
 const HIGHEST: u16 = 60_999;
-/// So many ports are tried before any will do.
-const TRIES: usize = 100;
+/// A process reserves so many neighbouring ports at a time: few descriptors for many ports.
+const BLOCK: usize = 64;
 
 /// A directory that is removed when this is dropped.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ impl TempDir {
             process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         ));
-        if let Err(error) = std::fs::create_dir_all(&path) {
+        if let Err(error) = fs::create_dir_all(&path) {
             panic!("cannot create {}: {error}", path.display());
         }
         Self(path)
@@ -53,21 +57,54 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// Returns a TCP port of 127.0.0.1 that was free a moment ago and that the system gives to nobody by itself: whoever asks
-/// for any port, or connects to another one, does not get it while a server that had it is being started again.
+/// Ports that only this process takes, as long as it lives.
+#[derive(Debug)]
+struct Reserved {
+    /// Those not handed out yet.
+    ports: Vec<u16>,
+    /// The locks that keep other processes' hands off, one for each block.
+    locks: Vec<File>,
+}
+
+/// Returns a TCP port of 127.0.0.1 that was free a moment ago. The system gives it to nobody by itself: whoever asks for
+/// any port, or connects to another one, does not get it while a server that had it is being started again. Nor does any
+/// process that asks here: each reserves blocks of ports by locks of files, and hands out each port once.
 ///
 /// # Panics
 /// When the machine has none left.
 pub fn free_port() -> u16 {
+    static RESERVED: Mutex<Reserved> = Mutex::new(Reserved { ports: Vec::new(), locks: Vec::new() });
+    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        while let Some(port) = reserved.ports.pop() {
+            if let Some(port) = bind(port) {
+                return port;
+            }
+        }
+        let Some((ports, lock)) = reserve() else { break };
+        reserved.ports = ports;
+        reserved.locks.push(lock);
+    }
+    bind(0).expect("a free port on 127.0.0.1")
+}
+
+/// Reserves a block of ports that no other process holds, if there is one. The lock ends with the process, however it ends.
+fn reserve() -> Option<(Vec<u16>, File)> {
     let given = given_ports();
     let ours: Vec<u16> = (LOWEST..=HIGHEST).filter(|port| !given.contains(port)).collect();
-    let mut rng = rand::rng();
-    let tries = (0..TRIES).filter_map(|_| ours.choose(&mut rng).copied());
-    tries.chain([0]).find_map(bind).expect("a free port on 127.0.0.1")
+    let mut blocks: Vec<&[u16]> = ours.chunks(BLOCK).collect();
+    blocks.shuffle(&mut rand::rng());
+    let directory = std::env::temp_dir().join("larder-ports");
+    fs::create_dir_all(&directory).ok()?;
+    blocks.into_iter().find_map(|block| {
+        let lock = File::create(directory.join(block.first()?.to_string())).ok()?;
+        lock.try_lock().ok()?;
+        Some((block.to_vec(), lock))
+    })
 }
 
 /// Binds a port for a moment, 0 for any, and returns which it was.
@@ -78,7 +115,7 @@ fn bind(port: u16) -> Option<u16> {
 
 /// The ports that the system gives to whoever asks for any.
 fn given_ports() -> RangeInclusive<u16> {
-    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let mut ends = text.split_whitespace().map_while(|end| end.parse().ok());
     match (ends.next(), ends.next()) {
         (Some(first), Some(last)) => first..=last,
@@ -96,6 +133,13 @@ mod tests {
         let ports: Vec<u16> = (0..100).map(|_| free_port()).collect();
         let given = given_ports();
         assert!(ports.iter().all(|port| !given.contains(port)), "{ports:?} and {given:?}");
-        assert!(ports.iter().collect::<std::collections::BTreeSet<_>>().len() > 50, "{ports:?}");
+        assert_eq!(ports.iter().collect::<std::collections::BTreeSet<_>>().len(), ports.len(), "{ports:?}");
+    }
+
+    #[test]
+    fn reserved_ports_are_nobody_elses() {
+        let held: Vec<_> = (0..3).map(|_| reserve().unwrap()).collect();
+        let lock = File::create(std::env::temp_dir().join("larder-ports").join(held[0].0[0].to_string())).unwrap();
+        assert!(lock.try_lock().is_err());
     }
 }
