@@ -44,6 +44,7 @@ mod reads;
 mod redis_topologies;
 mod reflection;
 mod searches;
+mod security;
 mod session;
 mod shutdown;
 mod smoke;

@@ -1,6 +1,6 @@
 //! The settings of the cache.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use crate::Policies;
 
@@ -42,6 +42,8 @@ pub struct SharedConfig {
     /// The address: `redis://[user:password@]host[:port][/db]`, `redis-sentinel://[user:password@]host[:port],…/name[/db]`, or
     /// `redis-cluster://[user:password@]host[:port],…`; with `rediss` instead of `redis` for TLS.
     pub url: String,
+    /// The authorities in PEM that vouch for a server at `rediss://`; `None`: those of the system.
+    pub ca: Option<PathBuf>,
     /// The prefix of every key and channel, so that several catalogues can share one Redis.
     pub prefix: String,
     /// Connections for commands; each multiplexes many commands. The bus has its own connection.
@@ -87,6 +89,7 @@ impl Default for SharedConfig {
     fn default() -> Self {
         Self {
             url: "redis://127.0.0.1:6379".to_owned(),
+            ca: None,
             prefix: "larder".to_owned(),
             connections: 2,
             connect_timeout: Duration::from_secs(1),

@@ -1,6 +1,6 @@
 //! Calls to a running server.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, path::PathBuf, time::Duration};
 
 use clap::Args;
 use larder_proto::{
@@ -9,18 +9,18 @@ use larder_proto::{
 use tonic::{
     Request, Response, Status, Streaming,
     codec::CompressionEncoding,
-    metadata::MetadataMap,
+    metadata::{AsciiMetadataValue, MetadataMap},
     transport::{Channel, Endpoint},
 };
 
 use super::{
-    CliError,
+    CliError, credentials,
     error::Exit,
     output::{note, plain},
     settings::{Calls, CallsAdmin, SettingArgs},
     status,
 };
-use larder_server::config::{Purpose, value};
+use larder_server::config::{ClientConfig, Purpose, value};
 
 /// A server that cannot be reached within this time counts as away.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -63,6 +63,9 @@ pub(crate) struct CallOptions {
     /// Print the tier of each reply and the id of each request to standard error.
     #[arg(short, long, help_heading = "Call")]
     pub(crate) verbose: bool,
+    /// The file with the token to send. It overrides token-file in [client] of the settings.
+    #[arg(long, value_name = "PATH", help_heading = "Call")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// A server that has been reached.
@@ -70,13 +73,15 @@ pub(crate) struct CallOptions {
 pub(crate) struct Server {
     pub(crate) channel: Channel,
     options: CallOptions,
+    /// What `authorization` says, if there is a token.
+    token: Option<AsciiMetadataValue>,
 }
 
 impl CallArgs {
     /// Connects to the server.
     pub(crate) async fn connect(&self) -> Result<Server, CliError> {
         let config = self.settings.resolve(Purpose::Call)?.config;
-        Server::connect(&config.client.address, self.call.clone()).await
+        Server::connect(&config.client, self.call.clone()).await
     }
 
     /// Whether to print the tier of each reply.
@@ -91,14 +96,14 @@ impl CallArgs {
 }
 
 impl AdminArgs {
-    /// The address of the `CacheAdmin`.
-    pub(crate) fn address(&self) -> Result<http::Uri, CliError> {
-        Ok(self.settings.resolve(Purpose::Call)?.config.client.admin_address)
+    /// The address of the `CacheAdmin`, and the credentials for it.
+    pub(crate) fn client(&self) -> Result<ClientConfig, CliError> {
+        Ok(self.settings.resolve(Purpose::Call)?.config.client)
     }
 
     /// Connects to it.
     pub(crate) async fn connect(&self) -> Result<Server, CliError> {
-        Server::connect_admin(&self.address()?, self.call.clone()).await
+        Server::connect_admin(&self.client()?, self.call.clone()).await
     }
 
     /// How to call it.
@@ -109,16 +114,21 @@ impl AdminArgs {
 
 impl Server {
     /// Connects to a server.
-    pub(crate) async fn connect(address: &http::Uri, options: CallOptions) -> Result<Self, CliError> {
-        Self::reach(address, options).await.map_err(|error| error.hint(NO_SERVER))
+    pub(crate) async fn connect(client: &ClientConfig, options: CallOptions) -> Result<Self, CliError> {
+        Self::reach(&client.address, client, options).await.map_err(|error| error.hint(NO_SERVER))
     }
 
     /// Connects to the `CacheAdmin` of a replica.
-    pub(crate) async fn connect_admin(address: &http::Uri, options: CallOptions) -> Result<Self, CliError> {
-        Self::reach(address, options).await.map_err(|error| error.hint(NO_ADMIN))
+    pub(crate) async fn connect_admin(client: &ClientConfig, options: CallOptions) -> Result<Self, CliError> {
+        Self::reach(&client.admin_address, client, options).await.map_err(|error| error.hint(NO_ADMIN))
     }
 
-    async fn reach(address: &http::Uri, options: CallOptions) -> Result<Self, CliError> {
+    async fn reach(address: &http::Uri, client: &ClientConfig, options: CallOptions) -> Result<Self, CliError> {
+        let token = options.token_file.as_ref().or(client.token_file.as_ref());
+        let token = token.map(|path| credentials::token(path)).transpose()?;
+        if token.is_some() {
+            credentials::warn_in_the_clear(address);
+        }
         let endpoint = Endpoint::from_shared(address.to_string())
             .and_then(|endpoint| endpoint.user_agent(concat!("larder/", env!("CARGO_PKG_VERSION"))))
             .map_err(|error| CliError::new(Exit::Config, format!("address {address}: {error}")))?
@@ -127,8 +137,9 @@ impl Server {
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
+        let endpoint = credentials::secure(endpoint, address, client)?;
         let channel = endpoint.connect().await.map_err(|error| unreachable(address, &error))?;
-        Ok(Self { channel, options })
+        Ok(Self { channel, options, token })
     }
 
     /// The catalogue.
@@ -149,10 +160,19 @@ impl Server {
 
     /// A request with its deadline.
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+        let mut request = self.open_request(message);
         request.set_timeout(self.options.timeout);
         if self.options.verbose {
             request.metadata_mut().insert("x-cache-debug", tonic::metadata::MetadataValue::from_static("1"));
+        }
+        request
+    }
+
+    /// A request without a deadline, for streams.
+    pub(crate) fn open_request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("authorization", token.clone());
         }
         request
     }

@@ -113,8 +113,8 @@ impl Export {
 
     /// Walks through the pages of a server.
     async fn walk(&self, filter: Option<ProductFilter>, writer: &mut Writer) -> Result<(), CliError> {
-        let address = self.settings.resolve(Purpose::Call)?.config.client.address;
-        let server = Server::connect(&address, self.call.clone()).await?;
+        let client = self.settings.resolve(Purpose::Call)?.config.client;
+        let server = Server::connect(&client, self.call.clone()).await?;
         let mut catalog = server.catalog();
         let mut retry = Retry::new(self.retry_for);
         let mut page_size = PAGE;

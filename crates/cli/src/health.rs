@@ -37,10 +37,10 @@ impl Health {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let client = self.settings.resolve(Purpose::Call)?.config.client;
         if self.deep {
-            let server = Server::connect_admin(&client.admin_address, self.call).await?;
+            let server = Server::connect_admin(&client, self.call).await?;
             return admin::check_deeply(&server, self.json).await;
         }
-        let server = Server::connect(&client.address, self.call).await?;
+        let server = Server::connect(&client, self.call).await?;
         let mut health = HealthClient::new(server.channel.clone());
         let request = server.request(HealthCheckRequest { service: self.service.clone() });
         let serving = match server.try_call(health.check(request)).await {

@@ -3,6 +3,7 @@
 mod admin;
 mod amount;
 mod client;
+mod credentials;
 mod csv;
 mod database;
 mod direct;
@@ -81,6 +82,7 @@ enum Command {
     Purge(admin::Purge),
     Database(database::Database),
     Config(local::Config),
+    HashToken(credentials::HashToken),
     Generate(local::Generate),
     Completions(local::Completions),
     DescriptorSet(local::DescriptorSet),
@@ -128,6 +130,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Purge(command) => call(command.run()),
         Command::Database(command) => call(command.run()),
         Command::Config(command) => command.run(),
+        Command::HashToken(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::DescriptorSet(command) => command.run(),

@@ -3,15 +3,15 @@
 use std::cell::RefCell;
 
 use clap::Args;
-use larder_cache::Policies;
 
 use super::{
     CliError, direct,
-    error::Exit,
+    error::{Exit, Failure},
     settings::{All, SettingArgs},
 };
 use larder_server::{
-    ServeError, app,
+    ServeError,
+    app::{self, Reloaded},
     config::{Changes, Purpose, Resolved},
     telemetry,
 };
@@ -35,8 +35,8 @@ impl Serve {
         app::serve(config, || self.reload(&mut running.borrow_mut())).map_err(|error| failure(&error))
     }
 
-    /// Reads the configuration again, and applies its policies and its log filter. A configuration with errors changes nothing.
-    fn reload(&self, running: &mut Resolved) -> Option<Policies> {
+    /// Reads the configuration again, and applies its policies, its log filter and its credentials. A configuration with errors changes nothing.
+    fn reload(&self, running: &mut Resolved) -> Option<Reloaded> {
         let applied = match self.settings.resolve(Purpose::Serve) {
             Ok(later) => running.apply(&later),
             Err(CliError::Failed(error)) => Err(error.to_string()),
@@ -47,7 +47,8 @@ impl Serve {
                 let (in_force, after_restart) = (applied.join(", "), waiting.join(", "));
                 tracing::info!(in_force, after_restart, "configuration reloaded");
                 telemetry::set_filter(&running.config.server.log.filter);
-                Some(running.config.cache.policies.clone())
+                let config = &running.config;
+                Some(Reloaded { policies: config.cache.policies.clone(), auth: config.security.auth.clone() })
             }
             Err(error) => {
                 tracing::error!(error, "reload failed; keeping the previous configuration");
@@ -55,6 +56,13 @@ impl Serve {
             }
         }
     }
+}
+
+/// Names every file of TLS and of tokens that cannot be used.
+fn wrong_files(errors: &[String]) -> CliError {
+    let details = errors.to_vec();
+    let message = "files of the configuration cannot be used".to_owned();
+    CliError::Failed(Failure { exit: Exit::Config, message, details, hint: None })
 }
 
 fn failure(error: &ServeError) -> CliError {
@@ -68,6 +76,7 @@ fn failure(error: &ServeError) -> CliError {
         ServeError::System(_) => (Exit::System, None),
         ServeError::Telemetry(_) => (Exit::Config, Some("check OTEL_EXPORTER_OTLP_ENDPOINT")),
         ServeError::Redis(_) => (Exit::Config, Some("check REDIS_URL")),
+        ServeError::Security(errors) => return wrong_files(errors),
         ServeError::Sample(_) | ServeError::Reflection(_) => (Exit::Internal, None),
     };
     let failed = CliError::new(exit, error.to_string());

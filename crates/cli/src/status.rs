@@ -94,6 +94,9 @@ fn hint(code: Code) -> Option<&'static str> {
             Some("the server at this address does not offer this; is it Larder, and of this release?")
         }
         Code::Unavailable => Some("try again in a moment"),
+        Code::Unauthenticated => {
+            Some("name the file with your token: --token-file, or token-file in [client]; docs/security.md")
+        }
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use larder_proto::catalog::{
     ProductEvent, ProductEventKind, ProductFilter, WatchProductsRequest, WatchProductsResponse,
 };
 use tokio::time::sleep;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
 use super::{
     CliError,
@@ -111,7 +111,7 @@ impl Follow {
     async fn stream(&mut self, server: &Server) -> Result<Status, CliError> {
         let message = WatchProductsRequest { start_token: self.token.clone(), filter: self.filter.clone() };
         let mut catalog = server.catalog();
-        let mut messages = match server.open(catalog.watch_products(Request::new(message))).await {
+        let mut messages = match server.open(catalog.watch_products(server.open_request(message))).await {
             Ok(messages) => messages,
             Err(broken) => return Ok(broken),
         };

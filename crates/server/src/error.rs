@@ -13,6 +13,9 @@ pub enum ServeError {
     /// The URL of Redis cannot be used.
     #[error("cannot use Redis: {0}")]
     Redis(String),
+    /// A file of TLS or of tokens cannot be used; each text names its setting.
+    #[error("{}", .0.join("; "))]
+    Security(Vec<String>),
     /// The sample catalogue cannot be loaded.
     #[error("cannot load the sample catalogue: {0}")]
     Sample(String),

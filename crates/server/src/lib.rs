@@ -1,6 +1,7 @@
 //! The server: configuration, the catalogue, gRPC and events.
 
 pub mod app;
+pub mod auth;
 pub mod catalog;
 mod codes;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod metrics;
 pub mod net;
 pub mod sample;
 pub mod telemetry;
+mod tls;
 
 pub use codes::code_name;
 pub use error::ServeError;

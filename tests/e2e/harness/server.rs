@@ -49,6 +49,7 @@ impl Server {
         // On a busy machine a healthy database takes long.
         config.cache.load_timeout = Duration::from_secs(20);
         change(&mut config);
+        let secured = config.security.tls.certificate.is_some();
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("e2e-server")
@@ -57,7 +58,7 @@ impl Server {
             .expect("a runtime for the server");
         let started = runtime.spawn(Running::start(config, clock)).await;
         let running = started.expect("the server's start not to panic").expect("the server to start");
-        let channel = connect(running.address()).await;
+        let channel = if secured { lazily(running.address()) } else { connect(running.address()).await };
         Self { running: Some(running), runtime: Some(runtime), channel }
     }
 
@@ -159,6 +160,11 @@ impl Drop for Server {
             runtime.shutdown_background();
         }
     }
+}
+
+/// A channel that connects when it is first used, which it never is where the server speaks TLS.
+fn lazily(address: SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}")).expect("an address").connect_lazy()
 }
 
 /// Connects to a server.

@@ -62,7 +62,7 @@ impl Connections {
     pub(super) fn new(config: &SharedConfig, counters: Arc<Counters>) -> Result<Self, String> {
         let limits = Limits { connect: config.connect_timeout, command: config.command_timeout };
         Ok(Self {
-            topology: Topology::parse(&config.url, limits)?,
+            topology: Topology::parse(&config.url, config.ca.as_deref(), limits)?,
             slots: (0..config.connections.max(1)).map(|_| Slot::default()).collect(),
             next: AtomicUsize::new(0),
             limits,

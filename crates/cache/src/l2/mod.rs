@@ -26,7 +26,7 @@ use crate::{
     trace::{self, ActiveSpan, SpanKind},
 };
 
-pub use self::topology::check_shared_url;
+pub use self::topology::{check_shared_url, shared_client};
 pub(crate) use self::{
     codec::Frame,
     connection::{Away, Connections},

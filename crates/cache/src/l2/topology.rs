@@ -4,17 +4,19 @@
 //! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>.
 
 use std::{
+    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult,
+    AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult, TlsCertificates,
     aio::{MultiplexedConnection, PubSub},
     cluster::{ClusterClient, ClusterClientBuilder},
 };
 
 use super::link::Link;
+use crate::config::SharedConfig;
 
 /// The schemes of a URL, each with whether it stands for TLS.
 const SINGLE: [(&str, bool); 2] = [("redis://", false), ("rediss://", true)];
@@ -61,11 +63,18 @@ struct Url {
     credentials: String,
     /// `/db`, or what follows the hosts.
     path: String,
+    /// The certificates of authorities that servers may have besides those of the system, in PEM.
+    authorities: Option<Vec<u8>>,
 }
 
 /// Checks the URL of a shared tier without connecting.
 pub fn check_shared_url(url: &str) -> Result<(), String> {
-    Topology::parse(url, Limits::default()).map(drop)
+    Topology::parse(url, None, Limits::default()).map(drop)
+}
+
+/// A client of a shared tier of one server, which is not connected yet. The error names what cannot be used.
+pub fn shared_client(config: &SharedConfig) -> Result<Client, String> {
+    open(&config.url, authorities(config.ca.as_deref())?.as_ref())
 }
 
 /// How long the parts of a connection may take.
@@ -77,14 +86,16 @@ pub(crate) struct Limits {
 
 impl Topology {
     /// Reads `redis://`, `redis-sentinel://` and `redis-cluster://` URLs, and the same with `rediss` for TLS.
-    pub(crate) fn parse(text: &str, limits: Limits) -> Result<Self, String> {
+    /// `ca` is a file with the certificates of authorities.
+    pub(crate) fn parse(text: &str, ca: Option<&Path>, limits: Limits) -> Result<Self, String> {
+        let authorities = authorities(ca)?;
         if let Some((tls, rest)) = strip(text, SENTINEL) {
-            return Sentinel::parse(tls, rest).map(Self::Sentinel);
+            return Sentinel::parse(tls, rest, authorities).map(Self::Sentinel);
         }
         if let Some((tls, rest)) = strip(text, CLUSTER) {
-            return Cluster::parse(tls, rest, limits).map(|cluster| Self::Cluster(Box::new(cluster)));
+            return Cluster::parse((tls, rest), authorities, limits).map(|cluster| Self::Cluster(Box::new(cluster)));
         }
-        Client::open(text).map(Self::Single).map_err(|error| error.to_string())
+        open(text, authorities.as_ref()).map(Self::Single)
     }
 
     /// Opens a connection for commands.
@@ -111,7 +122,7 @@ impl Topology {
 }
 
 impl Sentinel {
-    fn parse(tls: bool, rest: &str) -> Result<Self, String> {
+    fn parse(tls: bool, rest: &str, authorities: Option<Vec<u8>>) -> Result<Self, String> {
         let (credentials, hosts, path) = parts(rest)?;
         let (service, database) = path.split_once('/').unwrap_or((path, ""));
         if service.is_empty() || service.contains(['?', '#']) {
@@ -119,14 +130,19 @@ impl Sentinel {
         }
         let scheme = SINGLE[usize::from(tls)].0;
         let path = if database.is_empty() { String::new() } else { format!("/{database}") };
-        let master = Url { scheme, credentials: credentials.to_owned(), path };
+        let master = Url { scheme, credentials: credentials.to_owned(), path, authorities };
         master.of("localhost:1")?;
         let sentinels = hosts
             .into_iter()
             .map(|host| {
                 let host = with_port(host, SENTINEL_PORT);
-                let bare = Url { scheme, credentials: String::new(), path: String::new() };
-                let own = Url { scheme, credentials: credentials.to_owned(), path: String::new() };
+                let url = |credentials: &str| Url {
+                    scheme,
+                    credentials: credentials.to_owned(),
+                    path: String::new(),
+                    authorities: master.authorities.clone(),
+                };
+                let (bare, own) = (url(""), url(credentials));
                 Ok([bare.of(&host)?, own.of(&host)?])
             })
             .collect::<Result<_, String>>()?;
@@ -172,18 +188,22 @@ impl Sentinel {
 }
 
 impl Cluster {
-    fn parse(tls: bool, rest: &str, limits: Limits) -> Result<Self, String> {
+    fn parse((tls, rest): (bool, &str), authorities: Option<Vec<u8>>, limits: Limits) -> Result<Self, String> {
         let (credentials, hosts, path) = parts(rest)?;
         if !path.is_empty() && path != "0" {
             return Err("a cluster has database 0 alone".to_owned());
         }
-        let url = Url { scheme: SINGLE[usize::from(tls)].0, credentials: credentials.to_owned(), path: String::new() };
+        let scheme = SINGLE[usize::from(tls)].0;
+        let url = Url { scheme, credentials: credentials.to_owned(), path: String::new(), authorities };
         let hosts: Vec<String> = hosts.into_iter().map(|host| with_port(host, REDIS_PORT)).collect();
         let nodes = hosts.iter().map(|host| url.of(host)).collect::<Result<Vec<_>, _>>()?;
         let mut builder = ClusterClientBuilder::new(hosts.iter().map(|host| url.text(host)));
         if !limits.connect.is_zero() {
             // Redirections are followed within the time that a command has in all.
             builder = builder.connection_timeout(limits.connect).response_timeout(limits.command).retries(4);
+        }
+        if let Some(root) = url.authorities {
+            builder = builder.certs(TlsCertificates { client_tls: None, root_cert: Some(root) });
         }
         let client = builder.min_retry_wait(5).max_retry_wait(50).build().map_err(|error| error.to_string())?;
         Ok(Self { client, nodes, next: AtomicUsize::new(0) })
@@ -201,8 +221,21 @@ impl Url {
     }
 
     fn of(&self, host: &str) -> Result<Client, String> {
-        Client::open(self.text(host)).map_err(|error| error.to_string())
+        open(&self.text(host), self.authorities.as_ref())
     }
+}
+
+fn open(url: &str, authorities: Option<&Vec<u8>>) -> Result<Client, String> {
+    let client = match authorities {
+        None => Client::open(url),
+        Some(root) => Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert: Some(root.clone()) }),
+    };
+    client.map_err(|error| error.to_string())
+}
+
+fn authorities(ca: Option<&Path>) -> Result<Option<Vec<u8>>, String> {
+    let read = |path: &Path| std::fs::read(path).map_err(|error| format!("redis.ca = {:?}: {error}", path.display()));
+    ca.map(read).transpose()
 }
 
 async fn connect(client: &Client, limits: Limits) -> RedisResult<MultiplexedConnection> {

@@ -96,7 +96,7 @@ impl Invalidate {
         if let What::All { yes: false, .. } = self.what
             && !how.dry_run
         {
-            confirm(&how.call.address()?)?;
+            confirm(&how.call.client()?.admin_address)?;
         }
         let (dry_run, wait) = (how.dry_run, Some(duration(how.wait)));
         let server = how.call.connect().await?;

@@ -10,7 +10,6 @@ use larder_proto::{
     },
     catalog::CacheTier,
 };
-use tonic::Request;
 
 use super::{
     super::{
@@ -110,7 +109,7 @@ impl Stats {
     async fn watch(&self, server: &Server, every: Duration, out: &mut Output) -> Result<(), CliError> {
         let message = WatchStatsRequest { interval: Some(duration(every)), all_replicas: self.all };
         let mut admin = server.admin();
-        let opened = server.open(admin.watch_stats(Request::new(message))).await;
+        let opened = server.open(admin.watch_stats(server.open_request(message))).await;
         let mut messages = opened.map_err(|error| status::failure(&error))?;
         let mut first = true;
         loop {

@@ -5,7 +5,6 @@ use std::io::IsTerminal as _;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use larder_proto::admin::{WarmCacheRequest, WarmCacheResponse, WarmCategories, WarmIds, warm_cache_request};
-use tonic::Request;
 
 use super::{
     super::{
@@ -78,7 +77,7 @@ impl Warm {
         let server = how.call.connect().await?;
         let message = WarmCacheRequest { what: Some(what), concurrency: how.concurrency };
         let mut admin = server.admin();
-        let opened = server.open(admin.warm_cache(Request::new(message))).await;
+        let opened = server.open(admin.warm_cache(server.open_request(message))).await;
         let mut messages = opened.map_err(|error| status::failure(&error))?;
         let mut out = Output::new();
         let bar = (!how.json && std::io::stderr().is_terminal()).then(bar);

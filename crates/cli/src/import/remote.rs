@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::{
     super::{
@@ -47,9 +47,9 @@ pub(super) async fn run(
     settings: &SettingArgs<CallsOrOpens>,
     options: &CallOptions,
 ) -> Result<(), Ended> {
-    let address = settings.resolve(Purpose::Call)?.config.client.address;
+    let client = settings.resolve(Purpose::Call)?.config.client;
     // Without a server at the beginning there is nothing to wait for: it may never have been there.
-    let mut server = Some(Server::connect(&address, options.clone()).await?);
+    let mut server = Some(Server::connect(&client, options.clone()).await?);
     let mut window = Window::new();
     let mut retry = Retry::new(job.retry_for);
     loop {
@@ -59,7 +59,7 @@ pub(super) async fn run(
         let before = job.counts.sum();
         let connected = match server.take() {
             Some(server) => Ok(server),
-            None => Server::connect(&address, options.clone()).await,
+            None => Server::connect(&client, options.clone()).await,
         };
         let broken = match connected {
             Err(error) => Err(error),
@@ -128,7 +128,7 @@ async fn stream(
     let (sender, receiver) = mpsc::channel(SENDING);
     let mut catalog = server.catalog();
     // The stream as a whole has no deadline; each wait within it has.
-    let reply = timeout(patience, catalog.import_products(Request::new(ReceiverStream::new(receiver)))).await;
+    let reply = timeout(patience, catalog.import_products(server.open_request(ReceiverStream::new(receiver)))).await;
     let mut replies = match reply {
         Ok(Ok(reply)) => reply.into_inner(),
         Ok(Err(status)) => return Ok(StreamEnd::Broken(status)),

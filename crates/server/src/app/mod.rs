@@ -1,6 +1,7 @@
 //! The server as a whole: it is built here, each part after the parts that it needs, and ended in the opposite order.
 
 mod health;
+mod security;
 mod services;
 mod serving;
 mod signals;
@@ -24,6 +25,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+pub(crate) use self::security::Security;
 use self::{
     health::Health,
     serving::{HttpServing, Port, Serving, admin_connections, catalog_connections},
@@ -31,14 +33,15 @@ use self::{
     warm_up::warm_up,
 };
 use crate::{
+    auth::{METRICS, PAGE},
     catalog::{Catalog, Copy},
-    config::{Config, WatchConfig},
+    config::{AuthConfig, Config, WatchConfig},
     error::ServeError,
     events::{Events, IngestContext, WallClock},
     grpc::{AdminService, Identity, Observers},
-    http::{page, probes},
+    http::{guarded, page, probes},
     metrics::{ChangelogRows, Metrics, MetricsExport},
-    net::raise_limit,
+    net::{Protocol, raise_limit},
     sample,
     telemetry::{SlowCalls, Tracer, Tracing},
 };
@@ -46,9 +49,18 @@ use crate::{
 /// The part of the time to drain that is kept for closing the database.
 const CLOSE: Duration = Duration::from_secs(2);
 
+/// What a running server applies of a changed configuration.
+#[derive(Debug, Clone)]
+pub struct Reloaded {
+    /// How copies are kept.
+    pub policies: Policies,
+    /// Who may do what.
+    pub auth: AuthConfig,
+}
+
 /// Serves until a signal says to stop. Returns when everything has ended. On SIGHUP `reload` reads the configuration again and
-/// logs the outcome; the policies that it returns are in effect from then on.
-pub fn serve(config: Config, reload: impl Fn() -> Option<Policies>) -> Result<(), ServeError> {
+/// logs the outcome; what it returns is in effect from then on.
+pub fn serve(config: Config, reload: impl Fn() -> Option<Reloaded>) -> Result<(), ServeError> {
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(config.server.workers.clamp(1, 4))
         .thread_name("larder-base")
@@ -71,9 +83,7 @@ pub fn serve(config: Config, reload: impl Fn() -> Option<Policies>) -> Result<()
             tokio::select! {
                 name = stop.asked() => break name,
                 Some(()) = hangup.recv() => {
-                    if let Some(policies) = reload() {
-                        running.catalog().cache().set_policies(policies);
-                    }
+                    running.reload(reload());
                 }
             }
         };
@@ -91,6 +101,7 @@ pub fn serve(config: Config, reload: impl Fn() -> Option<Policies>) -> Result<()
 /// A running server.
 pub struct Running {
     catalog: Catalog,
+    security: Security,
     health: Health,
     serving: Serving,
     /// The listener of `CacheAdmin`, which stays reachable under any load of the other one.
@@ -116,7 +127,9 @@ impl Running {
 
     async fn build(config: Config, clock: Clock) -> Result<Self, ServeError> {
         let (draining, drained) = watch::channel(false);
-        let (public, private) = (catalog_connections(&config, &drained), admin_connections(&config, &drained));
+        let security = Security::open(config.security.clone())?;
+        let public = catalog_connections(&config, &security, &drained);
+        let private = admin_connections(&config, &security, &drained);
         let Config { server, storage, cache, events, telemetry, .. } = config;
         let repository = open(&storage, server.sample_catalogue.then_some(sample::SAMPLE)).await?;
 
@@ -129,11 +142,7 @@ impl Running {
         let instance = rand::random();
         let shared = cache.shared.clone();
         let tracing = Tracing::start(&telemetry, instance, &Handle::current())?;
-        let observers = Observers {
-            calls: Arc::default(),
-            tracer: tracing.as_ref().map(|tracing| Arc::clone(tracing.tracer())),
-            slow: telemetry.slow_call.map(SlowCalls::over),
-        };
+        let observers = observers(tracing.as_ref(), telemetry.slow_call);
         let cache = Cache::sharing(cache, clock, Handle::current(), instance).map_err(ServeError::Redis)?;
         if let Some(tracer) = observers.tracer.clone() {
             cache.on_traced_changes(move |changes| tracer.applied(&changes));
@@ -143,29 +152,22 @@ impl Running {
         tasks.spawn(catalog.clone().prefetch());
 
         let (health, health_service) = Health::new().await;
-        let metrics = Arc::new(Metrics::new(catalog.clone(), &observers, health.ready()));
+        security.follow(instance, &mut tasks);
+        let metrics = Arc::new(Metrics::new(catalog.clone(), &observers, &security, health.ready()));
         let exported = MetricsExport::start(&telemetry, instance, Arc::clone(&metrics))?;
         tasks.spawn(prune(repository, server.change_retention, Arc::clone(&metrics.changelog_rows)));
         let calls = Arc::clone(&metrics.calls);
-        let router = services::catalog(&server, catalog.clone(), health_service.clone(), &observers)?;
+        let router = services::catalog(&server, catalog.clone(), health_service.clone(), &observers, security.gate())?;
         let port = Port { listen: server.listen, threads: server.workers, router };
         let serving = Serving::start(port, public, &mut tasks).await?;
         let identity = Identity { id: instance, name: name_of(serving.address), started };
         catalog.cache().introduce(&identity.name, env!("CARGO_PKG_VERSION"));
-        let ingest = IngestContext {
-            catalog: catalog.clone(),
-            name: identity.name.clone(),
-            seed: instance,
-            clock: WallClock::system(),
-            counts: Arc::clone(&metrics.events),
-            tracer: observers.tracer.clone(),
-            draining: drained.clone(),
-        };
+        let ingest = ingest(&catalog, &identity, &metrics, observers.tracer.as_ref(), &drained);
         let service = AdminService::new(catalog.clone(), identity);
         let admin = match server.admin_listen {
             None => None,
             Some(listen) => {
-                let router = services::admin(&server, service.clone(), health_service, &observers)?;
+                let router = services::admin(&server, service.clone(), health_service, &observers, security.gate())?;
                 let port = Port { listen, threads: 1, router };
                 Some(Serving::start(port, private, &mut tasks).await?)
             }
@@ -176,16 +178,23 @@ impl Running {
             Some(listen) => {
                 // Whoever switches CacheAdmin off wants no other way to it.
                 let page = admin.as_ref().map(|_| page(service, calls, drained.clone(), &mut tasks));
-                let paths = probes(health.ready()).merge(metrics.routes()).merge(events.routes.clone());
-                let paths = paths.merge(page.unwrap_or_default());
-                Some(HttpServing::start(listen, paths, drained, &mut tasks).await?)
+                // Senders of webhooks sign; whoever probes a replica has no credential.
+                let paths = probes(health.ready()).merge(events.routes.clone());
+                let paths = paths.merge(guarded(metrics.routes(), security.gate(), METRICS)).merge(guarded(
+                    page.unwrap_or_default(),
+                    security.gate(),
+                    PAGE,
+                ));
+                let acceptor = security.acceptor(Protocol::Http);
+                Some(HttpServing::start(listen, acceptor, paths, drained, &mut tasks).await?)
             }
         };
 
         health.serving(admin.as_ref().map(|admin| admin.address)).await;
         tasks.spawn(health.clone().follow(catalog.clone()));
         let drain = server.deadlines.drain;
-        let running = Self { catalog, health, serving, admin, http, events, tracing, exported, draining, tasks, drain };
+        let running =
+            Self { catalog, security, health, serving, admin, http, events, tracing, exported, draining, tasks, drain };
         running.announce(server.addresses_file)?;
         Ok(running)
     }
@@ -207,6 +216,15 @@ impl Running {
             addresses["http"] = http.to_string().into();
         }
         write_whole(&path, &format!("{addresses}\n")).map_err(|source| ServeError::AddressesFile { path, source })
+    }
+
+    /// Applies a changed configuration, if there is one without errors. Reads the files of TLS again in any case.
+    pub fn reload(&self, reloaded: Option<Reloaded>) {
+        if let Some(Reloaded { policies, auth }) = reloaded {
+            self.catalog.cache().set_policies(policies);
+            self.security.set_auth(auth);
+        }
+        self.security.reload_files();
     }
 
     /// Where the catalogue, health and reflection listen.
@@ -281,6 +299,34 @@ async fn open(config: &StorageConfig, sample: Option<&str>) -> Result<Arc<Reposi
         sample::load(&repository, sample).await.map_err(ServeError::Sample)?;
     }
     Ok(Arc::new(repository))
+}
+
+/// The parts of the server that events need.
+fn ingest(
+    catalog: &Catalog,
+    identity: &Identity,
+    metrics: &Metrics,
+    tracer: Option<&Arc<Tracer>>,
+    draining: &watch::Receiver<bool>,
+) -> IngestContext {
+    IngestContext {
+        catalog: catalog.clone(),
+        name: identity.name.clone(),
+        seed: identity.id,
+        clock: WallClock::system(),
+        counts: Arc::clone(&metrics.events),
+        tracer: tracer.cloned(),
+        draining: draining.clone(),
+    }
+}
+
+/// Who is told of calls.
+fn observers(tracing: Option<&Tracing>, slow_call: Option<Duration>) -> Observers {
+    Observers {
+        calls: Arc::default(),
+        tracer: tracing.map(|tracing| Arc::clone(tracing.tracer())),
+        slow: slow_call.map(SlowCalls::over),
+    }
 }
 
 /// The name of the replica that listens on an address, for other replicas.

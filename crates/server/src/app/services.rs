@@ -1,10 +1,13 @@
 //! The services of each listener.
 
+use std::sync::Arc;
+
 use larder_proto::admin::cache_admin_server::CacheAdminServer;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 
 use crate::{
+    auth::Gate,
     catalog::Catalog,
     config::{Compression, ServerConfig},
     error::ServeError,
@@ -24,9 +27,10 @@ pub(super) fn catalog(
     catalog: Catalog,
     health: HealthServer<HealthService>,
     observers: &Observers,
+    gate: &Arc<Gate>,
 ) -> Result<CatalogRouter, ServeError> {
     let router = CatalogRouter::for_catalog(catalog, call_limits(config), message_limits(config));
-    let router = router.observed(observers.clone()).with_web(config.web_origins.clone());
+    let router = router.observed(observers.clone()).gated(Arc::clone(gate)).with_web(config.web_origins.clone());
     with_reflection(with_health(router, health), CATALOG, config.compression)
 }
 
@@ -36,10 +40,12 @@ pub(super) fn admin(
     service: AdminService,
     health: HealthServer<HealthService>,
     observers: &Observers,
+    gate: &Arc<Gate>,
 ) -> Result<CatalogRouter, ServeError> {
     let service = CacheAdminServer::new(service).max_decoding_message_size(config.limits.request_bytes);
     let service = compressed!(service, config.compression);
-    let router = CatalogRouter::new(call_limits(config)).observed(observers.clone()).with(ADMIN_PATH, service);
+    let router = CatalogRouter::new(call_limits(config)).observed(observers.clone()).gated(Arc::clone(gate));
+    let router = router.with(ADMIN_PATH, service);
     with_reflection(with_health(router, health), ADMIN, config.compression)
 }
 

@@ -7,12 +7,13 @@ use tokio::{
     task::JoinSet,
 };
 
+use super::security::Security;
 use crate::{
     config::{Config, ServerConfig, WebOrigins},
     error::ServeError,
     grpc::CatalogRouter,
     http::{HttpListener, with_limits},
-    net::{Capacity, Connections, Limits, Listener, Place, Workers, places_for},
+    net::{Acceptor, Capacity, Connections, Limits, Listener, Place, Protocol, Workers, places_for},
 };
 
 /// The least limit of HTTP/2 on the headers of a connection. It is far above the server's own limit, so that the server refuses a
@@ -75,11 +76,12 @@ impl HttpServing {
     /// Binds a port, and serves it until the server drains.
     pub(super) async fn start(
         listen: SocketAddr,
+        acceptor: Acceptor,
         routes: axum::Router,
         draining: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, ServeError> {
-        let listener = HttpListener::bind(listen).await;
+        let listener = HttpListener::bind(listen, acceptor).await;
         let listener = listener.map_err(|source| ServeError::Listen { address: listen, source })?;
         let address = listener.address();
         let (guard, running) = mpsc::channel(1);
@@ -102,17 +104,21 @@ const ADMIN_CONNECTIONS: usize = 128;
 const SPARE: usize = 64;
 
 /// The connections of the catalogue's port, which end when `draining` turns true.
-pub(super) fn catalog_connections(config: &Config, draining: &watch::Receiver<bool>) -> Connections {
+pub(super) fn catalog_connections(
+    config: &Config,
+    security: &Security,
+    draining: &watch::Receiver<bool>,
+) -> Connections {
     let databases = config.storage.max_connections as usize + DATABASE_EXTRAS;
     let connections = places_for(config.server.limits.connections, databases);
     let capacity = Capacity { connections, per_peer: share(connections), spare: SPARE };
-    Connections::new(limits(&config.server, capacity), draining.clone())
+    Connections::new(security.acceptor(Protocol::Grpc), limits(&config.server, capacity), draining.clone())
 }
 
 /// The connections of the port of `CacheAdmin`.
-pub(super) fn admin_connections(config: &Config, draining: &watch::Receiver<bool>) -> Connections {
+pub(super) fn admin_connections(config: &Config, security: &Security, draining: &watch::Receiver<bool>) -> Connections {
     let capacity = Capacity { connections: ADMIN_CONNECTIONS, per_peer: share(ADMIN_CONNECTIONS), spare: 0 };
-    Connections::new(limits(&config.server, capacity), draining.clone())
+    Connections::new(security.acceptor(Protocol::Grpc), limits(&config.server, capacity), draining.clone())
 }
 
 /// Descriptors of a database beside its connections for statements: the follower, a listener, and the files of SQLite.

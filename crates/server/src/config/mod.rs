@@ -10,6 +10,7 @@ mod dropped;
 mod error;
 mod events;
 mod file;
+mod lists;
 mod log;
 mod mask;
 mod memory;
@@ -17,6 +18,7 @@ mod otel;
 mod reload;
 mod render;
 mod resolve;
+mod security;
 mod server;
 mod setting;
 mod suggest;
@@ -27,6 +29,8 @@ mod variables;
 
 #[cfg(test)]
 mod tests;
+
+use std::path::PathBuf;
 
 use larder_cache::{CacheConfig, SharedConfig};
 use larder_storage::StorageConfig;
@@ -40,6 +44,10 @@ pub(crate) use otel::decoded;
 pub use reload::Changes;
 pub use render::{effective_json, effective_text, example, markdown};
 pub use resolve::{Effective, Purpose, Resolved, Sources, resolve};
+pub use security::{
+    Access, AuthConfig, CertificateMatch, CertificateRule, ClientCertificates, Jwks, JwtConfig, Role, SecurityConfig,
+    TlsConfig, TokenHash, TokenRule, new_token,
+};
 pub use server::{Compression, Connections, Deadlines, Limits, ServerConfig, WatchConfig, WebOrigins};
 pub use setting::{Default as DefaultValue, Machine, Scope, Secret, Setting};
 pub use table::{RedisParts, SECTIONS, Section, setting, settings};
@@ -65,6 +73,8 @@ pub struct Config {
     pub events: EventsConfig,
     /// About what the server tells of its calls.
     pub telemetry: TelemetryConfig,
+    /// About who may do what.
+    pub security: SecurityConfig,
     /// About the commands that call a server.
     pub client: ClientConfig,
     /// The memory that this process may use, in bytes, of which settings may be a share. `None` where it is not known.
@@ -101,6 +111,7 @@ impl Default for Config {
             redis_url: None,
             events: EventsConfig::default(),
             telemetry: TelemetryConfig::default(),
+            security: SecurityConfig::default(),
             client: ClientConfig::default(),
             memory: None,
         }
@@ -114,6 +125,14 @@ pub struct ClientConfig {
     pub address: http::Uri,
     /// The `CacheAdmin` of a replica.
     pub admin_address: http::Uri,
+    /// The authorities in PEM that vouch for the server; `None`: the public ones.
+    pub ca: Option<PathBuf>,
+    /// The certificate that is shown to the server, in PEM.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, in PEM.
+    pub key: Option<PathBuf>,
+    /// The file with the token that is sent.
+    pub token_file: Option<PathBuf>,
 }
 
 impl Default for ClientConfig {
@@ -121,6 +140,10 @@ impl Default for ClientConfig {
         Self {
             address: http::Uri::from_static("http://127.0.0.1:50051"),
             admin_address: http::Uri::from_static("http://127.0.0.1:50052"),
+            ca: None,
+            certificate: None,
+            key: None,
+            token_file: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{
     Effective, SECTIONS, Section,
     dropped::CONSTANTS,
     setting::{Default, Setting},
+    table::{POLICIES, SECURITY},
 };
 
 /// Characters of a comment's line in the example file.
@@ -20,6 +21,7 @@ pub(super) const SHAPES: &[(&str, &str)] = &[
     ("FILTER", "a level, and exceptions by module, such as `warn,larder_server=debug`"),
     ("FORMAT", "`human` or `json`"),
     ("HOST", "a name or an IP address"),
+    ("JWKS", "the path of a JSON Web Key Set, or its `https://` URL"),
     ("MEMORY", "a size such as `256MiB`, or a share of the memory limit, from `1%` to `80%`"),
     ("NAME", "a text without spaces"),
     ("NAMES", "names separated by commas, or `none`"),
@@ -32,6 +34,7 @@ pub(super) const SHAPES: &[(&str, &str)] = &[
     ("SECRETS", "secrets separated by commas; they are never shown"),
     ("SHARE", "a percentage such as `10%`, or a fraction such as `0.1`"),
     ("SIZE", "bytes, or a number with a unit (`KiB`, `MiB`, `GiB`, `KB`, `MB`, `GB`), such as `256MiB`"),
+    ("TEXT", "any text"),
     ("TIERS", "`l1`, `l2`, both separated by a comma, or `none`"),
     ("URL", "a URL; its password is never shown"),
 ];
@@ -54,6 +57,44 @@ const EXAMPLE_POLICIES: &str = "
 # overrides ttl in [policy.item].
 ";
 
+/// What stands above TLS and tokens in the example file.
+const EXAMPLE_SECURITY: &str = "
+# --- Security: TLS, tokens and roles; docs/security.md explains them ---
+#
+# These have no flags; a variable overrides each key: LARDER_TLS__KEY overrides key in [tls].
+";
+
+/// What stands below everything in the example file. The lines are comments: an entry needs values of its own.
+const EXAMPLE_LISTS: &str = "
+# Static tokens: `larder hash-token` makes one and prints its hash. Repeat the table for each token.
+#
+#     [[auth.token]]
+#     name = \"shop\"
+#     sha256 = \"a7c330e2f5028b0549077d00dd8a719ce906e755f5aeeac31b3129e4b0709c46\"
+#     role = \"reader\"
+#
+# Client certificates, by SPIFFE ID or by the common name of their subject; [tls] names their authorities in client-ca.
+#
+#     [[auth.certificate]]
+#     spiffe = \"spiffe://shop.example/till/*\"
+#     role = \"writer\"
+#
+#     [[auth.certificate]]
+#     subject = \"operator\"
+#     role = \"admin\"
+#
+# Roles of JSON Web Tokens, where the role claim has other values than reader, writer and admin.
+#
+#     [auth.jwt.roles]
+#     \"catalogue:read\" = \"reader\"
+#
+# What single methods and paths ask for, where it differs: open, reader, writer or admin.
+#
+#     [auth.rules]
+#     \"larder.catalog.v1.ProductCatalog/WatchProducts\" = \"writer\"
+#     \"/metrics\" = \"open\"
+";
+
 /// The head of `docs/configuration.md`.
 const MARKDOWN: &str = "\
 # Configuration
@@ -64,15 +105,19 @@ settings in effect and where each value comes from; `larder config --example` pr
 
 Flags override environment variables, which override the file (`--config`), which overrides defaults. An empty variable
 counts as unset. All errors are reported together, before any port is bound, and end the program with exit code 78. On
-SIGHUP a running server reads its configuration again and applies the policies and the log filter; every other change waits for a restart.
+SIGHUP a running server reads its configuration again and applies the policies, the log filter and who may do what; every other change
+waits for a restart.
 
 ## The file
 
 The file is TOML. `ttl` in `[policy.item]` may also be written as `policy.item.ttl`.
 
 A variable overrides any key of the file. Its name is `LARDER_`, the section and the key in upper case, `__` behind each
-section, and `_` for a dash: `LARDER_POLICY__NOT_FOUND__L2_TTL` overrides `l2-ttl` in `[policy.not-found]`. Settings in sections have
-no other variable, and no flags.
+section, and `_` for a dash: `LARDER_POLICY__NOT_FOUND__L2_TTL` overrides `l2-ttl` in `[policy.not-found]`. Settings in
+sections have no other variable, and no flags.
+
+The file alone has the lists `[[auth.token]]` and `[[auth.certificate]]`, and the tables `[auth.jwt.roles]` and `[auth.rules]`;
+[security.md](security.md) explains them.
 ";
 
 /// What stands above the dropped names in `docs/configuration.md`.
@@ -93,9 +138,7 @@ These settings are constants now. The flag and the key in the file had the same 
 /// The example file: every setting with its default, commented out.
 pub fn example() -> String {
     let mut text = EXAMPLE.to_owned();
-    let (sections, others): (Vec<&Section>, Vec<&Section>) =
-        SECTIONS.iter().partition(|section| is_in_file_alone(section));
-    for section in others {
+    for section in SECTIONS.iter().filter(|section| has_flags(section)) {
         let mut settings = section.settings.iter().filter(|setting| setting.in_file()).peekable();
         if settings.peek().is_none() {
             continue;
@@ -112,8 +155,8 @@ pub fn example() -> String {
         }
     }
     text.push_str(EXAMPLE_POLICIES);
-    for (number, section) in sections.into_iter().enumerate() {
-        let _ = writeln!(text, "\n# {}.\n[{}]", section.title, section.settings[0].place().0);
+    for (number, section) in POLICIES.iter().enumerate() {
+        head(&mut text, section);
         for setting in section.settings {
             // The keys of all policies are the same: the first section explains them.
             if number == 0 || !setting.key.starts_with("policy.") {
@@ -122,11 +165,25 @@ pub fn example() -> String {
             key(&mut text, setting);
         }
     }
+    text.push_str(EXAMPLE_SECURITY);
+    for section in SECURITY {
+        head(&mut text, &section);
+        for setting in section.settings {
+            commented(&mut text, &[setting.help]);
+            key(&mut text, setting);
+        }
+    }
+    text.push_str(EXAMPLE_LISTS);
     text
 }
 
-fn is_in_file_alone(section: &Section) -> bool {
-    section.settings.iter().all(|setting| !setting.flag)
+fn head(text: &mut String, section: &Section) {
+    let _ = writeln!(text, "\n# {}.\n[{}]", section.title, section.settings[0].place().0);
+}
+
+/// The sections whose keys have no flag and no variable of their own stand behind the others.
+fn has_flags(section: &Section) -> bool {
+    section.settings.iter().any(|setting| setting.flag)
 }
 
 fn commented(text: &mut String, sentences: &[&str]) {

@@ -11,8 +11,8 @@ use larder_cache::SharedConfig;
 
 use super::{
     Config, ConfigError, ConfigErrors, Invalid, Origin,
-    check::check,
-    file, memory, otel,
+    check::{check, warnings as security_warnings},
+    file, lists, memory, otel,
     setting::{Default, Known, Machine, Scope, Setting},
     settings,
     table::setting,
@@ -115,6 +115,7 @@ pub fn resolve(sources: &Sources, purpose: Purpose) -> Result<Resolved, ConfigEr
         let (errors, unknown) = variables::misnamed(sources);
         resolver.errors.extend(errors);
         warnings = unknown;
+        warnings.extend(security_warnings(&resolver.config));
     }
     if let Some(url) = &resolver.config.redis_url {
         resolver.config.cache.shared = Some(SharedConfig { url: url.clone(), ..resolver.config.shared.clone() });
@@ -136,7 +137,7 @@ struct Resolver<'a> {
 
 struct FileEntries {
     path: PathBuf,
-    entries: Vec<file::Entry>,
+    contents: file::Contents,
 }
 
 impl Resolver<'_> {
@@ -144,10 +145,14 @@ impl Resolver<'_> {
         let setting = setting("config")?;
         let (text, origin) = self.given(setting, None)?;
         let path = PathBuf::from(&text);
-        let (entries, errors) = file::read(&path, &origin);
+        let contents = file::read(&path, &origin);
         // A command that calls a server does not judge the server's settings. A file that cannot be read is an error for all.
+        let mut errors = contents.errors.clone();
+        if purpose == Purpose::Serve {
+            errors.extend(lists::read(&contents.records, &path, &mut self.config.security.auth));
+        }
         self.errors.extend(errors.into_iter().filter(|error| purpose == Purpose::Serve || error.name == setting.key));
-        Some(FileEntries { path, entries })
+        Some(FileEntries { path, contents })
     }
 
     fn resolve(&mut self, setting: &'static Setting, file: Option<&FileEntries>) {
@@ -193,7 +198,7 @@ impl Resolver<'_> {
             return Some((text.to_owned(), origin));
         }
         let file = file?;
-        let entry = file.entries.iter().find(|entry| entry.key == setting.key)?;
+        let entry = file.contents.entries.iter().find(|entry| entry.key == setting.key)?;
         let origin = Origin::File { path: file.path.clone(), line: entry.line };
         Some((entry.text.clone(), origin))
     }

@@ -14,8 +14,8 @@ use super::{LogConfig, constants};
 pub struct ServerConfig {
     /// Where `ProductCatalog`, health and reflection listen. With port 0 the system chooses one.
     pub listen: SocketAddr,
-    /// Where `CacheAdmin`, health and reflection listen: a loopback address, because the service asks for no credentials. `None`
-    /// leaves the service out.
+    /// Where `CacheAdmin`, health and reflection listen; a loopback address where nobody is asked for credentials. `None` leaves the
+    /// service out.
     pub admin_listen: Option<SocketAddr>,
     /// Where metrics, probes and webhooks are served over HTTP. `None` leaves them out.
     pub http_listen: Option<SocketAddr>,

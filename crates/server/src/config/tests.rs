@@ -4,6 +4,8 @@ use std::{ffi::OsString, io::Write as _, path::PathBuf, time::Duration};
 
 use super::{dropped::DROPPED, *};
 
+mod security;
+
 /// More settings than these, beside the policies, are too many to choose from.
 const MOST: usize = 45;
 

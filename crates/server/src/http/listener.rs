@@ -16,18 +16,20 @@ use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::watch, task::JoinSet, time::timeout};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tower_service::Service as _;
 
 use crate::net::{
-    Capacity, Listener,
+    Acceptor, Capacity, Listener, Peer, Stream,
     places::Places,
     usage::{CallGuard, Usage},
 };
 
 /// A bound port.
-#[derive(Debug)]
-pub(crate) struct HttpListener(Listener);
+pub(crate) struct HttpListener {
+    listener: Listener,
+    acceptor: Acceptor,
+}
 
 /// The body of an answer, whose request is in progress up to its last byte.
 struct Answer {
@@ -46,35 +48,44 @@ const GOODBYE: Duration = Duration::from_millis(200);
 
 impl HttpListener {
     /// Binds an address.
-    pub(crate) async fn bind(address: SocketAddr) -> io::Result<Self> {
-        Listener::bind(address).await.map(Self)
+    pub(crate) async fn bind(address: SocketAddr, acceptor: Acceptor) -> io::Result<Self> {
+        Ok(Self { listener: Listener::bind(address).await?, acceptor })
     }
 
     /// The address that was bound, with the port that was chosen.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.0.address()
+        self.listener.address()
     }
 
     /// Serves until the server drains, and then until the requests in progress are answered. Handlers find the other end of their
-    /// connection as [`ConnectInfo`].
+    /// connection as [`ConnectInfo`], and with its certificate as [`Peer`].
     pub(crate) async fn serve(self, routes: Router, draining: watch::Receiver<bool>) {
         let places = Arc::new(Places::new(CAPACITY));
         let mut connections = JoinSet::new();
-        let mut drained = pin!(drained(draining.clone()));
+        let mut ended = pin!(drained(draining.clone()));
         loop {
             let (stream, peer) = tokio::select! {
                 biased;
-                () = &mut drained => break,
+                () = &mut ended => break,
                 _ = connections.join_next(), if !connections.is_empty() => continue,
-                accepted = self.0.accept() => accepted,
+                accepted = self.listener.accept() => accepted,
             };
             let Some(place) = places.admit(peer) else { continue };
-            let (routes, draining) = (routes.clone(), draining.clone());
+            let (routes, draining, acceptor) = (routes.clone(), draining.clone(), self.acceptor.clone());
             connections.spawn(async move {
+                let served = async {
+                    let accepted = tokio::select! {
+                        accepted = acceptor.accept(stream) => accepted,
+                        () = drained(draining.clone()) => None,
+                    };
+                    if let Some(accepted) = accepted {
+                        serve_one(accepted, place.usage(), routes, draining).await;
+                    }
+                };
                 tokio::select! {
                     biased;
                     () = place.usage().told_to_end() => {}
-                    () = serve_one((stream, peer), place.usage(), routes, draining) => {}
+                    () = served => {}
                 }
             });
         }
@@ -83,7 +94,7 @@ impl HttpListener {
 }
 
 async fn serve_one(
-    (stream, peer): (TcpStream, SocketAddr),
+    (stream, peer): (Stream, Peer),
     usage: &Arc<Usage>,
     routes: Router,
     draining: watch::Receiver<bool>,
@@ -91,7 +102,8 @@ async fn serve_one(
     let service = service_fn(async |request: Request<Incoming>| {
         let in_progress = usage.begin();
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(ConnectInfo(peer.address));
+        request.extensions_mut().insert(peer.clone());
         let response = routes.clone().call(request).await?;
         Ok::<_, Infallible>(response.map(|body| Answer { body, _request: in_progress }))
     });

@@ -3,11 +3,13 @@
 //! Each part of the server that answers over HTTP has a router of its own; the application merges them, and
 //! [`HttpListener`] serves the whole within its limits.
 
+mod access;
 mod listener;
 mod page;
 mod refusal;
 mod routes;
 
+pub(crate) use access::guarded;
 pub(crate) use listener::HttpListener;
 pub(crate) use page::page;
 pub(crate) use refusal::Refusal;

@@ -20,6 +20,8 @@ pub(crate) struct Refusal {
     message: String,
     violations: Vec<(String, String)>,
     retry: bool,
+    /// The credentials that an unauthorized client may bring.
+    challenge: &'static str,
 }
 
 /// Broken rules that are told one by one.
@@ -29,7 +31,14 @@ const RETRY: &str = "5";
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { status, reason, message: message.into(), violations: Vec::new(), retry: false }
+        Self {
+            status,
+            reason,
+            message: message.into(),
+            violations: Vec::new(),
+            retry: false,
+            challenge: "StandardWebhooks",
+        }
     }
 
     /// The refusal of an event that breaks rules.
@@ -43,6 +52,11 @@ impl Refusal {
     /// Asks the sender to try again.
     pub(crate) fn retry(self) -> Self {
         Self { retry: true, ..self }
+    }
+
+    /// Names the credentials that an unauthorized client may bring.
+    pub(crate) fn challenge(self, challenge: &'static str) -> Self {
+        Self { challenge, ..self }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -67,7 +81,7 @@ impl IntoResponse for Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if self.status == StatusCode::UNAUTHORIZED {
             // RFC 9110, section 15.5.2, asks for one.
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("StandardWebhooks"));
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
         }
         if self.retry {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY));

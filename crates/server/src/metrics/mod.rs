@@ -31,7 +31,10 @@ use tokio::{runtime::Handle, sync::watch};
 pub use self::calls::Calls;
 pub(crate) use self::{calls::Measured, export::MetricsExport};
 use self::{redis::RedisFacts, text::Format};
-use crate::{catalog::Catalog, events::EventCounts, grpc::Observers, telemetry::Tracer};
+use crate::{
+    app::Security, auth::Gate, catalog::Catalog, events::EventCounts, grpc::Observers, net::Handshakes,
+    telemetry::Tracer,
+};
 
 /// Where the figures of a replica are read.
 pub(crate) struct Metrics {
@@ -39,6 +42,8 @@ pub(crate) struct Metrics {
     pub(crate) calls: Arc<Calls>,
     pub(crate) events: Arc<EventCounts>,
     pub(crate) changelog_rows: Arc<ChangelogRows>,
+    gate: Arc<Gate>,
+    handshakes: Arc<Handshakes>,
     ready: watch::Receiver<bool>,
     redis: RedisFacts,
     /// `None` where no span leaves the server.
@@ -58,9 +63,16 @@ const UNKNOWN: u64 = u64::MAX;
 
 impl Metrics {
     /// The metrics of a replica that begins. Must be called on the runtime of loads and writes.
-    pub(crate) fn new(catalog: Catalog, observers: &Observers, ready: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(
+        catalog: Catalog,
+        observers: &Observers,
+        security: &Security,
+        ready: watch::Receiver<bool>,
+    ) -> Self {
         Self {
             catalog,
+            gate: Arc::clone(security.gate()),
+            handshakes: Arc::clone(security.handshakes()),
             calls: Arc::clone(&observers.calls),
             redis: RedisFacts::default(),
             tracer: observers.tracer.clone(),
@@ -88,6 +100,8 @@ impl Metrics {
     async fn samples(&self) -> Vec<Sample> {
         let mut samples = self.redis.samples(&self.catalog).await;
         samples.extend(self.calls.samples());
+        samples.extend(self.gate.refused().map(|(reason, count)| table::CALLS_REFUSED.count([reason], count)));
+        samples.extend(self.handshakes.counts().map(|(outcome, count)| table::TLS_HANDSHAKES.count([outcome], count)));
         samples.extend(self.catalog.cache().samples());
         for Pool { name, idle, used, most } in self.catalog.repository().pools() {
             samples.extend([

@@ -11,8 +11,9 @@ pub(super) struct Section {
 }
 
 /// Every metric, in the order in which they are shown.
-pub(super) const SECTIONS: [Section; 10] = [
+pub(super) const SECTIONS: [Section; 11] = [
     Section { title: "Calls", metrics: &[&CALL_DURATION, &CALLS_IN_FLIGHT] },
+    Section { title: "Access", metrics: &[&CALLS_REFUSED, &TLS_HANDSHAKES] },
     Section { title: "Tiers", metrics: TIER_METRICS },
     Section { title: "Loads", metrics: LOAD_METRICS },
     Section { title: "L2", metrics: L2_METRICS },
@@ -53,6 +54,14 @@ pub(super) static CALL_DURATION: Metric = Metric::histogram(
     Label::new("rpc_response_status_code", &[]),
 ]);
 pub(super) static CALLS_IN_FLIGHT: Metric = Metric::gauge("larder_calls_in_flight", "Calls in progress");
+
+pub(super) static CALLS_REFUSED: Metric = Metric::counter(
+    "larder_calls_refused",
+    "Calls that were refused for want of a credential or of a role, over gRPC and HTTP. The audit log names some of them",
+)
+.by(&[Label::new("reason", &["unauthenticated", "permission_denied"])]);
+pub(super) static TLS_HANDSHAKES: Metric = Metric::counter("larder_tls_handshakes", "TLS handshakes of clients")
+    .by(&[Label::new("outcome", &["done", "failed"])]);
 
 /// What Redis says of itself. Its counters begin with Redis.
 pub(super) const REDIS_METRICS: [&Metric; 9] = [

@@ -23,13 +23,14 @@ use hyper_util::{
     server::graceful::GracefulConnection,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _},
+    net::TcpStream,
     sync::watch,
     time::sleep,
 };
 
 use super::{
-    Coalesced,
+    Acceptor, Coalesced, Peer,
     frames::{PREFACE, PREFACE_TEXT, Watched},
     places::{Capacity, Place, Places},
     replies::{Counted, Streams, Unsent},
@@ -45,6 +46,12 @@ pub trait Respond: Clone + Send + 'static {
         + 'static;
     /// The response to come.
     type Future: Future<Output = Result<Response<Self::Body>, Infallible>> + Send + Unpin + 'static;
+
+    /// What answers the requests of one connection.
+    #[must_use]
+    fn connected(self, _peer: Peer) -> Self {
+        self
+    }
 
     /// Answers a request.
     fn respond(&self, request: Request<Incoming>, caller: Caller) -> Self::Future;
@@ -93,8 +100,9 @@ pub struct Limits {
 }
 
 /// The connections of a server, all threads together.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connections {
+    acceptor: Acceptor,
     limits: Arc<Limits>,
     places: Arc<Places>,
     unsent: Unsent,
@@ -110,9 +118,9 @@ const STALL: Duration = Duration::from_secs(30);
 
 impl Connections {
     /// No connections yet. When `draining` turns true they end.
-    pub fn new(limits: Limits, draining: watch::Receiver<bool>) -> Self {
+    pub fn new(acceptor: Acceptor, limits: Limits, draining: watch::Receiver<bool>) -> Self {
         let places = Arc::new(Places::new(limits.capacity));
-        Self { limits: Arc::new(limits), places, unsent: Unsent::default(), draining }
+        Self { acceptor, limits: Arc::new(limits), places, unsent: Unsent::default(), draining }
     }
 
     /// Finds a place for one more connection; `None` when it is to be refused.
@@ -133,10 +141,7 @@ impl Connections {
     }
 
     /// Serves a connection until either side ends it.
-    pub async fn serve<T>(self, mut stream: T, place: Place, respond: impl Respond)
-    where
-        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+    pub async fn serve(self, stream: TcpStream, place: Place, respond: impl Respond) {
         let usage = Arc::clone(place.usage());
         let mut overdue = pin!(greeting_overdue(self.limits.greeting, &usage));
         // A connection that says nothing costs no more than its socket.
@@ -145,9 +150,14 @@ impl Connections {
             () = self.draining() => return,
             () = usage.told_to_end() => return,
             () = &mut overdue => return,
-            first = first_bytes(&mut stream) => first,
+            first = async {
+                let (mut stream, peer) = self.acceptor.accept(stream).await?;
+                let first = first_bytes(&mut stream).await.ok()?;
+                Some((stream, peer, first))
+            } => first,
         };
-        let Ok(first) = first else { return };
+        let Some((stream, peer, first)) = first else { return };
+        let respond = respond.connected(peer);
         let standing = if place.is_spare() { Standing::Spare } else { Standing::Good };
         let service = service_fn(|request| {
             let call = usage.begin();

@@ -4,6 +4,7 @@
 //! thread, so that no reply waits for another core. Connections are spread evenly, which `SO_REUSEPORT` does not promise for few
 //! of them.
 
+mod accept;
 mod coalesce;
 mod connection;
 mod descriptors;
@@ -14,6 +15,8 @@ mod throttle;
 pub(crate) mod usage;
 mod workers;
 
+pub use accept::{Acceptor, Peer, Stream};
+pub(crate) use accept::{Handshakes, Protocol};
 pub use coalesce::Coalesced;
 pub use connection::{Caller, Connections, Limits, Respond, Standing};
 pub(crate) use descriptors::{places_for, raise_limit};

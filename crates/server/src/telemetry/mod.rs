@@ -6,12 +6,14 @@
 mod baggage;
 mod export;
 mod json;
+mod line_limit;
 mod logs;
 pub(crate) mod otlp;
 mod slow;
 mod span;
 mod tracer;
 
+pub(crate) use line_limit::LineLimit;
 pub use logs::{init, set_filter};
 pub(crate) use slow::SlowCalls;
 pub(crate) use span::{CallSpan, attribute, now_nanos};

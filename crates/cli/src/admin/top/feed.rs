@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use larder_proto::admin::{ListHotKeysRequest, WatchStatsRequest};
 use tokio::{sync::mpsc, time::sleep};
-use tonic::{Request, Status};
+use tonic::Status;
 
 use super::{
     super::super::{
@@ -15,6 +15,8 @@ use super::{
     },
     figures::Sample,
 };
+
+use larder_server::config::ClientConfig;
 
 /// More hot keys than fit on most screens.
 const HOT_KEYS: i32 = 60;
@@ -29,14 +31,14 @@ pub(super) enum News {
 }
 
 /// Tells news of a server until nobody listens; when it goes away, it is tried again.
-pub(super) async fn run(server: Option<Server>, address: http::Uri, options: CallOptions, news: mpsc::Sender<News>) {
+pub(super) async fn run(server: Option<Server>, client: ClientConfig, options: CallOptions, news: mpsc::Sender<News>) {
     let mut server = server;
     // Somebody looks on and may end it.
     let mut retry = Retry::new(Duration::MAX);
     loop {
         let connected = match server.take() {
             Some(server) => Ok(server),
-            None => Server::connect_admin(&address, options.clone()).await,
+            None => Server::connect_admin(&client, options.clone()).await,
         };
         let why = match connected {
             Ok(server) => match follow(&server, &mut retry, &news).await {
@@ -61,7 +63,7 @@ pub(super) async fn run(server: Option<Server>, address: http::Uri, options: Cal
 async fn follow(server: &Server, retry: &mut Retry, news: &mpsc::Sender<News>) -> Option<Status> {
     let mut admin = server.admin();
     let message = WatchStatsRequest { interval: None, all_replicas: true };
-    let mut messages = match server.open(admin.watch_stats(Request::new(message))).await {
+    let mut messages = match server.open(admin.watch_stats(server.open_request(message))).await {
         Ok(messages) => messages,
         Err(broken) => return Some(broken),
     };

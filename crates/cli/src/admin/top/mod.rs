@@ -37,12 +37,12 @@ impl Top {
                 .hint("larder stats --all --watch prints figures again and again"));
         }
         let mut stop = Stop::new()?;
-        let address = self.call.address()?;
+        let client = self.call.client()?;
         // One that is not there from the beginning may never have been.
         let server = self.call.connect().await?;
         let (sender, mut news) = mpsc::channel(WAITING);
-        let shown = address.to_string();
-        let feed = tokio::spawn(feed::run(Some(server), address, self.call.options().clone(), sender));
+        let shown = client.admin_address.to_string();
+        let feed = tokio::spawn(feed::run(Some(server), client, self.call.options().clone(), sender));
         let mut figures = Figures { address: shown.trim_end_matches('/').to_owned(), ..Figures::default() };
         let mut history = History::default();
         let mut screen = Screen::open()?;

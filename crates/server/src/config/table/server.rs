@@ -28,10 +28,10 @@ pub(super) const SERVER: &[Setting] = &[
         env: "LARDER_ADMIN_LISTEN",
         default: Default::Text("127.0.0.1:50052"),
         shape: "ADDRESS",
-        help: "Where CacheAdmin, health and reflection listen: a loopback address, because the service asks for no credentials. \
-               none leaves the service out.",
+        help: "Where CacheAdmin, health and reflection listen. Without credentials in the file it must be a loopback address. none \
+               leaves the service out.",
         set: |config, text| {
-            config.server.admin_listen = value::optional(text, value::loopback)?;
+            config.server.admin_listen = value::optional(text, value::socket)?;
             Ok(())
         },
         ..Setting::BASE
@@ -42,8 +42,8 @@ pub(super) const SERVER: &[Setting] = &[
         default: Default::Text("127.0.0.1:9464"),
         shape: "ADDRESS",
         help: "Where HTTP/1.1 is served: the live page at /, /metrics, /livez, /readyz and, with webhook-secrets, POST \
-               /webhooks/events. Whoever reaches the address reads the metrics and looks at the page; only a browser on the same \
-               machine invalidates. Port 0 means any free port. none serves no HTTP.",
+               /webhooks/events. Without credentials in the file, whoever reaches the address reads the metrics and looks at the page, \
+               and only a browser on the same machine invalidates. Port 0 means any free port. none serves no HTTP.",
         set: |config, text| {
             config.server.http_listen = value::optional(text, value::socket)?;
             Ok(())

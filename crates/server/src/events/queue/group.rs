@@ -63,7 +63,7 @@ impl Group {
     /// A consumer without a connection. Fails when the URL of Redis is invalid.
     pub(super) fn new(shared: &SharedConfig, stream: &str, group: &str, consumer: &str) -> Result<Self, String> {
         Ok(Self {
-            client: Client::open(shared.url.as_str()).map_err(|error| error.to_string())?,
+            client: larder_cache::shared_client(shared)?,
             connect_timeout: shared.connect_timeout,
             stream: stream.to_owned(),
             dead: format!("{stream}:dead"),

@@ -9,6 +9,11 @@ const WARM: &str = "/larder.admin.v1.CacheAdmin/WarmCache";
 /// The name of the only method besides [`IMPORT`] that takes more than one message.
 const REFLECT: &str = "/ServerReflectionInfo";
 
+/// Whether a method is one of `CacheAdmin`, whose calls leave a record.
+pub(super) fn is_admin(path: &str) -> bool {
+    path.starts_with(ADMIN)
+}
+
 /// Whether a method streams, and so may take any time.
 pub(super) fn streams(path: &str) -> bool {
     [IMPORT, WATCH, WATCH_STATS, WARM].contains(&path)

@@ -27,10 +27,11 @@ use super::{
     web::{Web, WebReply},
 };
 use crate::{
+    auth::{AdminCall, Door, Gate},
     config::WebOrigins,
     grpc::errors::{self, tonic_status},
     metrics::Measured,
-    net::{Caller, Respond, Standing, limit_reply},
+    net::{Caller, Peer, Respond, Standing, limit_reply},
     telemetry,
 };
 
@@ -44,6 +45,10 @@ pub struct Router<S> {
     room: Room,
     observers: Observers,
     web: Option<Web>,
+    /// `None`: whoever reaches the port may do everything.
+    gate: Option<Arc<Gate>>,
+    /// The gate as the connection sees it.
+    door: Option<Arc<Door>>,
 }
 
 /// A service that is not on the hot path.
@@ -54,8 +59,22 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 impl<S> Router<S> {
     /// A router without services.
     pub fn new(limits: CallLimits) -> Self {
-        let room = Room::new(limits.message);
-        Self { hot: None, others: Arc::new([]), limits, room, observers: Observers::default(), web: None }
+        Self {
+            hot: None,
+            others: Arc::new([]),
+            limits,
+            room: Room::new(limits.message),
+            observers: Observers::default(),
+            web: None,
+            gate: None,
+            door: None,
+        }
+    }
+
+    /// Has a gate decide about every call.
+    #[must_use]
+    pub fn gated(self, gate: Arc<Gate>) -> Self {
+        Self { gate: Some(gate), ..self }
     }
 
     /// Tells `observers` of every call.
@@ -88,7 +107,7 @@ impl<S> Router<S> {
         self
     }
 
-    /// Admits a call: returns its time limit, or the answer that refuses it.
+    /// Admits a call within the limits: returns its time limit, or the answer that refuses it.
     fn admit(
         &self,
         request: &Request<Incoming>,
@@ -124,6 +143,22 @@ impl<S> Router<S> {
         let limit = TimeLimit::of(request, &self.limits).or_else(|violations| refused(errors::invalid(&violations)))?;
         if limit.asked == Some(Duration::ZERO) { refused(errors::deadline()) } else { Ok(limit) }
     }
+
+    /// Lets a caller in, or returns the answer that refuses it. The record of a call of `CacheAdmin` begins here.
+    fn enter(&self, request: &Request<Incoming>, context: &CallContext) -> Result<Option<AdminCall>, Answer> {
+        let Some(door) = &self.door else { return Ok(None) };
+        let request_id = context.id.to_str().unwrap_or_default();
+        let caller = door.admit(&context.method, request.headers(), request_id);
+        let caller = caller.map_err(|refused| answer(errors::refused(&refused)))?;
+        let record = || AdminCall {
+            door: Arc::clone(door),
+            caller,
+            method: context.method.clone(),
+            request_id: request_id.to_owned(),
+            recorded: false,
+        };
+        Ok(methods::is_admin(&context.method).then(record))
+    }
 }
 
 impl<S> Router<S>
@@ -156,6 +191,11 @@ where
     type Body = Body;
     type Future = Call;
 
+    fn connected(self, peer: Peer) -> Self {
+        let door = self.gate.as_ref().map(|gate| Arc::new(gate.door(peer)));
+        Self { door, ..self }
+    }
+
     fn respond(&self, mut request: Request<Incoming>, caller: Caller) -> Call {
         let mut context = CallContext::new(&request);
         if let Some(preflight) = self.web.as_ref().and_then(|web| web.preflight(&request)) {
@@ -166,15 +206,19 @@ where
         let recorded = trace.filter(|trace| trace.sampled).map(|trace| trace.trace_id);
         let measured = Some(self.observers.calls.begin(&context.method, recorded));
         let observed = self.observers.begin(&request, trace);
-        let answer = match self.admit(&request, caller.standing, &mut web) {
+        let mut record = None;
+        let admitted = self.admit(&request, caller.standing, &mut web);
+        let entered = admitted.and_then(|time| Ok((time, self.enter(&request, &context)?)));
+        let answer = match entered {
             Err(answer) => answer,
-            Ok(time) => {
+            Ok((time, admin_call)) => {
                 context.time = time;
+                record = admin_call.map(Box::new);
                 context.pass_on(&mut request, caller.peer);
                 self.route(request)
             }
         };
-        Call { answer, context, measured, timer: None, observed, web }
+        Call { answer, context, measured, timer: None, observed, web, record }
     }
 }
 
@@ -191,13 +235,15 @@ pub struct Call {
     observed: Observed,
     /// For a call by gRPC-Web.
     web: Option<WebReply>,
+    /// The record of a call of `CacheAdmin`. A stream has its record when it begins.
+    record: Option<Box<AdminCall>>,
 }
 
 impl Call {
     /// A request that is no call, with its answer.
     fn answered(response: Response<Body>, context: CallContext) -> Self {
         let answer = Box::pin(std::future::ready(Ok(response)));
-        Self { answer, context, measured: None, timer: None, observed: Observed::default(), web: None }
+        Self { answer, context, measured: None, timer: None, observed: Observed::default(), web: None, record: None }
     }
 }
 
@@ -227,6 +273,9 @@ impl Future for Call {
         }
         tonic_status::correct(response.headers_mut());
         let code = code(response.headers());
+        if let Some(record) = this.record.take() {
+            record.end(code.unwrap_or(Code::Ok));
+        }
         let measured = this.measured.take();
         if this.context.has_trailers && code.is_none() {
             response = response.map(|body| Body::new(Corrected::new(body, measured)));

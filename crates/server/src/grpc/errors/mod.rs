@@ -10,7 +10,7 @@ use larder_storage::StorageError;
 use tonic::{Code, Status};
 use tonic_types::ErrorDetails;
 
-use crate::{catalog::WatchError, contract::Violations};
+use crate::{auth::Refused, catalog::WatchError, contract::Violations};
 
 /// The domain of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "larder.dev";
@@ -225,6 +225,18 @@ pub(in crate::grpc) fn too_many_connections() -> Status {
 pub(in crate::grpc) fn unread_replies() -> Status {
     let text = "the replies on this connection are not read, and this replica holds no more of them; read them first";
     retry(Code::ResourceExhausted, "REPLIES_UNREAD", text)
+}
+
+/// A call that the gate refuses. It tells nothing of what is wrong with a credential: whoever guesses must not be helped.
+pub(in crate::grpc) fn refused(refused: &Refused) -> Status {
+    match refused {
+        Refused::Unauthenticated(_) => {
+            status(Code::Unauthenticated, "UNAUTHENTICATED", "credentials are missing or not accepted")
+        }
+        Refused::Denied(_) => {
+            status(Code::PermissionDenied, "PERMISSION_DENIED", "the caller's role does not allow this method")
+        }
+    }
 }
 
 /// A method that does not exist.

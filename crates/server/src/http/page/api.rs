@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
-    extract::{ConnectInfo, Path, State},
+    extract::{ConnectInfo, Extension, Path, State},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 
 use super::{Page, guard};
 use crate::{
+    auth::Caller,
     http::Refusal,
     json::{message_from_json, message_to_json},
 };
@@ -25,6 +26,7 @@ const JSON: &str = "application/json";
 pub(super) async fn call(
     State(page): State<Arc<Page>>,
     peer: ConnectInfo<SocketAddr>,
+    caller: Option<Extension<Arc<Caller>>>,
     Path(method): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -34,7 +36,8 @@ pub(super) async fn call(
         let text = "a request is JSON: content-type: application/json";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "NOT_JSON", text));
     }
-    if method.starts_with("Invalidate")
+    if caller.is_none()
+        && method.starts_with("Invalidate")
         && let Some(why) = guard::refusal(peer, &headers)
     {
         return Err(Refusal::new(StatusCode::FORBIDDEN, "NOT_ON_THIS_MACHINE", why));

@@ -6,7 +6,7 @@
 use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{ConnectInfo, State},
+    extract::{ConnectInfo, Extension, State},
     response::{
         IntoResponse as _, Response,
         sse::{Event, KeepAlive, Sse},
@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{Page, feed::News, guard};
-use crate::http::Refusal;
+use crate::{auth::Caller, http::Refusal};
 
 /// How long a browser listens; it then connects again by itself. A connection that died unnoticed keeps its place no longer.
 const LONGEST: Duration = Duration::from_mins(15);
@@ -52,6 +52,7 @@ struct Listener {
 pub(super) async fn events(
     State(page): State<Arc<Page>>,
     peer: ConnectInfo<SocketAddr>,
+    caller: Option<Extension<Arc<Caller>>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let Ok(place) = Arc::clone(&page.places).try_acquire_owned() else {
@@ -60,7 +61,8 @@ pub(super) async fn events(
     };
     // Before the points are read, so that none is lost in between; the page ignores one that it has.
     let news = page.feed.news();
-    let hello = json!({ "points": page.feed.points(), "refusal": guard::refusal(peer, &headers) });
+    let refusal = if caller.is_some() { None } else { guard::refusal(peer, &headers) };
+    let hello = json!({ "points": page.feed.points(), "refusal": refusal });
     let listener = Listener {
         _place: place,
         hello: Some(event("hello", &hello.to_string()).retry(RETRY)),

@@ -1,7 +1,7 @@
 //! Who may use the page, and for what.
 //!
-//! The page has no credentials, so everything rests on where a request comes from. A page of another site must not use the
-//! browser of an operator: neither by a request of its own, which `Origin` and `Sec-Fetch-Site` show, nor by a name that it lets
+//! Where the configuration has credentials, the gate has admitted the caller before; an admin may invalidate from anywhere. Without
+//! them everything rests on where a request comes from. A page of another site must not use the browser of an operator: neither by a request of its own, which `Origin` and `Sec-Fetch-Site` show, nor by a name that it lets
 //! point to this server (DNS rebinding), which `Host` shows. To invalidate, the browser must run on the machine of the replica.
 
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +18,7 @@ use http::{
 };
 
 use super::assets::harden;
-use crate::http::Refusal;
+use crate::http::{Refusal, access::caller};
 
 /// Why somebody may only look.
 pub(super) const LOOK_ONLY: &str = "Invalidating needs a browser on the replica's own machine: open the page at a \
@@ -32,7 +32,9 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Answers only under names that no other site can point to this server. Every response of the page passes here.
 pub(super) async fn known_host_only(request: Request, next: Next) -> Response {
-    let mut response = if host(request.headers()).is_some_and(|host| is_known(host.host())) {
+    // Whoever points another name here has no credential under that name.
+    let known = caller(request.extensions()).is_some();
+    let mut response = if known || host(request.headers()).is_some_and(|host| is_known(host.host())) {
         next.run(request).await
     } else {
         let text = "the page answers under an IP address, as localhost, or under a name without a dot";
@@ -50,7 +52,7 @@ pub(super) async fn own_page_only(request: Request, next: Next) -> Response {
     Refusal::new(StatusCode::FORBIDDEN, "OTHER_SITE", "only the page itself may ask this").into_response()
 }
 
-/// Why a client may not invalidate, if it may not.
+/// Why an anonymous client may not invalidate, if it may not.
 pub(super) fn refusal(ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: &HeaderMap) -> Option<&'static str> {
     let here = peer.ip().to_canonical().is_loopback();
     let forwarded = FORWARDING.iter().any(|name| headers.contains_key(name));

@@ -1,0 +1,209 @@
+//! Settings of TLS, of tokens and of the commands' credentials. Only the file has them, and the variables that override its keys.
+
+use std::time::Duration;
+
+use super::super::{
+    ClientCertificates, Invalid, security,
+    setting::{Default, Scope, Setting},
+    value,
+};
+
+const SECURITY: Setting = Setting { flag: false, ..Setting::BASE };
+const CREDENTIAL: Setting = Setting { scope: Scope::Client, ..SECURITY };
+
+/// The largest difference of clocks: more would make short-lived tokens long-lived.
+const MOST_LEEWAY: Duration = Duration::from_mins(5);
+
+pub(super) const TLS: &[Setting] = &[
+    Setting {
+        key: "tls.certificate",
+        env: "LARDER_TLS__CERTIFICATE",
+        shape: "PATH",
+        help: "The server's certificate and its intermediates, in PEM, for every listener. The server reads changed files \
+               again without a restart; a broken one keeps the previous certificate. none: connections are plain.",
+        set: |config, text| {
+            config.security.tls.certificate = value::optional(text, value::path)?;
+            Ok(())
+        },
+        ..SECURITY
+    },
+    Setting {
+        key: "tls.key",
+        env: "LARDER_TLS__KEY",
+        shape: "PATH",
+        help: "The private key of the certificate, in PEM.",
+        set: |config, text| {
+            config.security.tls.key = value::optional(text, value::path)?;
+            Ok(())
+        },
+        ..SECURITY
+    },
+    Setting {
+        key: "tls.client-ca",
+        env: "LARDER_TLS__CLIENT_CA",
+        shape: "PATH",
+        help: "The authorities of client certificates, in PEM. [[auth.certificate]] gives the certificates their roles.",
+        set: |config, text| {
+            config.security.tls.client_ca = value::optional(text, value::path)?;
+            Ok(())
+        },
+        ..SECURITY
+    },
+    Setting {
+        key: "tls.client-certificates",
+        env: "LARDER_TLS__CLIENT_CERTIFICATES",
+        default: Default::Text("required"),
+        shape: "POLICY",
+        help: "With client-ca: required refuses a client without a certificate in the handshake; optional lets it bring a token \
+               instead.",
+        set: |config, text| {
+            config.security.tls.client_certificates = match text.trim() {
+                "required" => ClientCertificates::Required,
+                "optional" => ClientCertificates::Optional,
+                _ => return Err(Invalid::new("neither required nor optional", "write required or optional")),
+            };
+            Ok(())
+        },
+        ..SECURITY
+    },
+];
+
+pub(super) const JWT: &[Setting] = &[
+    Setting {
+        key: "auth.jwt.jwks",
+        env: "LARDER_AUTH__JWT__JWKS",
+        shape: "JWKS",
+        help: "The key set of the issuer of JSON Web Tokens. The server reads a changed file again, and fetches a URL again from time \
+               to time and when a token names an unknown key. none: no such tokens.",
+        set: |config, text| {
+            config.security.auth.jwt.jwks = value::optional(text, security::jwks)?;
+            Ok(())
+        },
+        ..SECURITY
+    },
+    Setting {
+        key: "auth.jwt.jwks-ca",
+        env: "LARDER_AUTH__JWT__JWKS_CA",
+        shape: "PATH",
+        help: "The authorities, in PEM, that vouch for the URL of the key set. none: the public ones.",
+        set: |config, text| {
+            config.security.auth.jwt.jwks_ca = value::optional(text, value::path)?;
+            Ok(())
+        },
+        ..SECURITY
+    },
+    Setting {
+        key: "auth.jwt.issuer",
+        env: "LARDER_AUTH__JWT__ISSUER",
+        shape: "TEXT",
+        help: "The issuer (iss) that every token must name.",
+        set: |config, text| {
+            config.security.auth.jwt.issuer = value::optional(text, text_of)?;
+            Ok(())
+        },
+        ..SECURITY
+    },
+    Setting {
+        key: "auth.jwt.audience",
+        env: "LARDER_AUTH__JWT__AUDIENCE",
+        shape: "TEXT",
+        help: "The audience (aud) that every token must name.",
+        set: |config, text| {
+            config.security.auth.jwt.audience = value::optional(text, text_of)?;
+            Ok(())
+        },
+        ..SECURITY
+    },
+    Setting {
+        key: "auth.jwt.leeway",
+        env: "LARDER_AUTH__JWT__LEEWAY",
+        default: Default::Text("30s"),
+        shape: "DURATION",
+        help: "How far the issuer's clock may differ from this one.",
+        set: |config, text| {
+            config.security.auth.jwt.leeway = value::duration_in(text, Duration::ZERO..=MOST_LEEWAY)?;
+            Ok(())
+        },
+        ..SECURITY
+    },
+    Setting {
+        key: "auth.jwt.role-claim",
+        env: "LARDER_AUTH__JWT__ROLE_CLAIM",
+        default: Default::Text("larder_role"),
+        shape: "TEXT",
+        help: "The claim with the caller's role: a text, a text of several words, or a list. Dots lead into objects. Its values are \
+               reader, writer and admin, unless [auth.jwt.roles] names others.",
+        set: |config, text| {
+            config.security.auth.jwt.role_claim = text_of(text)?;
+            Ok(())
+        },
+        ..SECURITY
+    },
+];
+
+pub(super) const REDIS: &[Setting] = &[Setting {
+    key: "redis.ca",
+    env: "LARDER_REDIS__CA",
+    shape: "PATH",
+    help: "The authorities, in PEM, that vouch for the server at a rediss:// URL. none: those of the system.",
+    set: |config, text| {
+        config.shared.ca = value::optional(text, value::path)?;
+        Ok(())
+    },
+    ..SECURITY
+}];
+
+pub(super) const CLIENT: &[Setting] = &[
+    Setting {
+        key: "client.ca",
+        env: "LARDER_CLIENT__CA",
+        shape: "PATH",
+        help: "The authorities, in PEM, that vouch for a server at an https:// address. none: the public ones.",
+        set: |config, text| {
+            config.client.ca = value::optional(text, value::path)?;
+            Ok(())
+        },
+        ..CREDENTIAL
+    },
+    Setting {
+        key: "client.certificate",
+        env: "LARDER_CLIENT__CERTIFICATE",
+        shape: "PATH",
+        help: "The certificate that the commands show to a server, in PEM.",
+        set: |config, text| {
+            config.client.certificate = value::optional(text, value::path)?;
+            Ok(())
+        },
+        ..CREDENTIAL
+    },
+    Setting {
+        key: "client.key",
+        env: "LARDER_CLIENT__KEY",
+        shape: "PATH",
+        help: "The private key of that certificate, in PEM.",
+        set: |config, text| {
+            config.client.key = value::optional(text, value::path)?;
+            Ok(())
+        },
+        ..CREDENTIAL
+    },
+    Setting {
+        key: "client.token-file",
+        env: "LARDER_CLIENT__TOKEN_FILE",
+        shape: "PATH",
+        help: "The file with the token that the commands send. The flag --token-file of a command overrides it.",
+        set: |config, text| {
+            config.client.token_file = value::optional(text, value::path)?;
+            Ok(())
+        },
+        ..CREDENTIAL
+    },
+];
+
+fn text_of(text: &str) -> Result<String, Invalid> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > 1_024 || text.chars().any(char::is_control) {
+        return Err(Invalid::new("not a text of 1 to 1024 characters", "write the text as the tokens have it"));
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,241 @@
+//! The certificate of the server and the authorities of its clients, read from files again when these change.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use ring::digest;
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    auth::Gate,
+    config::{ClientCertificates, TlsConfig},
+};
+
+/// TLS of a server.
+pub(crate) struct Tls {
+    config: TlsConfig,
+    current: watch::Sender<Arc<Secured>>,
+    /// The digest of the files that were read last, good or bad: a bad set of files is reported once.
+    seen: Mutex<Digest>,
+    asked: Notify,
+}
+
+/// What connections are served with.
+pub(crate) struct Secured {
+    /// For gRPC, which needs HTTP/2.
+    pub(crate) grpc: Arc<ServerConfig>,
+    /// For HTTP/1.1.
+    pub(crate) http: Arc<ServerConfig>,
+    /// Verifies client certificates; `None`: clients are asked for none.
+    pub(crate) trust: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+type Digest = [u8; 32];
+
+/// The contents of the files.
+struct Files {
+    certificate: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
+    client_ca: Option<Vec<u8>>,
+}
+
+/// How often the files are looked at. An orchestrator replaces them long before the old ones expire.
+pub(crate) const POLL: Duration = Duration::from_secs(2);
+/// The largest file that is read.
+const MOST_BYTES: u64 = 1 << 20;
+
+impl Tls {
+    /// Reads the files of a configuration; `None` without any. The error names each setting that is wrong.
+    pub(crate) fn open(config: &TlsConfig) -> Result<Option<Self>, Vec<String>> {
+        if config.certificate.is_none() {
+            return Ok(None);
+        }
+        let files = Files::read(config)?;
+        let (current, _) = watch::channel(Arc::new(secured(config, &files)?));
+        let seen = Mutex::new(files.digest());
+        Ok(Some(Self { config: config.clone(), current, seen, asked: Notify::new() }))
+    }
+
+    /// What connections are served with, now and later.
+    pub(crate) fn current(&self) -> watch::Receiver<Arc<Secured>> {
+        self.current.subscribe()
+    }
+
+    /// Verifies client certificates.
+    pub(crate) fn trust(&self) -> Option<Arc<dyn ClientCertVerifier>> {
+        self.current.borrow().trust.clone()
+    }
+
+    /// Asks for the files to be looked at now.
+    pub(crate) fn reload(&self) {
+        self.asked.notify_one();
+    }
+
+    /// Reads the files again when they change. Broken ones keep what was there, and are reported once.
+    pub(crate) async fn follow(self: Arc<Self>, gate: Arc<Gate>) {
+        loop {
+            tokio::select! {
+                () = sleep(POLL) => {}
+                () = self.asked.notified() => {}
+            }
+            let tls = Arc::clone(&self);
+            let changed = tokio::task::spawn_blocking(move || tls.changed()).await;
+            match changed {
+                Ok(Some(Ok(secured))) => {
+                    // The gate first: no connection is let in by an authority that its calls are refused by.
+                    gate.set_trust(secured.trust.clone());
+                    self.current.send_replace(Arc::new(secured));
+                    tracing::info!("certificate and authorities reloaded");
+                }
+                Ok(Some(Err(errors))) => {
+                    let error = errors.join(", ");
+                    tracing::error!(error, "certificate and authorities not reloaded; keeping the previous ones");
+                }
+                Ok(None) | Err(_) => {}
+            }
+        }
+    }
+
+    /// What the files hold now, if they have changed.
+    fn changed(&self) -> Option<Result<Secured, Vec<String>>> {
+        let files = match Files::read(&self.config) {
+            Ok(files) => files,
+            // A file may be away for a moment while it is replaced.
+            Err(errors) => return self.is_new([0; 32]).then_some(Err(errors)),
+        };
+        self.is_new(files.digest()).then(|| secured(&self.config, &files))
+    }
+
+    fn is_new(&self, digest: Digest) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *seen, digest) != digest
+    }
+}
+
+impl Files {
+    fn read(config: &TlsConfig) -> Result<Self, Vec<String>> {
+        let read = |name: &str, path: Option<&Path>| {
+            let Some(path) = path else { return Ok(None) };
+            read_file(path).map(Some).map_err(|why| format!("{name} = {:?}: {why}", path.display()))
+        };
+        let certificate = read("tls.certificate", config.certificate.as_deref());
+        let key = read("tls.key", config.key.as_deref());
+        let client_ca = read("tls.client-ca", config.client_ca.as_deref());
+        match (certificate, key, client_ca) {
+            (Ok(certificate), Ok(key), Ok(client_ca)) => Ok(Self {
+                certificate: certificate.unwrap_or_default(),
+                key: Zeroizing::new(key.unwrap_or_default()),
+                client_ca,
+            }),
+            (certificate, key, client_ca) => {
+                Err([certificate, key, client_ca].into_iter().filter_map(Result::err).collect())
+            }
+        }
+    }
+
+    fn digest(&self) -> Digest {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in [&self.certificate, &*self.key, self.client_ca.as_ref().unwrap_or(&Vec::new())] {
+            context.update(&part.len().to_be_bytes());
+            context.update(part);
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.finish().as_ref());
+        digest
+    }
+}
+
+/// The cryptography of all TLS here.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Reads a file of at most a mebibyte. The error is for people.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    use std::io::Read as _;
+
+    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > MOST_BYTES { Err("is larger than 1 MiB".to_owned()) } else { Ok(bytes) }
+}
+
+/// Reads authorities from a file in PEM.
+pub(crate) fn authorities(path: &Path) -> Result<RootCertStore, String> {
+    roots(&read_file(path)?)
+}
+
+fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|error| format!("has a certificate that is no authority: {error}"))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err("has no certificate in PEM".to_owned()),
+        Err(error) => Err(format!("is not PEM: {error}")),
+    }
+}
+
+fn secured(config: &TlsConfig, files: &Files) -> Result<Secured, Vec<String>> {
+    let named = |name: &str, path: Option<&Path>, why: String| {
+        format!("{name} = {:?}: {why}", path.unwrap_or(Path::new("")).display())
+    };
+    let chain =
+        certificates(&files.certificate).map_err(|why| named("tls.certificate", config.certificate.as_deref(), why));
+    let key = PrivateKeyDer::from_pem_slice(&files.key)
+        .map_err(|_| named("tls.key", config.key.as_deref(), "has no private key in PEM".to_owned()));
+    let trust = match &files.client_ca {
+        None => Ok(None),
+        Some(pem) => trust(pem, config.client_certificates)
+            .map(Some)
+            .map_err(|why| named("tls.client-ca", config.client_ca.as_deref(), why)),
+    };
+    let (chain, key, trust) = match (chain, key, trust) {
+        (Ok(chain), Ok(key), Ok(trust)) => (chain, key, trust),
+        (chain, key, trust) => return Err([chain.err(), key.err(), trust.err()].into_iter().flatten().collect()),
+    };
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| vec![format!("TLS: {error}")])?;
+    let builder = match &trust {
+        Some(trust) => builder.with_client_cert_verifier(Arc::clone(trust)),
+        None => builder.with_no_client_auth(),
+    };
+    let mut http = builder.with_single_cert(chain, key).map_err(|error| {
+        let why =
+            format!("does not fit the certificate in {:?}: {error}", config.certificate.as_deref().map(Path::display));
+        vec![named("tls.key", config.key.as_deref(), why)]
+    })?;
+    http.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut grpc = http.clone();
+    grpc.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Secured { grpc: Arc::new(grpc), http: Arc::new(http), trust })
+}
+
+fn trust(pem: &[u8], clients: ClientCertificates) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pem)?), provider());
+    let builder = match clients {
+        ClientCertificates::Required => builder,
+        ClientCertificates::Optional => builder.allow_unauthenticated(),
+    };
+    builder.build().map_err(|error| format!("cannot be used: {error}"))
+}
