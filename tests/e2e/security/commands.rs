@@ -53,7 +53,8 @@ async fn commands_show_their_token_and_calls_leave_records() {
     let [reader, _, admin] =
         TOKENS.map(|(token, role)| files.write(role.name(), &format!("{token}\n")).display().to_string());
     let config = config.display().to_string();
-    let process = Process::start_with(&Database::sqlite(), &["--config", &config]).await;
+    let database = Database::sqlite();
+    let process = Process::start_with(&database, &["--config", &config]).await;
 
     let ran = larder(&process, &files, &["list", "--token-file", &reader]).await;
     assert_eq!(ran.code, Some(0), "{}", ran.err);
