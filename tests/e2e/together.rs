@@ -95,11 +95,20 @@ async fn copies_alone_are_of_one_snapshot_as_well(database: &Database) {
     assert_eq!(refusal(&status), Refusal::of(Code::NotFound, "NOT_CACHED"));
     assert_eq!(batch(&server, Some(cached.clone())).await, []);
     list(&server, &ReadOptions::default()).await;
-    assert_eq!(sums(list(&server, &cached).await), [STOCK; PAIRS]);
-    assert_eq!(batch(&server, Some(cached.clone())).await.len(), 2 * PAIRS);
+    // A copy that the server cannot vouch for, because a busy machine keeps it from its passes, counts as missing for now.
+    eventually("the page and all products", async || {
+        let page = server.client().list_products(in_category(Some(cached.clone()))).await;
+        page.is_ok_and(|page| sums(page.into_inner().products) == [STOCK; PAIRS])
+            && batch(&server, Some(cached.clone())).await.len() == 2 * PAIRS
+    })
+    .await;
     database.shell("UPDATE products SET description = 'another' WHERE id = 'left-0'").await;
-    let left: Vec<_> = batch(&server, Some(cached.clone())).await.into_iter().map(|product| product.id).collect();
-    assert_eq!((left.len(), left.contains(&"left-0".to_owned())), (2 * PAIRS - 1, false));
+    eventually("all products but one", async || {
+        let left: Vec<_> = batch(&server, Some(cached.clone())).await.into_iter().map(|product| product.id).collect();
+        assert!(!left.contains(&"left-0".to_owned()), "{left:?}");
+        left.len() == 2 * PAIRS - 1
+    })
+    .await;
     let status = server.client().list_products(in_category(Some(cached))).await.expect_err("the page fell as well");
     assert_eq!(refusal(&status), Refusal::of(Code::NotFound, "NOT_CACHED"));
     server.stop().await;
