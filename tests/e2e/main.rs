@@ -25,6 +25,7 @@ mod coherence;
 mod durability;
 mod events;
 mod exports;
+mod failover;
 mod files;
 mod freshness;
 mod hanging;

@@ -82,6 +82,7 @@ const HARMLESS: &[&str] = &[
     "dbname",
     "user",
     "application_name",
+    "target_session_attrs",
     "protocol",
 ];
 

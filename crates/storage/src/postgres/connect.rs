@@ -3,7 +3,7 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
-    Connection, PgConnection, Row,
+    Connection, Row,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgRow},
 };
@@ -12,6 +12,7 @@ use super::{
     PostgresRepository,
     listen::{Listener, News},
     pool::Connections,
+    servers::{Choice, Servers},
     settings::{Settings, check_sessions},
     url,
 };
@@ -25,21 +26,26 @@ const ABOUT: &str = "SELECT pg_catalog.current_setting('server_version'), \
      pg_catalog.pg_is_in_recovery()::text";
 
 pub(super) async fn connect(config: &StorageConfig) -> Result<PostgresRepository, StorageError> {
-    let options = options(config)?;
-    let version = prepare(&options, config).await?;
+    let servers = servers(config)?;
+    let version = prepare(&servers, config).await?;
     let news = Arc::new(News::default());
-    let connections = Connections::open(options.clone(), config, Arc::clone(&news)).await.map_err(driver::sort)?;
+    let connections = Connections::open(servers.clone(), config, Arc::clone(&news)).await.map_err(driver::sort)?;
     Ok(PostgresRepository {
         connections: Arc::new(connections),
-        listener: Listener::start(options, config.acquire_timeout, news),
+        listener: Listener::start(servers, config.acquire_timeout, news),
         horizons: Horizons::default(),
         disowning: Arc::default(),
         backend: Backend { name: "PostgreSQL", version },
     })
 }
 
-/// Parses a URL into what the driver needs.
-pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StorageError> {
+/// Parses a URL into what the driver needs for each of its servers.
+pub(super) fn parse(url: &str) -> Result<(Vec<PgConnectOptions>, Choice), StorageError> {
+    let (urls, choice) = url::of_each_server(url)?;
+    Ok((urls.iter().map(|url| parse_one(url)).collect::<Result<_, _>>()?, choice))
+}
+
+fn parse_one(url: &str) -> Result<PgConnectOptions, StorageError> {
     // The driver logs parameters that it does not know with their values, and quotes values that it cannot read.
     let quiet = tracing::subscriber::NoSubscriber::default();
     let parsed = tracing::subscriber::with_default(quiet, || PgConnectOptions::from_str(&url::without_host(url)));
@@ -50,22 +56,25 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StorageError> {
 }
 
 /// What the driver sends when it connects. Poolers refuse what they do not know, so it is as little as possible.
-fn options(config: &StorageConfig) -> Result<PgConnectOptions, StorageError> {
+fn servers(config: &StorageConfig) -> Result<Servers, StorageError> {
     if url::has_unknown_parameters(&config.url) {
         tracing::warn!("the database URL has parameters that are not known and have no effect");
     }
-    Ok(parse(&config.url)?.application_name(&config.application_name).extra_float_digits(None))
+    let (options, choice) = parse(&config.url)?;
+    let options =
+        options.into_iter().map(|one| one.application_name(&config.application_name).extra_float_digits(None));
+    Ok(Servers::new(options.collect(), choice, config.acquire_timeout))
 }
 
 /// Checks the server and migrates, on a connection of its own, so that nothing of it (timeout, advisory lock) outlives it.
-async fn prepare(options: &PgConnectOptions, config: &StorageConfig) -> Result<String, StorageError> {
+async fn prepare(servers: &Servers, config: &StorageConfig) -> Result<String, StorageError> {
     let limit = config.acquire_timeout;
-    let mut connection = within(limit, PgConnection::connect_with(options)).await?;
+    let mut connection = within(limit, servers.connect()).await?;
     let about = within(limit, sqlx::raw_sql(ABOUT).fetch_one(&mut connection)).await?;
     let version = check_server(&about)?;
     within(limit, async {
         Settings::new(config).apply(&mut connection).await?;
-        let mut other = PgConnection::connect_with(options).await?;
+        let mut other = servers.connect().await?;
         check_sessions(&mut connection, &mut other).await?;
         other.close().await
     })

@@ -11,13 +11,15 @@ use std::{
 use larder_back_off::BackOff;
 use sqlx::{
     Executor as _, PgPool, Row as _,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    postgres::{PgListener, PgPoolOptions},
 };
 use tokio::{
     sync::Notify,
     task::JoinHandle,
     time::{Instant, sleep, sleep_until, timeout},
 };
+
+use super::servers::Servers;
 
 const CHANNEL: &str = "larder_changes";
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -58,8 +60,8 @@ impl News {
 
 impl Listener {
     /// Begins to listen, on the runtime of the caller.
-    pub(super) fn start(options: PgConnectOptions, connect_limit: Duration, news: Arc<News>) -> Self {
-        let task = tokio::spawn(listen(options, connect_limit, Arc::clone(&news)));
+    pub(super) fn start(servers: Servers, connect_limit: Duration, news: Arc<News>) -> Self {
+        let task = tokio::spawn(listen(servers, connect_limit, Arc::clone(&news)));
         Self { news, task }
     }
 
@@ -81,7 +83,7 @@ impl Drop for Listener {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the length of a pause decides nothing")]
-async fn listen(options: PgConnectOptions, connect_limit: Duration, news: Arc<News>) {
+async fn listen(servers: Servers, connect_limit: Duration, news: Arc<News>) {
     let mut back_off = BackOff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         // A pool for each connection: the driver does not let go of one that does not answer before the network gives it up.
@@ -90,7 +92,7 @@ async fn listen(options: PgConnectOptions, connect_limit: Duration, news: Arc<Ne
             .acquire_timeout(connect_limit)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_lazy_with(options.clone());
+            .connect_lazy_with(servers.last().clone());
         match receive(&pool, &news, &mut back_off).await {
             Ok(()) => tracing::debug!("notification connection lost"),
             Err(error) => tracing::debug!(error = %error, "notification connection failed"),

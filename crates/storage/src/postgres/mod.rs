@@ -11,6 +11,7 @@ mod point;
 mod pool;
 mod read;
 mod row;
+mod servers;
 mod session;
 mod settings;
 mod transaction;

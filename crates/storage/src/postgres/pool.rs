@@ -8,7 +8,6 @@ use std::{
 };
 
 use deadpool::managed::{Manager, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult};
-use sqlx::postgres::PgConnectOptions;
 use tokio::{
     runtime::Handle,
     sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore},
@@ -19,6 +18,7 @@ use tokio::{
 use super::{
     alive::Inquiry,
     listen::News,
+    servers::Servers,
     session::Session,
     settings::Settings,
     trust::{Trust, Verdict},
@@ -50,7 +50,7 @@ pub(super) struct Connections {
 struct Maker(Arc<Recipe>);
 
 struct Recipe {
-    options: PgConnectOptions,
+    servers: Servers,
     settings: Settings,
     trust: Arc<Trust>,
     max_lifetime: Duration,
@@ -70,14 +70,10 @@ enum Held {
 
 impl Connections {
     /// Makes the first connection, and so finds out whether there is a server.
-    pub(super) async fn open(
-        options: PgConnectOptions,
-        config: &StorageConfig,
-        news: Arc<News>,
-    ) -> Result<Self, sqlx::Error> {
+    pub(super) async fn open(servers: Servers, config: &StorageConfig, news: Arc<News>) -> Result<Self, sqlx::Error> {
         let (all, writes) = shares(config.max_connections);
         let maker = Maker(Arc::new(Recipe {
-            options,
+            servers,
             settings: Settings::new(config),
             trust: Arc::default(),
             max_lifetime: config.max_lifetime,
@@ -188,8 +184,8 @@ impl Manager for Maker {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<Session, sqlx::Error> {
-        let Recipe { options, settings, trust, .. } = &*self.0;
-        Session::open(options, settings, Arc::clone(trust)).await
+        let Recipe { servers, settings, trust, .. } = &*self.0;
+        Session::open(servers, settings, Arc::clone(trust)).await
     }
 
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<sqlx::Error> {

@@ -8,12 +8,12 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use sqlx::{
-    ConnectOptions as _, Either, Execute, Executor, PgConnection, Postgres, SqlStr,
-    postgres::{PgConnectOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
+    Either, Execute, Executor, PgConnection, Postgres, SqlStr,
+    postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{settings::Settings, trust::Trust};
+use super::{servers::Servers, settings::Settings, trust::Trust};
 use crate::{driver, trace};
 
 /// How much longer than the server this side waits for a statement: the server's own word says more.
@@ -49,12 +49,8 @@ struct State {
 
 impl Session {
     /// Connects, and makes sure that the session is as it must be.
-    pub(super) async fn open(
-        options: &PgConnectOptions,
-        settings: &Settings,
-        trust: Arc<Trust>,
-    ) -> Result<Self, sqlx::Error> {
-        let mut connection = options.connect().await?;
+    pub(super) async fn open(servers: &Servers, settings: &Settings, trust: Arc<Trust>) -> Result<Self, sqlx::Error> {
+        let mut connection = servers.connect().await?;
         let pid = settings.apply(&mut connection).await?;
         let now = Instant::now();
         let state = State { busy: false, committing: false, in_transaction: false, answered: now };

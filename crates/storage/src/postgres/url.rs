@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::servers::Choice;
+use crate::StorageError;
+
 /// Writes a URL that names no host, but a user or a port, in the form that the driver reads: `postgres://u@/d?host=/run`
 /// becomes `postgres:///d?user=u&host=/run`. Whoever connects through a Unix socket writes it so.
 pub(super) fn without_host(url: &str) -> Cow<'_, str> {
@@ -23,6 +26,43 @@ pub(super) fn without_host(url: &str) -> Cow<'_, str> {
         .chain((!query.is_empty()).then(|| query.to_owned()));
     format!("{scheme}://{path}?{}", parameters.collect::<Vec<_>>().join("&")).into()
 }
+
+/// The parameter by which libpq chooses among servers.
+const TARGET: &str = "target_session_attrs";
+
+/// The URLs of the servers of one that may name several, as `postgres://u@a:5432,b:5433/d` names two, and which of them takes
+/// connections. The driver knows one server in each URL.
+pub(super) fn of_each_server(url: &str) -> Result<(Vec<String>, Choice), StorageError> {
+    let (head, query) = url.split_once('?').map_or((url, None), |(head, query)| (head, Some(query)));
+    let parameters = query.unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty());
+    let (targets, others): (Vec<&str>, Vec<&str>) =
+        parameters.partition(|parameter| parameter.split_once('=').is_some_and(|(name, _)| name == TARGET));
+    if !targets.iter().all(|target| target.ends_with("=read-write") || target.ends_with("=primary")) {
+        let why = "target_session_attrs must be read-write or primary: Larder writes";
+        return Err(StorageError::Url(why.to_owned()));
+    }
+    let query = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
+    let Some((scheme, rest)) = head.split_once("://") else {
+        return Ok((vec![format!("{head}{query}")], Choice::Only));
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (user, hosts) = match authority.rsplit_once('@') {
+        Some((user, hosts)) => (format!("{user}@"), hosts),
+        None => (String::new(), authority),
+    };
+    let hosts: Vec<&str> = hosts.split(',').collect();
+    if hosts.len() > MOST_SERVERS {
+        return Err(StorageError::Url(format!("more than {MOST_SERVERS} servers")));
+    }
+    if hosts.len() > 1 && hosts.iter().any(|host| host.is_empty() || host.starts_with(':')) {
+        return Err(StorageError::Url("empty host".to_owned()));
+    }
+    let choice = if hosts.len() > 1 || !targets.is_empty() { Choice::Primary } else { Choice::Only };
+    Ok((hosts.into_iter().map(|host| format!("{scheme}://{user}{host}{path}{query}")).collect(), choice))
+}
+
+/// Each is tried in its turn, and has its share of the time.
+const MOST_SERVERS: usize = 8;
 
 /// Reasons of the driver that quote nothing of the URL.
 const REASONS: &[&str] = &[
@@ -64,6 +104,7 @@ const PARAMETERS: &[&str] = &[
     "password",
     "application_name",
     "options",
+    TARGET,
 ];
 
 /// Whether the driver ignores a parameter of a URL, as one that is misspelt.
@@ -97,6 +138,38 @@ mod tests {
     }
 
     #[test]
+    fn a_url_may_name_several_servers() {
+        let of_each = |url| {
+            let (servers, choice) = of_each_server(url).expect("servers");
+            (servers.join(" "), choice)
+        };
+        for (url, each, choice) in [
+            ("postgres://h/d?sslmode=require", "postgres://h/d?sslmode=require", Choice::Only),
+            ("postgres://u@/d?host=/run/pg", "postgres://u@/d?host=/run/pg", Choice::Only),
+            ("postgres://h/d?target_session_attrs=read-write", "postgres://h/d", Choice::Primary),
+            (
+                "postgres://u:p,@a:1,[::1]:2,c/d?target_session_attrs=read-write&sslmode=disable",
+                "postgres://u:p,@a:1/d?sslmode=disable postgres://u:p,@[::1]:2/d?sslmode=disable \
+                 postgres://u:p,@c/d?sslmode=disable",
+                Choice::Primary,
+            ),
+            ("postgres://a,b", "postgres://a postgres://b", Choice::Primary),
+        ] {
+            assert_eq!(of_each(url), (each.to_owned(), choice));
+        }
+        for (url, why) in [
+            ("postgres://a,b/d?target_session_attrs=any", "target_session_attrs"),
+            ("postgres://a/d?target_session_attrs=standby", "target_session_attrs"),
+            ("postgres://a,,b/d", "empty host"),
+            ("postgres://a,:5433/d", "empty host"),
+            ("postgres://a,b,c,d,e,f,g,h,i/d", "more than 8 servers"),
+        ] {
+            let error = of_each_server(url).expect_err("a URL that is refused");
+            assert!(error.to_string().contains(why), "{url}: {error}");
+        }
+    }
+
+    #[test]
     fn a_url_without_a_host_says_it_in_parameters() {
         for (url, read) in [
             ("postgres://u@/d?host=/run/pg", "postgres:///d?user=u&host=/run/pg"),
@@ -120,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_driver_reads_them() {
-        let parse = |url| super::super::connect::parse(url).expect("a URL that libpq takes");
+        let parse = |url| super::super::connect::parse(url).expect("a URL that libpq takes").0.remove(0);
         let options = parse("postgres://some%20one@/shop?host=/run/pg&port=5433");
         assert_eq!(options.get_socket().map(|path| path.to_str()), Some(Some("/run/pg")));
         assert_eq!((options.get_username(), options.get_port()), ("some one", 5433));

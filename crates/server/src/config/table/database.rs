@@ -44,7 +44,7 @@ pub(super) const DATABASE: &[Setting] = &[
         },
         shape: "URL",
         help: "The database: postgres://user:password@host:5432/name, postgres://user@/name?host=/run/postgresql for a Unix \
-               socket, or sqlite:///path/of/larder.db.",
+               socket, or sqlite:///path/of/larder.db. Of several hosts separated by commas, the first that takes writes.",
         secret: Secret::Url,
         scope: Scope::Database,
         set: |config, text| {
