@@ -115,12 +115,12 @@ impl AdminArgs {
 impl Server {
     /// Connects to a server.
     pub(crate) async fn connect(client: &ClientConfig, options: CallOptions) -> Result<Self, CliError> {
-        Self::reach(&client.address, client, options).await.map_err(|error| error.hint(NO_SERVER))
+        Self::reach(&client.address, client, options).await.map_err(|error| error.or_hint(NO_SERVER))
     }
 
     /// Connects to the `CacheAdmin` of a replica.
     pub(crate) async fn connect_admin(client: &ClientConfig, options: CallOptions) -> Result<Self, CliError> {
-        Self::reach(&client.admin_address, client, options).await.map_err(|error| error.hint(NO_ADMIN))
+        Self::reach(&client.admin_address, client, options).await.map_err(|error| error.or_hint(NO_ADMIN))
     }
 
     async fn reach(address: &http::Uri, client: &ClientConfig, options: CallOptions) -> Result<Self, CliError> {
@@ -226,13 +226,19 @@ impl Server {
 }
 
 fn unreachable(address: &http::Uri, error: &tonic::transport::Error) -> CliError {
-    let mut cause: &dyn Error = error;
+    let mut cause: &(dyn Error + 'static) = error;
+    let mut hint = credentials::hint(cause);
     while let Some(source) = cause.source() {
         cause = source;
+        hint = hint.or_else(|| credentials::hint(cause));
     }
     let address = address.to_string();
     let address = address.trim_end_matches('/');
-    CliError::new(Exit::Unavailable, format!("cannot reach {address}: {}", plain(&cause.to_string())))
+    let error = CliError::new(Exit::Unavailable, format!("cannot reach {address}: {}", plain(&cause.to_string())));
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
 }
 
 fn silent() -> Status {

@@ -1,6 +1,7 @@
 //! What the commands show to a server, and `larder hash-token`.
 
 use std::{
+    error::Error,
     io::{IsTerminal as _, Read as _},
     net::IpAddr,
     path::Path,
@@ -62,6 +63,22 @@ impl HashToken {
 
 fn is_token(text: &str) -> bool {
     (1..=LONGEST_TOKEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// What to do about an error of TLS, if this is one that the configuration mends.
+pub(crate) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let tls = match inner {
+        Some(inner) => inner.downcast_ref::<rustls::Error>(),
+        None => error.downcast_ref::<rustls::Error>(),
+    };
+    match tls? {
+        rustls::Error::InvalidCertificate(_) => {
+            Some("name the authority that vouches for the server: ca in [client] of the settings, or LARDER_CLIENT__CA")
+        }
+        rustls::Error::InvalidMessage(_) => Some("the server may not speak TLS: try an http:// address"),
+        _ => None,
+    }
 }
 
 /// Reads a token from a file, as `authorization` has it.

@@ -76,6 +76,14 @@ impl CliError {
         self
     }
 
+    /// Says what to do about it, unless that is said already.
+    pub(crate) fn or_hint(self, hint: &str) -> Self {
+        match &self {
+            Self::Failed(Failure { hint: None, .. }) => self.hint(hint),
+            _ => self,
+        }
+    }
+
     /// A failure to read or write; `doing` names the attempt.
     pub(crate) fn io(doing: impl fmt::Display, error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {

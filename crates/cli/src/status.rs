@@ -28,6 +28,9 @@ pub(crate) fn failure(status: &Status) -> CliError {
         _ => format!("{}: the server refuses the request", code_name(status.code())),
     };
     let hint = match retry_after(status) {
+        None if is_loss(status) => {
+            Some("if it is lost every time, the server may speak TLS: try an https:// address".to_owned())
+        }
         Some(delay) => Some(format!("try again in {}", show_duration(delay))),
         None => hint(status.code()).map(str::to_owned),
     };
@@ -130,7 +133,13 @@ mod tests {
     #[test]
     fn a_lost_connection_is_a_server_that_is_away() {
         let (exit, text) = shown(&Status::unknown("h2 protocol error: broken pipe"));
-        assert_eq!((exit, text.as_str()), (Exit::Unavailable, "larder: the connection was lost"));
+        assert_eq!(
+            (exit, text.as_str()),
+            (
+                Exit::Unavailable,
+                "larder: the connection was lost\n  hint: if it is lost every time, the server may speak TLS: try an https:// address"
+            )
+        );
     }
 
     #[test]

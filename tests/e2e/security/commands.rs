@@ -1,6 +1,6 @@
 //! The program as its users run it: its configuration, its audit log and its commands.
 
-use std::{fmt::Write as _, process::Stdio};
+use std::{fmt::Write as _, path::Path, process::Stdio};
 
 use larder_server::config::TokenHash;
 use serde_json::Value;
@@ -90,6 +90,35 @@ async fn commands_show_their_token_and_calls_leave_records() {
         assert!(!log.contains(token) && !log.contains(&TokenHash::of(token.as_bytes()).hex()), "{log}");
     }
     process.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_or_authority_that_is_wrong_is_told_with_what_to_do() {
+    let (files, authority) = (Files::new(), Authority::new("servers"));
+    let config = files.write("larder.toml", &settings(&files, &authority));
+    let stranger = files.write("other.pem", Authority::new("others").pem());
+    let database = Database::sqlite();
+    let secured = Process::start_with(&database, &["--config", &config.display().to_string()]).await;
+    let plain = Process::start(&database).await;
+    let list = async |process: &Process, address: String, authority: Option<&Path>| {
+        let mut command = process.client_command(&["list", "--address", &address]).await;
+        command.envs(authority.map(|path| ("LARDER_CLIENT__CA", path)));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = command.output().await.expect("larder to start");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    for (process, scheme, authority, hint) in [
+        (&secured, "https", None, "LARDER_CLIENT__CA"),
+        (&secured, "https", Some(&*stranger), "LARDER_CLIENT__CA"),
+        (&secured, "http", None, "try an https:// address"),
+        (&plain, "https", None, "try an http:// address"),
+    ] {
+        let (code, err) = list(process, format!("{scheme}://{}", process.address()), authority).await;
+        assert_eq!(code, Some(69), "{err}");
+        assert!(err.contains(hint), "{hint}: {err}");
+    }
+    secured.stop().await;
+    plain.stop().await;
 }
 
 #[tokio::test]
