@@ -1,8 +1,10 @@
 """Every call of Larder once, to copy from: `python tour.py HOST:PORT HOST:PORT`, two replicas of one catalogue."""
 
+import os
 import secrets
 import sys
 import uuid
+from pathlib import Path
 
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -26,7 +28,7 @@ from larder.catalog.v1.product_pb2 import Product, ProductFilter
 
 def main(first: str, second: str) -> None:
     # In a cluster one channel leads to all replicas: larder.connect("dns:///larder-headless:50051").
-    with larder.connect(first) as one, larder.connect(second) as two:
+    with connect(first) as one, connect(second) as two:
         catalog, replica = ProductCatalogStub(one), ProductCatalogStub(two)
         product = create(catalog)
         read_metadata(catalog, product)
@@ -38,6 +40,15 @@ def main(first: str, second: str) -> None:
         follow(catalog, replica, product)
         catalog.DeleteProduct(DeleteProductRequest(id=product.id), timeout=30)
         print("delete: ok")
+
+
+def connect(target: str, *interceptors) -> grpc.Channel:
+    # A server with TLS and tokens: LARDER_CA names its authorities, LARDER_TOKEN_FILE your token.
+    credentials = None
+    if "LARDER_CA" in os.environ:
+        ca = Path(os.environ["LARDER_CA"]).read_bytes()
+        credentials = larder.secured(ca, Path(os.environ["LARDER_TOKEN_FILE"]).read_text().strip())
+    return larder.connect(target, *interceptors, credentials=credentials)
 
 
 def create(catalog: ProductCatalogStub) -> Product:
@@ -124,7 +135,7 @@ def read_your_writes(catalog: ProductCatalogStub, replica: ProductCatalogStub, p
 
 def with_a_session(first: str, second: str, product: Product) -> None:
     session = larder.Session()  # One for each user.
-    with larder.connect(first, session) as one, larder.connect(second, session) as two:
+    with connect(first, session) as one, connect(second, session) as two:
         catalog, replica = ProductCatalogStub(one), ProductCatalogStub(two)
         for name in ["Iron kettle", "Glass kettle"]:
             change = UpdateProductRequest(product=Product(id=product.id, name=name), request_id=str(uuid.uuid4()))

@@ -30,9 +30,20 @@ import serviceConfig from "./gen/service_config.json" with { type: "json" };
 /** The calls of the catalogue. */
 export type Catalog = Client<typeof ProductCatalog>;
 
-/** Returns a client of all replicas behind a name, such as `dns:///larder-headless:50051`. */
-export function connect(target: string, ...interceptors: Interceptor[]): Catalog & Disposable {
-  const channel = new grpc.Client(target, grpc.credentials.createInsecure(), {
+/** Where replicas are, and the credentials for them. */
+export interface Target {
+  address: string;
+  credentials: grpc.ChannelCredentials;
+}
+
+/**
+ * Returns a client of all replicas behind a name, such as `dns:///larder-headless:50051`. Without credentials, which `secured` makes,
+ * it speaks plain text.
+ */
+export function connect(target: string | Target, ...interceptors: Interceptor[]): Catalog & Disposable {
+  const plain = (address: string): Target => ({ address, credentials: grpc.credentials.createInsecure() });
+  const { address, credentials } = typeof target === "string" ? plain(target) : target;
+  const channel = new grpc.Client(address, credentials, {
     // Retries of idempotent calls, a limit on them, deadlines, and round_robin.
     "grpc.service_config": JSON.stringify(serviceConfig),
     // Notices a dead replica while a stream is open.
@@ -41,6 +52,18 @@ export function connect(target: string, ...interceptors: Interceptor[]): Catalog
   });
   const catalog = createClient(ProductCatalog, new GrpcTransport(channel, interceptors));
   return Object.assign(catalog, { [Symbol.dispose]: () => channel.close() });
+}
+
+/** TLS by the authorities in `ca`, in PEM, or by the public ones, and a token that goes with every call. */
+export function secured({ ca, token }: { ca?: Buffer; token?: string }): grpc.ChannelCredentials {
+  const tls = grpc.credentials.createSsl(ca ?? null);
+  if (token === undefined) return tls;
+  const bearer = grpc.credentials.createFromMetadataGenerator((_, done) => {
+    const metadata = new grpc.Metadata();
+    metadata.set("authorization", `Bearer ${token}`);
+    done(null, metadata);
+  });
+  return grpc.credentials.combineChannelCredentials(tls, bearer);
 }
 
 class GrpcTransport implements Transport {

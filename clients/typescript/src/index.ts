@@ -1,6 +1,6 @@
 // A client of Larder, a gRPC cache for product catalogues, for Node.js. A browser uses browser.ts.
 
-export { connect, type Catalog } from "./channel.js";
+export { connect, secured, type Catalog, type Target } from "./channel.js";
 export { details, type Details } from "./errors.js";
 export { Session } from "./session.js";
 export { watch } from "./watch.js";

@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { connect, details, Session, watch, type Catalog } from "./index.js";
+import { connect, details, secured, Session, watch, type Catalog, type Target } from "./index.js";
 import type { Product } from "./gen/larder/catalog/v1/product_pb.js";
 
 /** Every write acknowledged before. */
@@ -11,8 +12,8 @@ const FRESHEST = { consistency: { case: "fullyConsistent", value: true } } as co
 
 async function main(first: string, second: string): Promise<void> {
   // In a cluster one client calls all replicas: connect("dns:///larder-headless:50051").
-  const catalog = connect(first);
-  const replica = connect(second);
+  const catalog = connect(target(first));
+  const replica = connect(target(second));
   try {
     const product = await create(catalog);
     await readMetadata(catalog, product);
@@ -28,6 +29,14 @@ async function main(first: string, second: string): Promise<void> {
     catalog[Symbol.dispose]();
     replica[Symbol.dispose]();
   }
+}
+
+/** A server with TLS and tokens: LARDER_CA names its authorities, LARDER_TOKEN_FILE your token. */
+function target(address: string): string | Target {
+  const { LARDER_CA, LARDER_TOKEN_FILE } = process.env;
+  if (LARDER_CA === undefined) return address;
+  const token = readFileSync(LARDER_TOKEN_FILE!, "utf8").trim();
+  return { address, credentials: secured({ ca: readFileSync(LARDER_CA), token }) };
 }
 
 async function create(catalog: Catalog): Promise<Product> {
@@ -115,7 +124,7 @@ async function readYourWrites(catalog: Catalog, replica: Catalog, product: Produ
 
 async function withSession(first: string, second: string, product: Product): Promise<void> {
   const session = new Session(); // One for each user.
-  const [catalog, replica] = [connect(first, session.intercept), connect(second, session.intercept)];
+  const [catalog, replica] = [connect(target(first), session.intercept), connect(target(second), session.intercept)];
   for (const name of ["Iron kettle", "Glass kettle"]) {
     await rename(catalog, product, name);
     assert.equal((await replica.getProduct({ id: product.id }, { timeoutMs: 30_000 })).product!.name, name);

@@ -51,6 +51,16 @@ func main() {
 }
 
 func connect(target string, options ...grpc.DialOption) pb.ProductCatalogClient {
+	// A server with TLS and tokens: LARDER_CA names its authorities, LARDER_TOKEN_FILE your token.
+	if path, ok := os.LookupEnv("LARDER_CA"); ok {
+		ca, err := os.ReadFile(path)
+		must(err)
+		token, err := os.ReadFile(os.Getenv("LARDER_TOKEN_FILE"))
+		must(err)
+		secured, err := larder.Secured(ca, strings.TrimSpace(string(token)))
+		must(err)
+		options = append(options, secured...)
+	}
 	conn, err := larder.Connect(target, options...)
 	must(err)
 	return pb.NewProductCatalogClient(conn)

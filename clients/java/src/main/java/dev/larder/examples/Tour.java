@@ -25,6 +25,10 @@ import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.MetadataUtils;
+import java.io.File;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
@@ -46,10 +50,10 @@ public final class Tour {
     replica = ProductCatalogGrpc.newBlockingStub(second);
   }
 
-  public static void main(String[] arguments) throws InterruptedException {
+  public static void main(String[] arguments) throws Exception {
     // In a cluster one channel leads to all replicas: Larder.connect("dns:///larder-headless:50051").
-    ManagedChannel first = Larder.connect(arguments[0]);
-    ManagedChannel second = Larder.connect(arguments[1]);
+    ManagedChannel first = connect(arguments[0]);
+    ManagedChannel second = connect(arguments[1]);
     Tour tour = new Tour(first, second);
     Product product = tour.create();
     tour.readMetadata(product);
@@ -158,10 +162,20 @@ public final class Tour {
     System.out.println("read your writes: ok");
   }
 
-  private static void withSession(String first, String second, Product product) {
+  private static ManagedChannel connect(String target, ClientInterceptor... interceptors) throws IOException {
+    // A server with TLS and tokens: LARDER_CA names its authorities, LARDER_TOKEN_FILE your token.
+    String ca = System.getenv("LARDER_CA");
+    if (ca == null) {
+      return Larder.connect(target, interceptors);
+    }
+    String token = Files.readString(Path.of(System.getenv("LARDER_TOKEN_FILE"))).strip();
+    return Larder.connect(target, Larder.secured(new File(ca), token), interceptors);
+  }
+
+  private static void withSession(String first, String second, Product product) throws IOException {
     Session session = new Session(); // One for each user.
-    ManagedChannel one = Larder.connect(first, session);
-    ManagedChannel two = Larder.connect(second, session);
+    ManagedChannel one = connect(first, session);
+    ManagedChannel two = connect(second, session);
     for (String name : List.of("Iron kettle", "Glass kettle")) {
       rename(ProductCatalogGrpc.newBlockingStub(one), product, name);
       var got = soon(ProductCatalogGrpc.newBlockingStub(two)).getProduct(get(product).build()).getProduct();
