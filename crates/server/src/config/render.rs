@@ -6,7 +6,7 @@ use super::{
     Effective, SECTIONS, Section,
     dropped::CONSTANTS,
     setting::{Default, Setting},
-    table::{POLICIES, SECURITY},
+    table::{FILE_ONLY, POLICIES, SECURITY},
 };
 
 /// Characters of a comment's line in the example file.
@@ -16,6 +16,8 @@ const WIDTH: usize = 118;
 pub(super) const SHAPES: &[(&str, &str)] = &[
     ("ADDRESS", "an IP address with a port, such as `127.0.0.1:50051` or `[::]:50051`"),
     ("BOOLEAN", "`true` or `false`; the flag alone means `true`"),
+    ("CATALOGUE", "`true`, `false` or the path of a file; the flag alone means `true`"),
+    ("CONTRACTS", "`hipstershop`, `oteldemo`, both separated by a comma, or `none`"),
     ("DURATION", "numbers with units (`ms`, `s`, `m`, `h`, `d`), the largest first, such as `250ms` or `1h30m`"),
     ("ENCODINGS", "`gzip`, `zstd`, both separated by a comma, or `none`"),
     ("FILTER", "a level, and exceptions by module, such as `warn,larder_server=debug`"),
@@ -114,7 +116,7 @@ The file is TOML. `ttl` in `[policy.item]` may also be written as `policy.item.t
 
 A variable overrides any key of the file. Its name is `LARDER_`, the section and the key in upper case, `__` behind each
 section, and `_` for a dash: `LARDER_POLICY__NOT_FOUND__L2_TTL` overrides `l2-ttl` in `[policy.not-found]`. Settings in
-sections have no other variable, and no flags.
+sections have no other variable, and no flags; only `contracts` in `[compat]` also goes by `LARDER_COMPAT`.
 
 The file alone has the lists `[[auth.token]]` and `[[auth.certificate]]`, and the tables `[auth.jwt.roles]` and `[auth.rules]`;
 [security.md](security.md) explains them.
@@ -165,16 +167,22 @@ pub fn example() -> String {
             key(&mut text, setting);
         }
     }
+    explained(&mut text, &FILE_ONLY);
     text.push_str(EXAMPLE_SECURITY);
-    for section in SECURITY {
-        head(&mut text, &section);
-        for setting in section.settings {
-            commented(&mut text, &[setting.help]);
-            key(&mut text, setting);
-        }
-    }
+    explained(&mut text, &SECURITY);
     text.push_str(EXAMPLE_LISTS);
     text
+}
+
+/// Sections of the file whose keys each have an explanation.
+fn explained(text: &mut String, sections: &[Section]) {
+    for section in sections {
+        head(text, section);
+        for setting in section.settings {
+            commented(text, &[setting.help]);
+            key(text, setting);
+        }
+    }
 }
 
 fn head(text: &mut String, section: &Section) {

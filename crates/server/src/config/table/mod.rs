@@ -2,6 +2,7 @@
 
 mod cache;
 mod client;
+mod compat;
 mod database;
 mod events;
 mod policy;
@@ -31,6 +32,12 @@ pub(super) const POLICIES: [Section; 4] = [
     Section { title: "Policy: absent products", settings: policy::NOT_FOUND },
 ];
 
+/// What only the file has, beside policies and security.
+pub(super) const FILE_ONLY: [Section; 2] = [
+    Section { title: "gRPC-Web, for pages in browsers", settings: web::WEB },
+    Section { title: "Contracts of other shops", settings: compat::COMPAT },
+];
+
 /// TLS, tokens, and the credentials of commands.
 pub(super) const SECURITY: [Section; 4] = [
     Section { title: "TLS, for every listener", settings: security::TLS },
@@ -57,7 +64,8 @@ pub const SECTIONS: &[Section] = &[
     POLICIES[1],
     POLICIES[2],
     POLICIES[3],
-    Section { title: "gRPC-Web, for pages in browsers", settings: web::WEB },
+    FILE_ONLY[0],
+    FILE_ONLY[1],
     SECURITY[0],
     SECURITY[1],
     SECURITY[2],
