@@ -20,7 +20,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 K8S = ROOT / "k8s"
-OVERLAYS = ["embedded", "shared", "demo"]
+OVERLAYS = ["embedded", "shared", "demo", "online-boutique"]
 COMPONENTS = ["autoscaling", "autoscaling-calls", "monitoring", "dashboards"]
 RULES = K8S / "components/monitoring/rules.yaml"
 # The newest version of Kubernetes, and the two before it that are still maintained.
@@ -123,6 +123,9 @@ def dangling(objects):
             claim = volume.get("persistentVolumeClaim", {}).get("claimName")
             if claim and ("PersistentVolumeClaim", claim) not in names:
                 yield f"{name} mounts no claim {claim}"
+            files = volume.get("configMap", {}).get("name")
+            if files and ("ConfigMap", files) not in names:
+                yield f"{name} mounts no ConfigMap {files}"
 
 
 def settings():
@@ -132,8 +135,11 @@ def settings():
 
 def misconfigured(objects):
     """Variables of Larder that are no settings."""
-    container = pods(objects)["Deployment larder"]["spec"]["containers"][0]
-    for name in [variable["name"] for variable in container["env"]]:
+    containers = [pod["spec"]["containers"][0] for pod in pods(objects).values()]
+    ours = [container for container in containers if container["image"].startswith("larder:")]
+    if len(ours) != 1:
+        yield f"{len(ours)} workloads run Larder"
+    for name in [variable["name"] for container in ours for variable in container["env"]]:
         if name not in settings():
             yield f"{name} is no setting"
 

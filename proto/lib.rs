@@ -43,5 +43,21 @@ pub mod serving {
     include!(concat!(env!("OUT_DIR"), "/serving/larder.catalog.v1.rs"));
 }
 
+/// The catalogue of Online Boutique: messages, the client and the server's side.
+pub mod hipstershop {
+    include!(concat!(env!("OUT_DIR"), "/compat/hipstershop.rs"));
+
+    /// The contract as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hipstershop.binpb"));
+}
+
+/// The catalogue of the OpenTelemetry demo: the client and the server's side. Its messages are those of [`hipstershop`].
+pub mod oteldemo {
+    include!(concat!(env!("OUT_DIR"), "/compat/oteldemo.rs"));
+
+    /// The contract as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/oteldemo.binpb"));
+}
+
 /// The contract with everything it imports, as an encoded `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/larder.binpb"));

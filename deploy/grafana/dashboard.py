@@ -10,7 +10,7 @@ import json
 
 WIDTH = 24
 FILTER = 'job=~"$job", instance=~"$instance"'
-CALLS = 'rpc_method=~"larder[.]catalog[.].+"'
+CALLS = 'rpc_method=~"(larder[.]catalog|hipstershop|oteldemo)[.].+"'
 UNARY = CALLS + ', rpc_method!~".+/(Watch|Import)Products"'
 # What the objectives in deploy/prometheus/objectives.yml allow.
 MAY_FAIL, MAY_BE_SLOW = 0.001, 0.05

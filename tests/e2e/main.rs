@@ -22,6 +22,7 @@ mod bad_input;
 mod caching;
 mod calls_page;
 mod coherence;
+mod compat;
 mod durability;
 mod events;
 mod exports;

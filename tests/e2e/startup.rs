@@ -57,6 +57,20 @@ async fn every_error_in_the_configuration_is_reported_at_once() {
 }
 
 #[tokio::test]
+async fn a_catalogue_that_cannot_be_loaded_is_named() {
+    let directory = TempDir::new("catalogue");
+    let file = directory.join("products.json");
+    let path = file.to_str().expect("a path");
+    let (code, text) = serve(&[("LARDER_SAMPLE_CATALOGUE", path)], &["--listen", "127.0.0.1:0"]).await;
+    assert_eq!(code, Some(65), "{text}");
+    assert!(text.contains(path) && text.contains("LARDER_SAMPLE_CATALOGUE"), "{text}");
+    std::fs::write(&file, r#"{"products": [{"id": "a", "name": "A"}, {"id": "b"}]}"#).expect("a file");
+    let (code, text) = serve(&[("LARDER_SAMPLE_CATALOGUE", path)], &["--listen", "127.0.0.1:0"]).await;
+    assert_eq!(code, Some(65), "{text}");
+    assert!(text.contains("product 2: name: is required"), "{text}");
+}
+
+#[tokio::test]
 async fn wrong_variables_of_opentelemetry_are_named() {
     let environment = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),

@@ -77,6 +77,7 @@ fn failure(error: &ServeError) -> CliError {
         ServeError::Telemetry(_) => (Exit::Config, Some("check OTEL_EXPORTER_OTLP_ENDPOINT")),
         ServeError::Redis(_) => (Exit::Config, Some("check REDIS_URL")),
         ServeError::Security(errors) => return wrong_files(errors),
+        ServeError::Catalogue { .. } => (Exit::Data, Some("check --sample-catalogue or LARDER_SAMPLE_CATALOGUE")),
         ServeError::Sample(_) | ServeError::Reflection(_) => (Exit::Internal, None),
     };
     let failed = CliError::new(exit, error.to_string());

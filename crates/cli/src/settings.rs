@@ -146,7 +146,7 @@ impl<T: Takes> Args for SettingArgs<T> {
         for (title, setting) in taken::<T>() {
             let help = format!("{} [env: {}] [default: {}]", setting.help, setting.env, setting.default.shown());
             let mut arg = Arg::new(setting.key).long(setting.key).value_name(setting.shape).help(help);
-            if setting.shape == "BOOLEAN" {
+            if matches!(setting.shape, "BOOLEAN" | "CATALOGUE") {
                 arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
             } else {
                 // A wrong value such as -1 is reported as a wrong value, not as an unknown flag.

@@ -19,6 +19,14 @@ pub enum ServeError {
     /// The sample catalogue cannot be loaded.
     #[error("cannot load the sample catalogue: {0}")]
     Sample(String),
+    /// The file with the catalogue for an empty database cannot be used.
+    #[error("cannot load the catalogue {path}: {reason}")]
+    Catalogue {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The port cannot be bound.
     #[error("cannot listen on {address}: {source}")]
     Listen {

@@ -1,8 +1,16 @@
-//! The sample catalogue, and how an empty database gets it.
+//! The catalogue that an empty database begins with.
 
-use larder_storage::{ProductRepository as _, Repository};
+use std::{io, path::Path};
 
-use crate::{contract::parse_import, json::from_json};
+use larder_storage::{ProductData, ProductRepository as _, Repository, StorageError};
+use serde_json::Value;
+
+use crate::{
+    config::SampleCatalogue,
+    contract::parse_import,
+    error::ServeError,
+    json::{Unknown, from_json_at},
+};
 
 /// A small shop's catalogue: some 280 products, each a line in the Protobuf JSON mapping of `Product`.
 ///
@@ -11,28 +19,93 @@ pub const SAMPLE: &str = include_str!("../data/sample.jsonl");
 
 /// Products written in one transaction.
 const BATCH: usize = 500;
+/// Bytes of a file. It is read whole; a larger catalogue is for `larder import`.
+const MOST_BYTES: u64 = 64 << 20;
 
-/// Loads a sample, one product a line, unless the database has a product already.
-pub(crate) async fn load(repository: &Repository, sample: &str) -> Result<(), String> {
-    if !repository.is_empty().await.map_err(|error| error.to_string())? {
+/// Loads a catalogue, unless the database has a product already. One that breaks a rule is not loaded at all.
+pub(crate) async fn load(repository: &Repository, catalogue: SampleCatalogue) -> Result<(), ServeError> {
+    let told = |error: StorageError| ServeError::Sample(error.to_string());
+    if catalogue == SampleCatalogue::None || !repository.is_empty().await.map_err(told)? {
         return Ok(());
     }
-    let parse = |line: &str| parse_import(from_json(line)?).map_err(|violations| violations.to_string());
-    let products = sample.lines().map(parse).collect::<Result<Vec<_>, String>>()?;
+    let products = match catalogue {
+        SampleCatalogue::None => return Ok(()),
+        SampleCatalogue::BuiltIn => parse(SAMPLE).map_err(ServeError::Sample)?,
+        SampleCatalogue::File(path) => {
+            let read = read(&path).await.map_err(|error| error.to_string());
+            read.and_then(|text| parse(&text)).map_err(|reason| ServeError::Catalogue { path, reason })?
+        }
+    };
     for batch in products.chunks(BATCH) {
-        repository.import(batch).await.map_err(|error| error.to_string())?;
+        repository.import(batch).await.map_err(told)?;
     }
     tracing::info!(products = products.len(), "sample catalogue loaded into the empty database");
     Ok(())
+}
+
+async fn read(path: &Path) -> io::Result<String> {
+    let path = path.to_owned();
+    let read = move || {
+        let bytes = std::fs::metadata(&path)?.len();
+        if bytes > MOST_BYTES {
+            return Err(io::Error::other(format!("has {bytes} bytes, more than {MOST_BYTES}: use larder import")));
+        }
+        std::fs::read_to_string(&path)
+    };
+    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+}
+
+/// Reads products in JSON: one object after the other, an array, or an object that holds an array under `products`.
+fn parse(text: &str) -> Result<Vec<(String, ProductData)>, String> {
+    let mut products = Vec::new();
+    for document in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        match document.map_err(|error| error.to_string())? {
+            Value::Array(list) => products.extend(list),
+            Value::Object(mut fields) => match fields.remove("products") {
+                Some(Value::Array(list)) => products.extend(list),
+                Some(_) => return Err("products is not a list".to_owned()),
+                None => products.push(Value::Object(fields)),
+            },
+            other => products.push(other),
+        }
+    }
+    let product = |(number, product): (usize, Value)| {
+        let parsed = from_json_at(&product.to_string(), 1, 0, Unknown::Refused);
+        let parsed = parsed.and_then(|product| parse_import(product).map_err(|violations| violations.to_string()));
+        parsed.map_err(|reason| format!("product {}: {reason}", number + 1))
+    };
+    products.into_iter().enumerate().map(product).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use serde_json::Value;
-
     use super::*;
+    use crate::json::from_json;
+
+    #[test]
+    fn files_hold_products_in_every_layout_of_json() {
+        let ids = |text: &str| parse(text).map(|products| products.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+        let a = r#"{"id": "a", "name": "A", "picture": "/a.jpg", "priceUsd": {"currencyCode": "USD", "units": 1}}"#;
+        let b = r#"{"id": "b", "name": "B"}"#;
+        for text in [format!("{a}\n{b}\n"), format!("[{a}, {b}]"), format!("{{\"products\": [{a}, {b}]}}")] {
+            assert_eq!(ids(&text), Ok(vec!["a".to_owned(), "b".to_owned()]), "{text}");
+        }
+        assert_eq!(ids(""), Ok(Vec::new()));
+        let (_, data) = parse(a).expect("a product").remove(0);
+        assert_eq!((data.image_url.as_str(), data.price.map(|price| price.units)), ("/a.jpg", Some(1)));
+        for (wrong, reason) in [
+            ("[1]", "product 1: "),
+            (r#"{"products": 1}"#, "products is not a list"),
+            (r#"[{"id": "a", "name": "A"}, {"id": "b"}]"#, "product 2: name: is required"),
+            (r#"{"id": "a", "nam": "A"}"#, "unrecognized field name 'nam'"),
+            (r#"{"id": "a""#, "EOF"),
+        ] {
+            let told = ids(wrong).expect_err(wrong);
+            assert!(told.contains(reason), "{wrong}: {told}");
+        }
+    }
 
     #[test]
     fn sample_is_a_shop_of_some_size() {

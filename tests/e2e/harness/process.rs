@@ -60,6 +60,13 @@ impl Process {
         Self::start_as(Self::command().await, database, flags).await
     }
 
+    /// Starts `larder serve` with further variables and waits until it is ready.
+    pub(crate) async fn start_in(environment: &[(&str, &str)], database: &Database) -> Self {
+        let mut command = Self::command().await;
+        command.envs(environment.iter().copied());
+        Self::start_as(command, database, &[]).await
+    }
+
     /// Starts `larder serve` under a limit, in the words of the shell's `ulimit`, and waits until it is ready.
     pub(crate) async fn start_under(limit: &str, database: &Database, flags: &[&str]) -> Self {
         let mut shell = Command::new("sh");

@@ -10,6 +10,8 @@ use crate::harness::kustomize;
 /// The objects of an overlay, among them one Deployment of Larder.
 pub(super) struct Manifest {
     objects: Vec<Value>,
+    /// The name of the Deployment.
+    name: &'static str,
 }
 
 /// A probe by gRPC.
@@ -35,7 +37,8 @@ impl Manifest {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let rendered = String::from_utf8(output.stdout).expect("text");
         let objects = rendered.split("\n---\n").map(|object| serde_norway::from_str(object).expect("YAML")).collect();
-        Some(Self { objects })
+        let name = if overlay == "online-boutique" { "productcatalogservice" } else { "larder" };
+        Some(Self { objects, name })
     }
 
     /// The Service of a name.
@@ -48,9 +51,14 @@ impl Manifest {
         found.unwrap_or_else(|| panic!("no {kind} {name}"))
     }
 
+    /// The Deployment.
+    pub(super) fn deployment(&self) -> &Value {
+        self.object("Deployment", self.name)
+    }
+
     /// The specification of Larder's pods.
     pub(super) fn pod(&self) -> &Value {
-        &self.object("Deployment", "larder")["spec"]["template"]["spec"]
+        &self.deployment()["spec"]["template"]["spec"]
     }
 
     /// Larder's container.
@@ -94,7 +102,20 @@ impl Manifest {
         Probe { port: port(&probe["port"]), service: text(&probe["service"]).to_owned() }
     }
 
-    /// Where volumes are mounted that the program may write to.
+    /// The files that a `ConfigMap` puts into the pod, with what they hold.
+    pub(super) fn files(&self) -> Vec<(String, &str)> {
+        let mut files = Vec::new();
+        for mount in list(&self.container()["volumeMounts"]) {
+            let volume = list(&self.pod()["volumes"]).find(|volume| volume["name"] == mount["name"]).expect("a volume");
+            let Some(name) = volume["configMap"]["name"].as_str() else { continue };
+            for (key, value) in self.object("ConfigMap", name)["data"].as_mapping().expect("files") {
+                files.push((format!("{}/{}", text(&mount["mountPath"]), text(key)), text(value)));
+            }
+        }
+        files
+    }
+
+    /// Where volumes are mounted.
     pub(super) fn mounts(&self) -> Vec<&str> {
         list(&self.container()["volumeMounts"]).map(|mount| text(&mount["mountPath"])).collect()
     }

@@ -6,13 +6,16 @@ mod pod;
 
 use std::{sync::Arc, time::Duration};
 
-use larder_proto::catalog::{CreateProductRequest, GetProductRequest};
+use larder_proto::{
+    catalog::{CreateProductRequest, GetProductRequest},
+    hipstershop::{Empty, product_catalog_service_client::ProductCatalogServiceClient},
+};
 use larder_server::config::value;
 use larder_test_servers::{Gate, Passage, Postgres, PostgresOptions, Redis, RedisOptions};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use self::{
-    manifest::{Manifest, list, port, text},
+    manifest::{Manifest, Probe, list, port, text},
     pod::Pod,
 };
 use crate::{
@@ -204,6 +207,42 @@ async fn the_embedded_pod_serves_the_sample_from_its_volume() {
     }
     let request = GetProductRequest { id: "copper-saucepan-18cm".to_owned(), read: None };
     pod.client(manifest.named_port("grpc")).await.get_product(request).await.expect("a product of the sample");
+    pod.terminate().await;
+    assert_eq!(pod.ended().await.code(), Some(0), "{}", pod.log());
+}
+
+/// Online Boutique's own manifest has these names and numbers, and the other services of the shop know them.
+#[tokio::test]
+async fn the_drop_in_has_the_place_of_the_service_that_it_stands_in_for() {
+    let Some(manifest) = Manifest::render("online-boutique").await else { return };
+    let label = ("app", "productcatalogservice");
+    assert_eq!(manifest.deployment()["spec"]["selector"]["matchLabels"][label.0], label.1);
+    let service = manifest.service("productcatalogservice");
+    assert_eq!(service["spec"]["selector"][label.0], label.1);
+    assert_eq!(port(&service["spec"]["ports"][0]["port"]), 3550);
+    assert_eq!(manifest.port_of("LARDER_LISTEN"), 3550);
+    assert_eq!(manifest.named_port(text(&service["spec"]["ports"][0]["targetPort"])), 3550);
+    assert_eq!(manifest.named_port("http"), manifest.port_of("LARDER_HTTP_LISTEN"));
+    assert_eq!(manifest.variable("LARDER_COMPAT"), "hipstershop");
+    let drain = value::duration(&manifest.variable("LARDER_DRAIN_DEADLINE")).expect("a time");
+    let (before, whole) = manifest.grace();
+    assert!(before + drain + CLOSING <= whole, "SIGKILL comes before the end of the time to drain");
+
+    let mut pod = Pod::start(&manifest, &[], &[]).await;
+    let mut probes = PROBES.map(|key| manifest.probe(key)).to_vec();
+    // That of the shop's own manifest.
+    probes.push(Probe { port: 3550, service: String::new() });
+    for probe in probes {
+        eventually("a healthy pod", async || pod.healthy(&probe).await == Some(true)).await;
+    }
+    let mut shop = ProductCatalogServiceClient::new(connect(pod.address(3550)).await);
+    let products = shop.list_products(Empty {}).await.expect("the catalogue").into_inner().products;
+    let (_, file) = manifest.files().remove(0);
+    let file: serde_json::Value = serde_json::from_str(file).expect("the file of the ConfigMap");
+    let ids: Vec<_> = products.iter().map(|product| product.id.as_str()).collect();
+    let expected: Vec<_> =
+        file["products"].as_array().expect("products").iter().map(|product| &product["id"]).collect();
+    assert_eq!(ids, expected);
     pod.terminate().await;
     assert_eq!(pod.ended().await.code(), Some(0), "{}", pod.log());
 }

@@ -60,6 +60,11 @@ impl Pod {
             });
             command.env(name, value);
         }
+        for (path, content) in manifest.files() {
+            let file = directory.join(path.trim_start_matches('/'));
+            fs::create_dir_all(file.parent().expect("a folder")).expect("a folder for a volume");
+            fs::write(file, content).expect("a file of a ConfigMap");
+        }
         command.envs(changed.iter().copied());
         let log = fs::File::create(directory.join("log")).expect("a file for the log");
         let child = command.stderr(log).spawn().expect("larder to start");

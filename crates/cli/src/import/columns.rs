@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, str::Utf8Error};
 
-use larder_proto::catalog::Product;
+use larder_proto::{catalog::Product, google_type::Money};
 
 use super::{
     super::{
@@ -28,6 +28,8 @@ pub(super) struct Columns {
     names: Vec<String>,
     /// Where each of [`COLUMNS`] may stand; the first place that is not empty counts.
     places: [Vec<usize>; COLUMNS.len()],
+    /// The columns of [`Shape::price_parts`].
+    price_parts: Option<[usize; 2]>,
     /// Attributes that have a column each.
     attributes: Vec<(String, usize)>,
     /// The currency of amounts that name none.
@@ -80,6 +82,7 @@ impl Columns {
         let shape = SHAPES.iter().find(|shape| shape.signature.iter().all(|name| find(&names, name).is_some()));
         let mut columns = Self {
             places: Default::default(),
+            price_parts: None,
             attributes: Vec::new(),
             currency: args.currency.clone(),
             list_separator: args.list_separator.or(shape.map(|shape| shape.list_separator)).unwrap_or('|'),
@@ -116,6 +119,9 @@ impl Columns {
             if !names.is_empty() && names != [*field] {
                 taken.push(format!("{field} from {}", names.join(" or ")));
             }
+        }
+        if let Some([units, nanos]) = self.price_parts {
+            taken.push(format!("price_amount from {} and {}", self.names[units], self.names[nanos]));
         }
         taken.extend(self.attributes.iter().map(|(key, at)| format!("attributes.{key} from {}", self.names[*at])));
         let taken = if taken.is_empty() { String::new() } else { format!("; takes {}", taken.join(", ")) };
@@ -173,6 +179,9 @@ impl Columns {
         for (field, names) in shape.fields {
             let places = names.iter().filter_map(|name| find(&self.names, name)).collect();
             self.places[index(field)] = places;
+        }
+        if let Some([units, nanos]) = shape.price_parts {
+            self.price_parts = find(&self.names, units).zip(find(&self.names, nanos)).map(Into::into);
         }
         let attributes = shape.attributes.iter().map(|(key, name)| ((*key).to_owned(), find(&self.names, name)));
         self.attributes = attributes.filter_map(|(key, at)| Some((key, at?))).collect();
@@ -248,6 +257,7 @@ impl Columns {
             self.places.iter().any(|places| places.contains(&at))
                 || self.attributes.iter().any(|(_, place)| *place == at)
                 || self.published.iter().any(|(place, _)| *place == at)
+                || self.price_parts.is_some_and(|parts| parts.contains(&at))
         };
         let names = self.names.iter().enumerate().filter(|(at, name)| !name.is_empty() && !taken(*at));
         names.map(|(_, name)| name.as_str()).collect()
@@ -270,10 +280,13 @@ impl Columns {
         if name.is_empty() { format!("field {}", at + 1) } else { name.clone() }
     }
 
-    fn price(&self, fields: &[String]) -> Result<Option<larder_proto::google_type::Money>, String> {
+    fn price(&self, fields: &[String]) -> Result<Option<Money>, String> {
         let (currency_label, currency) = self.text(fields, "price_currency");
         let (amount_label, amount) = self.text(fields, "price_amount");
         let (currency, amount) = (currency.trim(), amount.trim());
+        if let (Some(parts), "") = (self.price_parts, amount) {
+            return self.price_of_parts(fields, parts, currency);
+        }
         let known = if currency.is_empty() { self.currency.as_deref() } else { Some(currency) };
         match (known, amount) {
             (_, "") if currency.is_empty() => Ok(None),
@@ -283,6 +296,20 @@ impl Columns {
                 amount::read(amount, currency).map(Some).map_err(|rule| format!("{amount_label}: {rule}"))
             }
         }
+    }
+
+    /// Puts a price together of its units and billionths. A row without any part has no price.
+    fn price_of_parts(&self, fields: &[String], parts: [usize; 2], currency: &str) -> Result<Option<Money>, String> {
+        if currency.is_empty() && parts.iter().all(|at| fields[*at].trim().is_empty()) {
+            return Ok(None);
+        }
+        let wrong = |at: usize| format!("{}: {} is not a whole number", self.label(at), shown(&fields[at]));
+        let [units, nanos] = parts;
+        Ok(Some(Money {
+            currency_code: currency.to_owned(),
+            units: fields[units].trim().parse().map_err(|_| wrong(units))?,
+            nanos: fields[nanos].trim().parse().map_err(|_| wrong(nanos))?,
+        }))
     }
 
     /// Reads whether there is stock: a truth value or a number of pieces.

@@ -17,6 +17,7 @@ mod resume;
 mod rows;
 mod shapes;
 mod source;
+mod statements;
 mod window;
 
 #[cfg(test)]
@@ -52,10 +53,13 @@ use window::{Content, Entry, Window};
 
 /// The help of `larder import`.
 const ABOUT: &str = "\
-Creates or replaces products by id, from JSON or CSV (UTF-8).
+Creates or replaces products by id, from JSON, CSV or SQL (UTF-8).
 
 JSON: Protobuf's mapping of Product, in any layout: one object a line (JSON Lines), indented objects one after the other, an array,
 or {\"products\": [...]}. The picture and priceUsd of Online Boutique's catalogue become image_url and price.
+
+SQL: the rows of INSERT INTO products (column, ...) VALUES (...), in any schema, such as those of the OpenTelemetry demo. Literals
+alone are read, nothing is executed.
 
 CSV: a header with columns among id, name, description, price_currency, price_amount (12.50), categories and tags (entries
 separated by |; within one, \\| stands for | and \\\\ for \\), attributes (a JSON object of texts), image_url and in_stock (true or
@@ -68,14 +72,14 @@ The import recognizes exports of Shopify and WooCommerce and the data of Open Fo
 An invalid product is rejected with its line and a reason; the import goes on, and exits with 65 in the end. When an id occurs
 several times, the last product wins. An interrupted import prints how to resume.";
 
-/// Creates or replaces products by id, from JSON or CSV.
+/// Creates or replaces products by id, from JSON, CSV or SQL.
 #[derive(Debug, Args)]
 #[command(long_about = ABOUT)]
 pub(crate) struct Import {
     /// The file; - reads standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The format of the file. By default the extension decides (.csv and .tsv, or .json, .jsonl and .ndjson); for standard input
+    /// The format of the file. By default the extension decides (.csv and .tsv, .json, .jsonl and .ndjson, or .sql); for standard input
     /// the first bytes decide.
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -138,14 +142,17 @@ impl From<CliError> for Ended {
 impl Import {
     /// Runs the command.
     pub(crate) async fn run(self) -> Result<(), CliError> {
-        let format = self.format()?;
+        let format = if self.is_script() { None } else { self.format()? };
         let (reader, bytes) = open(&self.file)?;
         let text = encoding::text(reader)?;
-        let (format, text) = match format {
-            Some(format) => (format, text),
-            None => detect(text)?,
+        let records = match format {
+            Some(format) => Records::open(text, format, self.from_line, &self.csv)?,
+            None if self.is_script() => Records::of_script(text, self.from_line, &self.csv)?,
+            None => {
+                let (format, text) = detect(text)?;
+                Records::open(text, format, self.from_line, &self.csv)?
+            }
         };
-        let records = Records::open(text, format, self.from_line, &self.csv)?;
         let note = records.note();
         let mut job = Job {
             source: Source::start(records, self.rejects.is_some())?,
@@ -173,13 +180,21 @@ impl Import {
         if self.format.is_some() || is_stdin(&self.file) {
             return Ok(self.format);
         }
-        let extension = self.file.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-        match extension.as_deref() {
+        match self.extension().as_deref() {
             Some("csv" | "tsv" | "tab") => Ok(Some(Format::Csv)),
             Some("jsonl" | "ndjson" | "json") => Ok(Some(Format::Jsonl)),
             _ => Err(CliError::usage(format!("cannot tell from its name how {} holds products", self.file.display()))
                 .hint("say --format json or --format csv")),
         }
+    }
+
+    /// Whether the file is a SQL script.
+    fn is_script(&self) -> bool {
+        self.format.is_none() && self.extension().as_deref() == Some("sql")
+    }
+
+    fn extension(&self) -> Option<String> {
+        self.file.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase())
     }
 
     /// Prints the counts, and the command that resumes an incomplete import.

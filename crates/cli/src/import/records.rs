@@ -8,13 +8,14 @@ use std::{
 use larder_proto::catalog::Product;
 
 use super::{
-    super::CliError,
+    super::{CliError, error::Exit},
     args::CsvArgs,
     columns::{Columns, Content, Refused, not_text, refused},
     documents::{Documents, Value},
     encoding::Text,
     lines::LONGEST,
     rows::{Fields, Row, Rows},
+    statements::{Inserted, Statements},
 };
 use larder_server::{
     contract::parse_import,
@@ -86,6 +87,13 @@ pub(super) struct Records<R> {
 enum File<R> {
     Json { documents: Documents<Text<R>>, unknown: Unknown },
     Csv(Box<Table<R>>),
+    Sql(Box<Script<R>>),
+}
+
+/// A SQL script.
+struct Script<R> {
+    statements: Statements<Text<R>>,
+    columns: Columns,
 }
 
 /// A CSV file.
@@ -111,11 +119,23 @@ impl<R: Read> Records<R> {
         Ok(Self { file, from_line, passed: Passed::default(), last_line: 0 })
     }
 
+    /// Begins to read a SQL script, up to its first row.
+    pub(super) fn of_script(text: Text<R>, from_line: u64, args: &CsvArgs) -> Result<Self, CliError> {
+        let statements = Statements::open(text).map_err(|error| CliError::io("cannot read the file", &error))?;
+        if statements.columns().is_empty() {
+            return Err(CliError::new(Exit::Data, "the script has no INSERT INTO products (column, …) VALUES"));
+        }
+        let columns = Columns::read(statements.columns(), args)?;
+        let file = File::Sql(Box::new(Script { statements, columns }));
+        Ok(Self { file, from_line, passed: Passed::default(), last_line: 0 })
+    }
+
     /// What was made of the header, where that needs saying.
     pub(super) fn note(&self) -> Option<String> {
         match &self.file {
             File::Json { .. } => None,
             File::Csv(table) => table.columns.note(),
+            File::Sql(script) => script.columns.note(),
         }
     }
 
@@ -134,6 +154,7 @@ impl<R: Read> Records<R> {
         match &self.file {
             File::Json { documents, .. } => documents.may_wait(),
             File::Csv(table) => table.rows.may_wait(),
+            File::Sql(script) => script.statements.may_wait(),
         }
     }
 
@@ -149,6 +170,13 @@ impl<R: Read> Records<R> {
                     }
                 },
                 File::Csv(table) => table.next(self.from_line, &mut self.passed)?,
+                File::Sql(script) => match script.next()? {
+                    Some(record) => Some(record),
+                    None => {
+                        self.last_line = self.last_line.max(script.statements.through_line());
+                        None
+                    }
+                },
             };
             let Some(record) = record else { return Ok(None) };
             self.last_line = record.last_line.max(record.line);
@@ -169,6 +197,20 @@ fn parsed(value: Value, unknown: Unknown) -> Record {
     };
     let id = String::new();
     Record { line, last_line, end, raw, id, product, warning: None }
+}
+
+impl<R: Read> Script<R> {
+    fn next(&mut self) -> io::Result<Option<Record>> {
+        let Some(Inserted { line, last_line, end, raw, fields }) = self.statements.next()? else { return Ok(None) };
+        let content = fields.map_err(Refused::of).and_then(|fields| self.columns.content(fields));
+        let (id, product) = match content {
+            Ok(Content::Product(product)) => (product.id.clone(), Ok(*product)),
+            // No shape of a script has these.
+            Ok(Content::Unpublished(id) | Content::Further { id, .. }) => (id, Err("is no product".to_owned())),
+            Err(Refused { id, reason }) => (id, Err(reason)),
+        };
+        Ok(Some(Record { line, last_line, end, raw, id, product, warning: None }))
+    }
 }
 
 impl<R: Read> Table<R> {

@@ -10,6 +10,8 @@ pub(super) struct Shape {
     pub(super) signature: &'static [&'static str],
     /// Fields of a product, and the columns that may hold them: the first that is not empty counts.
     pub(super) fields: &'static [(&'static str, &'static [&'static str])],
+    /// The columns that hold the units of a price and its billionths, where no column holds an amount.
+    pub(super) price_parts: Option<[&'static str; 2]>,
     /// Attributes of a product, and the columns that hold them.
     pub(super) attributes: &'static [(&'static str, &'static str)],
     /// What separates categories, and tags.
@@ -21,7 +23,7 @@ pub(super) struct Shape {
 }
 
 /// All that are known.
-pub(super) const SHAPES: [Shape; 3] = [SHOPIFY, WOOCOMMERCE, OPEN_FOOD_FACTS];
+pub(super) const SHAPES: [Shape; 4] = [SHOPIFY, WOOCOMMERCE, OPEN_FOOD_FACTS, OPENTELEMETRY_DEMO];
 
 const SHOPIFY: Shape = Shape {
     name: "Shopify",
@@ -36,6 +38,7 @@ const SHOPIFY: Shape = Shape {
         ("image_url", &["Image Src"]),
         ("in_stock", &["Variant Inventory Qty"]),
     ],
+    price_parts: None,
     attributes: &[("vendor", "Vendor"), ("sku", "Variant SKU")],
     list_separator: ',',
     published: &[("Status", &["active"]), ("Published", &["true"])],
@@ -55,6 +58,7 @@ const WOOCOMMERCE: Shape = Shape {
         ("image_url", &["Images"]),
         ("in_stock", &["In stock?"]),
     ],
+    price_parts: None,
     attributes: &[("sku", "SKU"), ("type", "Type"), ("parent", "Parent")],
     list_separator: ',',
     published: &[("Published", &["1"])],
@@ -72,7 +76,26 @@ const OPEN_FOOD_FACTS: Shape = Shape {
         ("tags", &["labels_tags"]),
         ("image_url", &["image_url"]),
     ],
+    price_parts: None,
     attributes: &[("brands", "brands"), ("quantity", "quantity")],
+    list_separator: ',',
+    published: &[],
+    further_rows: false,
+};
+
+const OPENTELEMETRY_DEMO: Shape = Shape {
+    name: "the OpenTelemetry demo",
+    signature: &["id", "name", "picture", "price_currency_code", "price_units", "price_nanos"],
+    fields: &[
+        ("id", &["id"]),
+        ("name", &["name"]),
+        ("description", &["description"]),
+        ("price_currency", &["price_currency_code"]),
+        ("categories", &["categories"]),
+        ("image_url", &["picture"]),
+    ],
+    price_parts: Some(["price_units", "price_nanos"]),
+    attributes: &[],
     list_separator: ',',
     published: &[],
     further_rows: false,

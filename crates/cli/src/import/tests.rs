@@ -447,6 +447,71 @@ mod documents {
         assert_eq!(read[1].price, Some(Money { currency_code: "USD".into(), units: 0, nanos: 0 }));
     }
 
+    /// The rows of a script.
+    fn script(text: &str) -> Result<Vec<Record>, String> {
+        let failed = |error| match error {
+            CliError::Failed(failure) => failure.message,
+            CliError::BrokenPipe => "broken pipe".to_owned(),
+        };
+        let text = encoding::text(text.as_bytes()).map_err(failed)?;
+        let mut records = Records::of_script(text, 1, &CsvArgs::default()).map_err(failed)?;
+        Ok(std::iter::from_fn(|| records.next().unwrap()).collect())
+    }
+
+    const COLUMNS: &str = "id, name, description, picture, price_currency_code, price_units, price_nanos, categories";
+
+    #[test]
+    fn the_catalogue_of_the_opentelemetry_demo_is_read() {
+        let text = format!(
+            "-- It's a script; INSERT INTO products (id) VALUES ('no');\n\\connect shop's\nCREATE TABLE catalog.products (id TEXT);\n\
+             /* VALUES ('no') */ INSERT INTO other (id) VALUES ('no');\nINSERT INTO catalog.products ({COLUMNS})\nVALUES\n    \
+             ('A1', 'It''s; a\n(lamp)', NULL, 'lamp.jpg', 'USD', 101, 960000000, 'lights, gifts,lights'),\n    \
+             ('A2', 'Book', '', '', 'USD', 0, 0, ''), -- the last\n    ('A3', 'Gift', '', '', '', NULL, NULL, NULL);\nGRANT SELECT;\n\
+             INSERT INTO \"products\" ({COLUMNS}) VALUES ('A4', 'Pen', '', '', 'USD', -1, 0, '') ON CONFLICT DO NOTHING;\n"
+        );
+        let records = script(&text).unwrap();
+        let lines: Vec<_> = records.iter().map(|record| (record.line, record.last_line)).collect();
+        assert_eq!(lines, [(7, 8), (9, 8), (10, 9), (12, 11)]);
+        let read: Vec<_> = records.into_iter().map(|record| record.product.expect("a product")).collect();
+        let lamp = Product {
+            id: "A1".into(),
+            name: "It's; a\n(lamp)".into(),
+            image_url: "lamp.jpg".into(),
+            price: Some(Money { currency_code: "USD".into(), units: 101, nanos: 960_000_000 }),
+            categories: vec!["lights".into(), "gifts".into()],
+            ..Product::default()
+        };
+        assert_eq!(read[0], lamp);
+        assert_eq!(read[1].price, Some(Money { currency_code: "USD".into(), units: 0, nanos: 0 }));
+        assert_eq!((&read[2].price, read[3].price.as_ref().map(|price| price.units)), (&None, Some(-1)));
+    }
+
+    #[test]
+    fn a_broken_row_of_a_script_costs_itself_alone() {
+        let row = |id: &str| format!("('{id}', 'N', '', '', 'USD', 1, 0, '')");
+        let text = format!(
+            "INSERT INTO products ({COLUMNS}) VALUES\n{},\n('b', now(), (1), ''),\n('c', 'N'),\n('d', 'N', '', '', 'USD', 1.5, 0, ''),\n\
+             {};\nINSERT INTO products (name, id) VALUES ('N', 'f');\nINSERT INTO products ({COLUMNS}) VALUES {}, ('h', 'N\n",
+            row("a"),
+            row("e"),
+            row("g"),
+        );
+        let told = told(script(&text).unwrap());
+        let reason = |at: usize| told[at].1.clone().expect_err("a broken row");
+        assert_eq!(told.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7, 8, 8]);
+        let ids: Vec<_> = told.iter().filter_map(|(_, id)| id.as_ref().ok()).collect();
+        assert_eq!(ids, ["a", "e", "g"]);
+        assert_eq!(reason(1), "name: is neither a text in quotes, nor a number, nor NULL");
+        assert_eq!(reason(2), "the row has 2 fields, the statement has 8 columns");
+        assert_eq!(reason(3), "price_units: \"1.5\" is not a whole number");
+        assert!(reason(5).starts_with("the statement has other columns than the first: id, name"), "{}", reason(5));
+        assert_eq!(reason(7), "name: a quote is opened and not closed");
+        for without in ["", "SELECT 1;", "INSERT INTO products VALUES ('a');", "INSERT INTO products (id)", "'"] {
+            let error = script(without).expect_err(without);
+            assert!(error.starts_with("the script has no INSERT INTO products"), "{without}: {error}");
+        }
+    }
+
     #[test]
     fn nothing_is_committed_before_its_line_is_over() {
         let through = |text: &str| -> Vec<(u64, u64)> {

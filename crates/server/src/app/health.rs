@@ -9,12 +9,12 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-use super::services::{ADMIN, CATALOG};
-use crate::catalog::Catalog;
+use super::services::{ADMIN, CATALOG, compat};
+use crate::{catalog::Catalog, config::Contract};
 
 const LIVENESS: &str = "liveness";
 const READINESS: &str = "readiness";
-/// The names of health checks; the last ones are the services' own.
+/// The names of health checks; the last ones are the services' own, before those of other shops' contracts.
 const NAMES: [&str; 5] = ["", LIVENESS, READINESS, CATALOG, ADMIN];
 /// How often the server checks whether it is ready.
 const READINESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -23,16 +23,18 @@ const READINESS_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct Health {
     reporter: HealthReporter,
+    names: Arc<[&'static str]>,
     /// Whether the server is ready, for those who ask over HTTP.
     ready: Arc<watch::Sender<bool>>,
 }
 
 impl Health {
     /// A server that is not ready, and the service that says so.
-    pub(super) async fn new() -> (Self, HealthServer<HealthService>) {
+    pub(super) async fn new(contracts: &[Contract]) -> (Self, HealthServer<HealthService>) {
         let reporter = HealthReporter::new();
         let service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
-        let health = Self { reporter, ready: Arc::default() };
+        let names = NAMES.into_iter().chain(contracts.iter().map(|&contract| compat(contract))).collect();
+        let health = Self { reporter, names, ready: Arc::default() };
         health.set(|_| true, ServingStatus::NotServing).await;
         (health, service)
     }
@@ -56,7 +58,7 @@ impl Health {
 
     /// Ends the streams of those who watch the health of the server, which would keep connections open. The end is the last news.
     pub(super) async fn end(&mut self) {
-        for name in NAMES {
+        for &name in &*self.names {
             self.reporter.clear_service_status(name).await;
         }
     }
@@ -79,7 +81,7 @@ impl Health {
     }
 
     async fn set(&self, named: impl Fn(&str) -> bool, status: ServingStatus) {
-        for name in NAMES.into_iter().filter(|&name| named(name)) {
+        for &name in self.names.iter().filter(|&&name| named(name)) {
             self.reporter.set_service_status(name, status).await;
         }
     }

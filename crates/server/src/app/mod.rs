@@ -35,7 +35,7 @@ use self::{
 use crate::{
     auth::{METRICS, PAGE},
     catalog::{Catalog, Copy},
-    config::{AuthConfig, Config, WatchConfig},
+    config::{AuthConfig, Config, SampleCatalogue, WatchConfig},
     error::ServeError,
     events::{Events, IngestContext, WallClock},
     grpc::{AdminService, Identity, Observers},
@@ -131,7 +131,7 @@ impl Running {
         let public = catalog_connections(&config, &security, &drained);
         let private = admin_connections(&config, &security, &drained);
         let Config { server, storage, cache, events, telemetry, .. } = config;
-        let repository = open(&storage, server.sample_catalogue.then_some(sample::SAMPLE)).await?;
+        let repository = open(&storage, server.sample_catalogue.clone()).await?;
 
         let mut tasks = JoinSet::new();
         let started = clock.now();
@@ -151,13 +151,13 @@ impl Running {
         warm_up(&catalog, server.warm_on_start, server.warm_timeout).await;
         tasks.spawn(catalog.clone().prefetch());
 
-        let (health, health_service) = Health::new().await;
+        let (health, health_service) = Health::new(&server.compat).await;
         security.follow(instance, &mut tasks);
         let metrics = Arc::new(Metrics::new(catalog.clone(), &observers, &security, health.ready()));
         let exported = MetricsExport::start(&telemetry, instance, Arc::clone(&metrics))?;
         tasks.spawn(prune(repository, server.change_retention, Arc::clone(&metrics.changelog_rows)));
         let calls = Arc::clone(&metrics.calls);
-        let router = services::catalog(&server, catalog.clone(), health_service.clone(), &observers, security.gate())?;
+        let router = services::catalog(&server, &catalog, health_service.clone(), &observers, security.gate())?;
         let port = Port { listen: server.listen, threads: server.workers, router };
         let serving = Serving::start(port, public, &mut tasks).await?;
         let identity = Identity { id: instance, name: name_of(serving.address), started };
@@ -291,13 +291,11 @@ impl Running {
 }
 
 /// Opens the database, and loads the sample into an empty one.
-async fn open(config: &StorageConfig, sample: Option<&str>) -> Result<Arc<Repository>, ServeError> {
+async fn open(config: &StorageConfig, sample: SampleCatalogue) -> Result<Arc<Repository>, ServeError> {
     let repository = Repository::connect(config).await.map_err(ServeError::Database)?;
     let backend = repository.backend();
     tracing::info!(database = backend.name, version = backend.version, "database open");
-    if let Some(sample) = sample {
-        sample::load(&repository, sample).await.map_err(ServeError::Sample)?;
-    }
+    sample::load(&repository, sample).await?;
     Ok(Arc::new(repository))
 }
 

@@ -9,7 +9,7 @@ use tonic_health::server::HealthService;
 use crate::{
     auth::Gate,
     catalog::Catalog,
-    config::{Compression, ServerConfig},
+    config::{Compression, Contract, ServerConfig},
     error::ServeError,
     grpc::{AdminService, CallLimits, CatalogRouter, MessageLimits, Observers, compressed},
 };
@@ -24,14 +24,18 @@ const HEALTH_PATH: &str = "/grpc.health.v1.Health/";
 /// `ProductCatalog`, health and reflection.
 pub(super) fn catalog(
     config: &ServerConfig,
-    catalog: Catalog,
+    catalog: &Catalog,
     health: HealthServer<HealthService>,
     observers: &Observers,
     gate: &Arc<Gate>,
 ) -> Result<CatalogRouter, ServeError> {
-    let router = CatalogRouter::for_catalog(catalog, call_limits(config), message_limits(config));
+    let router = CatalogRouter::for_catalog(catalog.clone(), call_limits(config), message_limits(config));
     let router = router.observed(observers.clone()).gated(Arc::clone(gate)).with_web(config.web_origins.clone());
-    with_reflection(with_health(router, health), CATALOG, config.compression)
+    let router = config
+        .compat
+        .iter()
+        .fold(router, |router, &contract| router.with_compat(catalog.clone(), contract, message_limits(config)));
+    with_reflection(with_health(router, health), CATALOG, &config.compat, config.compression)
 }
 
 /// `CacheAdmin`, health and reflection.
@@ -46,7 +50,22 @@ pub(super) fn admin(
     let service = compressed!(service, config.compression);
     let router = CatalogRouter::new(call_limits(config)).observed(observers.clone()).gated(Arc::clone(gate));
     let router = router.with(ADMIN_PATH, service);
-    with_reflection(with_health(router, health), ADMIN, config.compression)
+    with_reflection(with_health(router, health), ADMIN, &[], config.compression)
+}
+
+/// The service of another shop's contract.
+pub(super) fn compat(contract: Contract) -> &'static str {
+    match contract {
+        Contract::Hipstershop => "hipstershop.ProductCatalogService",
+        Contract::Oteldemo => "oteldemo.ProductCatalogService",
+    }
+}
+
+fn descriptors(contract: Contract) -> &'static [u8] {
+    match contract {
+        Contract::Hipstershop => larder_proto::hipstershop::DESCRIPTOR_SET,
+        Contract::Oteldemo => larder_proto::oteldemo::DESCRIPTOR_SET,
+    }
 }
 
 fn call_limits(config: &ServerConfig) -> CallLimits {
@@ -70,14 +89,15 @@ fn with_health(router: CatalogRouter, health: HealthServer<HealthService>) -> Ca
     router.with(HEALTH_PATH, compressed!(health, Compression::default()))
 }
 
-/// Adds both versions of the reflection service, which lists one of our services.
+/// Adds both versions of the reflection service, which lists one of our services and those of other shops' contracts.
 fn with_reflection(
     router: CatalogRouter,
     service: &str,
+    contracts: &[Contract],
     compression: Compression,
 ) -> Result<CatalogRouter, ServeError> {
     let builder = || {
-        tonic_reflection::server::Builder::configure()
+        let builder = tonic_reflection::server::Builder::configure()
             // Both versions are registered below, so that each lists the other one.
             .include_reflection_service(false)
             .register_encoded_file_descriptor_set(larder_proto::DESCRIPTOR_SET)
@@ -89,7 +109,10 @@ fn with_reflection(
             .with_service_name(service)
             .with_service_name("grpc.health.v1.Health")
             .with_service_name("grpc.reflection.v1.ServerReflection")
-            .with_service_name("grpc.reflection.v1alpha.ServerReflection")
+            .with_service_name("grpc.reflection.v1alpha.ServerReflection");
+        contracts.iter().fold(builder, |builder, &contract| {
+            builder.register_encoded_file_descriptor_set(descriptors(contract)).with_service_name(compat(contract))
+        })
     };
     let v1 = builder().build_v1().map_err(reflection_error)?;
     let v1alpha = builder().build_v1alpha().map_err(reflection_error)?;

@@ -16,7 +16,7 @@ pub(crate) const PAGE: &str = "/page";
 
 /// The rules without any configuration. A method that is not listed asks for the largest role, so that a new one is closed until it
 /// is listed.
-const RULES: [(&str, Access); 27] = [
+const RULES: [(&str, Access); 33] = [
     ("larder.catalog.v1.ProductCatalog/GetProduct", READER),
     ("larder.catalog.v1.ProductCatalog/BatchGetProducts", READER),
     ("larder.catalog.v1.ProductCatalog/ListProducts", READER),
@@ -26,6 +26,12 @@ const RULES: [(&str, Access); 27] = [
     ("larder.catalog.v1.ProductCatalog/UpdateProduct", WRITER),
     ("larder.catalog.v1.ProductCatalog/DeleteProduct", WRITER),
     ("larder.catalog.v1.ProductCatalog/ImportProducts", WRITER),
+    ("hipstershop.ProductCatalogService/ListProducts", READER),
+    ("hipstershop.ProductCatalogService/GetProduct", READER),
+    ("hipstershop.ProductCatalogService/SearchProducts", READER),
+    ("oteldemo.ProductCatalogService/ListProducts", READER),
+    ("oteldemo.ProductCatalogService/GetProduct", READER),
+    ("oteldemo.ProductCatalogService/SearchProducts", READER),
     ("larder.admin.v1.CacheAdmin/GetStats", ADMIN),
     ("larder.admin.v1.CacheAdmin/WatchStats", ADMIN),
     ("larder.admin.v1.CacheAdmin/GetHealth", ADMIN),
@@ -76,6 +82,8 @@ mod tests {
         let mut pool = DescriptorPool::new();
         for set in [
             larder_proto::DESCRIPTOR_SET,
+            larder_proto::hipstershop::DESCRIPTOR_SET,
+            larder_proto::oteldemo::DESCRIPTOR_SET,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,

@@ -15,6 +15,8 @@ const WIDTH: usize = 118;
 pub(super) const SHAPES: &[(&str, &str)] = &[
     ("ADDRESS", "an IP address with a port, such as `127.0.0.1:50051` or `[::]:50051`"),
     ("BOOLEAN", "`true` or `false`; the flag alone means `true`"),
+    ("CATALOGUE", "`true`, `false` or the path of a file; the flag alone means `true`"),
+    ("CONTRACTS", "`hipstershop`, `oteldemo`, both separated by a comma, or `none`"),
     ("DURATION", "numbers with units (`ms`, `s`, `m`, `h`, `d`), the largest first, such as `250ms` or `1h30m`"),
     ("ENCODINGS", "`gzip`, `zstd`, both separated by a comma, or `none`"),
     ("FILTER", "a level, and exceptions by module, such as `warn,larder_server=debug`"),
@@ -116,7 +118,7 @@ The file is TOML. `ttl` in `[policy.item]` may also be written as `policy.item.t
 
 A variable overrides any key of the file. Its name is `LARDER_`, the section and the key in upper case, `__` behind each
 section, and `_` for a dash: `LARDER_POLICY__NOT_FOUND__L2_TTL` overrides `l2-ttl` in `[policy.not-found]`. Settings in
-sections have no other variable, and no flags.
+sections have no other variable, and no flags; only `contracts` in `[compat]` also goes by `LARDER_COMPAT`.
 
 The file alone has the lists `[[auth.token]]` and `[[auth.certificate]]`, and the tables `[auth.jwt.roles]` and `[auth.rules]`;
 [security.md](security.md) explains them.

@@ -24,8 +24,8 @@ pub struct ServerConfig {
     /// Where Larder keeps its own files. `None` when the user has no home directory and named none; then the database URL was
     /// named, and there are no files.
     pub data_dir: Option<PathBuf>,
-    /// Whether to load the sample catalogue into an empty database.
-    pub sample_catalogue: bool,
+    /// What is loaded into an empty database.
+    pub sample_catalogue: SampleCatalogue,
     /// How long the change log is kept.
     pub change_retention: Duration,
     /// Threads that serve requests.
@@ -46,8 +46,44 @@ pub struct ServerConfig {
     pub connections: Connections,
     /// Which web pages may call the catalogue.
     pub web_origins: WebOrigins,
+    /// The contracts of other shops that are served too.
+    pub compat: Vec<Contract>,
     /// What is logged, and how.
     pub log: LogConfig,
+}
+
+/// A contract of another shop, which Larder serves in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contract {
+    /// That of Online Boutique.
+    Hipstershop,
+    /// That of the OpenTelemetry demo.
+    Oteldemo,
+}
+
+impl Contract {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Hipstershop, Self::Oteldemo];
+
+    /// Its Protobuf package, which is its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hipstershop => "hipstershop",
+            Self::Oteldemo => "oteldemo",
+        }
+    }
+}
+
+/// What an empty database is filled with when the server starts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SampleCatalogue {
+    /// Nothing.
+    #[default]
+    None,
+    /// The catalogue in the program.
+    BuiltIn,
+    /// The catalogue in a file.
+    File(PathBuf),
 }
 
 /// The origins of web pages that may call by gRPC-Web.
@@ -138,7 +174,7 @@ impl Default for ServerConfig {
             http_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464)),
             addresses_file: None,
             data_dir: None,
-            sample_catalogue: false,
+            sample_catalogue: SampleCatalogue::default(),
             change_retention: Duration::from_hours(1),
             workers: 1,
             limits: Limits {
@@ -165,6 +201,7 @@ impl Default for ServerConfig {
                 max_age: None,
             },
             web_origins: WebOrigins::default(),
+            compat: Vec::new(),
             log: LogConfig::default(),
         }
     }

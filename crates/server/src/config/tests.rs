@@ -54,7 +54,7 @@ fn the_documented_defaults_are_those_of_the_crates() {
         config.server,
         ServerConfig {
             data_dir: Some(PathBuf::from("/home/me/.local/share/larder")),
-            sample_catalogue: true,
+            sample_catalogue: SampleCatalogue::BuiltIn,
             workers: 3,
             ..ServerConfig::default()
         }
@@ -67,7 +67,10 @@ fn names_follow_one_rule_and_are_unique() {
     let mut keys = Vec::new();
     for setting in settings() {
         let variable = setting.key.replace('.', "__").replace('-', "_").to_ascii_uppercase();
-        if setting.key == "database-url" || setting.key.starts_with("redis-") {
+        if setting.key == "compat.contracts" {
+            // Named as other programs name it.
+            assert_eq!(setting.env, "LARDER_COMPAT");
+        } else if setting.key == "database-url" || setting.key.starts_with("redis-") {
             assert_eq!(setting.env, variable);
         } else {
             assert_eq!(setting.env, format!("LARDER_{variable}"));
@@ -258,15 +261,25 @@ fn rules_between_settings_are_checked() {
 
 #[test]
 fn the_sample_catalogue_is_for_the_default_database() {
-    let sample = |environment: &[(&str, &str)]| {
+    let catalogue = |environment: &[(&str, &str)]| {
         let resolved = resolve(&sources(environment, &[]), Purpose::Serve).unwrap();
         resolved.config.server.sample_catalogue
+    };
+    let sample = |environment: &[(&str, &str)]| match catalogue(environment) {
+        SampleCatalogue::BuiltIn => true,
+        SampleCatalogue::None => false,
+        SampleCatalogue::File(path) => panic!("a file: {}", path.display()),
     };
     assert!(sample(&[]));
     assert!(sample(&[("LARDER_DATA_DIR", "/x")]));
     assert!(!sample(&[("DATABASE_URL", "postgres://h/d")]));
     assert!(!sample(&[("DATABASE_URL", "sqlite:///x/y.db")]));
     assert!(sample(&[("DATABASE_URL", "postgres://h/d"), ("LARDER_SAMPLE_CATALOGUE", "true")]));
+    for path in ["/catalogue/products.json", "products.json"] {
+        assert_eq!(catalogue(&[("LARDER_SAMPLE_CATALOGUE", path)]), SampleCatalogue::File(path.into()));
+    }
+    let wrong = errors(&sources(&[("LARDER_SAMPLE_CATALOGUE", "ture")], &[]));
+    assert!(wrong.len() == 1 && wrong[0].hint.contains("path of a file"), "{wrong:?}");
 }
 
 #[test]

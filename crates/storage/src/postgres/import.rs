@@ -12,22 +12,24 @@ use crate::{Committed, Imported, ProductData, StorageError, driver};
 
 /// One array for each column; what is itself a list comes as JSON, since an array of arrays would have to be a rectangle. A row
 /// that an upsert inserted has no xmax, one that it updated has been locked and so has one. In the order of their ids, so that
-/// two imports never wait for each other in a ring.
+/// two imports never wait for each other in a ring. Each product is created a microsecond after the one before it, so that products in
+/// the order of their creation are in that of the import.
 const IMPORT: &str = "\
     INSERT INTO public.products AS p (id, name, description, price_currency, price_units, price_nanos, categories, tags, \
-        attributes, image_url, in_stock) \
+        attributes, image_url, in_stock, create_time, update_time) \
     SELECT i.id, i.name, i.description, i.currency, i.units, i.nanos, \
         ARRAY(SELECT e.value FROM pg_catalog.jsonb_array_elements_text(i.categories::jsonb) \
               WITH ORDINALITY AS e(value, n) ORDER BY e.n), \
         ARRAY(SELECT e.value FROM pg_catalog.jsonb_array_elements_text(i.tags::jsonb) \
               WITH ORDINALITY AS e(value, n) ORDER BY e.n), \
-        i.attributes::jsonb, i.image_url, i.in_stock \
+        i.attributes::jsonb, i.image_url, i.in_stock, t.created, t.created \
     FROM ROWS FROM ( \
         pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), \
         pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::bigint[]), pg_catalog.unnest($6::int[]), \
         pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::text[]), \
-        pg_catalog.unnest($10::text[]), pg_catalog.unnest($11::bool[])) \
-        AS i(id, name, description, currency, units, nanos, categories, tags, attributes, image_url, in_stock) \
+        pg_catalog.unnest($10::text[]), pg_catalog.unnest($11::bool[])) WITH ORDINALITY \
+        AS i(id, name, description, currency, units, nanos, categories, tags, attributes, image_url, in_stock, place) \
+    CROSS JOIN LATERAL (SELECT pg_catalog.now() + i.place * interval '1 microsecond') t(created) \
     ORDER BY i.id COLLATE \"C\" \
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, description = excluded.description, \
         price_currency = excluded.price_currency, price_units = excluded.price_units, \

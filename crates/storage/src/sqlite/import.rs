@@ -9,12 +9,16 @@ use super::{
 };
 use crate::{Committed, Imported, ProductData, Products, StorageError, driver};
 
+/// Each product is created a microsecond after the one before it, so that products in the order of their creation are in that of the
+/// import.
 const IMPORT: &str = "\
     INSERT INTO products (id, name, description, price_currency, price_units, price_nanos, categories, tags, attributes, \
-        image_url, in_stock) \
+        image_url, in_stock, create_time, update_time) \
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
-        value ->> 8, value ->> 9, value ->> 10 \
-    FROM json_each(?1) WHERE true \
+        value ->> 8, value ->> 9, value ->> 10, now.micros + key, now.micros + key \
+    FROM json_each(?1), \
+        (SELECT CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000 AS micros) AS now \
+    WHERE true \
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, description = excluded.description, \
         price_currency = excluded.price_currency, price_units = excluded.price_units, \
         price_nanos = excluded.price_nanos, categories = excluded.categories, tags = excluded.tags, \

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use larder_storage::{Imported, Money, ProductData, ProductRepository, Subject};
+use larder_storage::{Filter, Imported, ListQuery, Money, Order, OrderField, ProductData, ProductRepository, Subject};
 
 use crate::{
     basics::full,
@@ -78,6 +78,25 @@ pub(crate) async fn a_thousand_products_at_once(bench: Bench) {
     loaded.sort_by(|a, b| a.id.cmp(&b.id));
     let loaded: Vec<_> = loaded.into_iter().map(|product| (product.id, product.data)).collect();
     assert_eq!(loaded, input);
+}
+
+pub(crate) async fn products_are_created_in_the_order_of_the_import(bench: Bench) {
+    let mut input = numbered(200);
+    input.sort_by_key(|(id, _)| id.chars().rev().collect::<String>());
+    bench.repository.import(&input).await.unwrap();
+    let order = Order { field: OrderField::CreateTime, descending: false };
+    let query = ListQuery { filter: Filter::default(), order, after: None, limit: 1_000, count: false };
+    let created = async || bench.repository.list(&query).await.unwrap().value.ids;
+    let expected: Vec<String> = input.iter().map(|(id, _)| id.clone()).collect();
+    assert_eq!(created().await, expected);
+    let product = bench.get(&expected[7]).await.unwrap();
+    assert_eq!(product.create_time, product.update_time);
+    // A product keeps its place when a later import replaces it.
+    let again: Vec<_> = input.iter().rev().map(|(id, _)| (id.clone(), named("other"))).collect();
+    bench.repository.import(&again).await.unwrap();
+    assert_eq!(created().await, expected);
+    let replaced = bench.get(&expected[7]).await.unwrap();
+    assert!(replaced.create_time == product.create_time && replaced.update_time >= product.update_time);
 }
 
 pub(crate) async fn text_comes_back_exactly(bench: Bench) {

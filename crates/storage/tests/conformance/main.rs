@@ -74,6 +74,7 @@ for_both_databases! {
     imports::every_outcome_is_told,
     imports::a_thousand_products_at_once,
     imports::text_comes_back_exactly,
+    imports::products_are_created_in_the_order_of_the_import,
     imports::concurrent_imports_of_the_same_products,
     invalidations::each_kind_is_told_to_everybody,
     invalidations::a_thousand_keys_at_once,

@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, path::Path, time::Duration};
 use larder_storage::{Repository, StorageError};
 
 use super::super::{
-    Invalid,
+    Invalid, SampleCatalogue,
     setting::{Default, Known, Scope, Secret, Setting},
     value,
 };
@@ -89,10 +89,11 @@ pub(super) const DATABASE: &[Setting] = &[
             example: "false",
             compute: |known| Ok(Some(known.own_database.to_string())),
         },
-        shape: "BOOLEAN",
-        help: "Loads the sample catalogue when the database holds no product.",
+        shape: "CATALOGUE",
+        help: "Loads a catalogue when the database holds no product: true loads the sample in the program, a path a file of products in \
+               JSON, as larder import reads it.",
         set: |config, text| {
-            config.server.sample_catalogue = value::boolean(text)?;
+            config.server.sample_catalogue = catalogue(text)?;
             Ok(())
         },
         ..Setting::BASE
@@ -111,6 +112,19 @@ pub(super) const DATABASE: &[Setting] = &[
         ..Setting::BASE
     },
 ];
+
+/// A path is told from a misspelt `true` by its slash or its extension.
+fn catalogue(text: &str) -> Result<SampleCatalogue, Invalid> {
+    match value::boolean(text) {
+        Ok(true) => Ok(SampleCatalogue::BuiltIn),
+        Ok(false) => Ok(SampleCatalogue::None),
+        Err(_) if text.contains(['/', '.']) => value::path(text).map(SampleCatalogue::File),
+        Err(_) => Err(Invalid::new(
+            "neither true nor false nor a path",
+            "write true, false, or the path of a file such as ./products.json",
+        )),
+    }
+}
 
 fn own_database(known: &Known<'_>) -> Result<String, Invalid> {
     match &known.config.server.data_dir {

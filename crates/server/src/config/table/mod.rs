@@ -2,6 +2,7 @@
 
 mod cache;
 mod client;
+mod compat;
 mod database;
 mod events;
 mod policy;
@@ -50,6 +51,7 @@ pub const SECTIONS: &[Section] = &[
     POLICIES[2],
     POLICIES[3],
     Section { title: "gRPC-Web, for pages in browsers", settings: web::WEB },
+    Section { title: "Contracts of other shops", settings: compat::COMPAT },
     Section { title: "TLS, for every listener", settings: security::TLS },
     Section { title: "JSON Web Tokens", settings: security::JWT },
     Section { title: "TLS to Redis", settings: security::REDIS },

@@ -3,6 +3,9 @@
 pub(in crate::grpc) const CATALOG: &str = "/larder.catalog.v1.ProductCatalog/";
 pub(in crate::grpc) const IMPORT: &str = "/larder.catalog.v1.ProductCatalog/ImportProducts";
 pub(in crate::grpc) const WATCH: &str = "/larder.catalog.v1.ProductCatalog/WatchProducts";
+/// The services of other shops' contracts.
+pub(in crate::grpc) const HIPSTERSHOP: &str = "/hipstershop.ProductCatalogService/";
+pub(in crate::grpc) const OTELDEMO: &str = "/oteldemo.ProductCatalogService/";
 const ADMIN: &str = "/larder.admin.v1.CacheAdmin/";
 const WATCH_STATS: &str = "/larder.admin.v1.CacheAdmin/WatchStats";
 const WARM: &str = "/larder.admin.v1.CacheAdmin/WarmCache";
@@ -26,7 +29,7 @@ pub(super) fn takes_stream(path: &str) -> bool {
 
 /// Whether the server limits how long a method may take. Health and reflection have only the deadlines of their callers.
 pub(super) fn is_limited(path: &str) -> bool {
-    !streams(path) && (path.starts_with(CATALOG) || path.starts_with(ADMIN))
+    !streams(path) && [CATALOG, ADMIN, HIPSTERSHOP, OTELDEMO].iter().any(|service| path.starts_with(service))
 }
 
 /// Whether a method is one of the health service.

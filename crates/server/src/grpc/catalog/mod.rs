@@ -1,8 +1,8 @@
 //! `larder.catalog.v1.ProductCatalog`.
 
 mod import;
-mod replies;
-mod session;
+pub(in crate::grpc) mod replies;
+pub(in crate::grpc) mod session;
 mod watch;
 
 use std::{
@@ -32,7 +32,7 @@ use self::{
 use super::{
     MessageLimits,
     call::{SLICED_FROM, Shares, Sliced, WithProducts, headers::TOKEN, peer_of},
-    errors,
+    errors, reply,
 };
 use crate::{
     catalog::{Catalog, Copy, Page, WatchError},
@@ -58,8 +58,6 @@ pub struct CatalogService {
 const IMPORTS: usize = 16;
 
 const LONGEST_REQUEST_ID: usize = 128;
-/// Smaller replies are not compressed, because that would save next to nothing.
-const COMPRESS_FROM: usize = 1 << 10;
 
 impl CatalogService {
     /// The service of a catalogue.
@@ -87,12 +85,7 @@ impl CatalogService {
     }
 
     fn reply<T: Message>(&self, message: T) -> Response<T> {
-        let small = self.compresses && message.encoded_len() < COMPRESS_FROM;
-        let mut response = Response::new(message);
-        if small {
-            response.disable_compression();
-        }
-        response
+        reply(message, self.compresses)
     }
 
     fn facts(&self) -> Facts {

@@ -20,7 +20,7 @@ const MAX_HEADER: usize = 2 << 10;
 
 /// The cache facts of several copies together: the slowest tier, the greatest age, the shortest time to live.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Facts {
+pub(in crate::grpc) struct Facts {
     tier: Tier,
     stale: bool,
     age: Duration,
@@ -30,26 +30,26 @@ pub(super) struct Facts {
 
 impl Facts {
     /// The facts of no copy yet.
-    pub(super) fn new(now: Moment) -> Self {
+    pub(in crate::grpc) fn new(now: Moment) -> Self {
         Self { tier: Tier::L1, stale: false, age: Duration::ZERO, ttl: None, now }
     }
 
     /// Adds a copy that L1 answered with.
-    pub(super) fn hit(&mut self, entry: &Entry<Copy>) {
+    pub(in crate::grpc) fn hit(&mut self, entry: &Entry<Copy>) {
         self.age = self.age.max(self.now.since(entry.began));
         let ttl = entry.deadline.since(self.now);
         self.ttl = Some(self.ttl.map_or(ttl, |shortest| shortest.min(ttl)));
     }
 
     /// Adds a copy.
-    pub(super) fn add(&mut self, found: &Found<Copy>) {
+    pub(in crate::grpc) fn add(&mut self, found: &Found<Copy>) {
         self.tier = self.tier.max(found.tier);
         self.stale |= found.stale;
         self.hit(&found.entry);
     }
 
     /// The facts as a part of a reply.
-    pub(super) fn info(&self) -> CacheInfo {
+    pub(in crate::grpc) fn info(&self) -> CacheInfo {
         let tier = match self.tier {
             Tier::L1 => CacheTier::L1,
             Tier::L2 => CacheTier::L2,
@@ -59,7 +59,7 @@ impl Facts {
     }
 
     /// A reply with its metadata.
-    pub(super) fn reply<T>(
+    pub(in crate::grpc) fn reply<T>(
         &self,
         mut reply: Response<T>,
         request: &MetadataMap,
@@ -70,7 +70,7 @@ impl Facts {
     }
 
     /// Writes the metadata of a reply or an error.
-    pub(super) fn mark(&self, metadata: &mut MetadataMap, request: &MetadataMap, key: impl Fn() -> String) {
+    pub(in crate::grpc) fn mark(&self, metadata: &mut MetadataMap, request: &MetadataMap, key: impl Fn() -> String) {
         self.trace(&key);
         let status = match (self.stale, self.tier) {
             (true, _) => STALE,
@@ -126,7 +126,7 @@ impl Facts {
 }
 
 /// The id of a product whose row cannot be read, if a copy records that.
-pub(super) fn unreadable(entry: &Entry<Copy>) -> Option<&str> {
+pub(in crate::grpc) fn unreadable(entry: &Entry<Copy>) -> Option<&str> {
     match &entry.value {
         Some(Copy::Unreadable(id)) => Some(id),
         _ => None,
@@ -134,7 +134,7 @@ pub(super) fn unreadable(entry: &Entry<Copy>) -> Option<&str> {
 }
 
 /// The product of a copy as a part of a reply; `None` when the copy records its absence.
-pub(super) fn product(entry: &Entry<Copy>) -> Option<Product> {
+pub(in crate::grpc) fn product(entry: &Entry<Copy>) -> Option<Product> {
     match &entry.value {
         Some(Copy::Product(bytes)) => Some(Product::Ready(bytes.clone())),
         _ => None,

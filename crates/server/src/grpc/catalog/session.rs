@@ -13,12 +13,12 @@ use crate::{
 };
 
 /// The commits that a read must show, by its headers.
-pub(super) fn session(metadata: &MetadataMap, read: Option<&ReadOptions>) -> Result<Session, Violations> {
+pub(in crate::grpc) fn session(metadata: &MetadataMap, read: Option<&ReadOptions>) -> Result<Session, Violations> {
     parse_session(TOKEN, metadata.get_all(TOKEN).iter().map(MetadataValue::as_bytes), read)
 }
 
 /// Names the commit in the headers of a reply, unless nothing was written.
-pub(super) fn marked<T>(mut reply: Response<T>, token: impl Fn(&T) -> &str) -> Response<T> {
+pub(in crate::grpc) fn marked<T>(mut reply: Response<T>, token: impl Fn(&T) -> &str) -> Response<T> {
     let token = token(reply.get_ref());
     if !token.is_empty()
         && let Ok(token) = HeaderValue::from_str(token)

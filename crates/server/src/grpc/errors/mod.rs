@@ -10,7 +10,7 @@ use larder_storage::StorageError;
 use tonic::{Code, Status};
 use tonic_types::ErrorDetails;
 
-use crate::{auth::Refused, catalog::WatchError, contract::Violations};
+use crate::{auth::Refused, catalog::WatchError, config::Contract, contract::Violations};
 
 /// The domain of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "larder.dev";
@@ -32,6 +32,26 @@ pub(in crate::grpc) fn invalid(violations: &Violations) -> Status {
 /// A product that does not exist.
 pub(in crate::grpc) fn missing(id: &str) -> Status {
     about_product(Code::NotFound, "PRODUCT_NOT_FOUND", id, "there is no product of this id")
+}
+
+/// A product that does not exist, in the words of another shop's contract.
+pub(in crate::grpc) fn absent(contract: Contract, id: &str) -> Status {
+    let text = match contract {
+        Contract::Hipstershop => format!("no product with ID {id}"),
+        Contract::Oteldemo => format!("Product Not Found: {id}"),
+    };
+    let mut details = ErrorDetails::with_error_info("PRODUCT_NOT_FOUND", DOMAIN, [("id".to_owned(), id.to_owned())]);
+    details.set_resource_info(PRODUCT, id, "", &text);
+    limit::status(Code::NotFound, &text, details)
+}
+
+/// A catalogue that does not fit into one reply, where the contract has no pages.
+pub(in crate::grpc) fn catalogue_too_large(products: u32, bytes: usize) -> Status {
+    let text = format!(
+        "this contract has no pages, and the catalogue holds more than {products} products or {bytes} bytes; \
+         read it by larder.catalog.v1.ProductCatalog"
+    );
+    status(Code::ResourceExhausted, "CATALOGUE_TOO_LARGE", &text)
 }
 
 /// A product whose row cannot be read.
