@@ -26,7 +26,7 @@ use larder_proto::serving::product_catalog_server::ProductCatalogServer;
 
 pub(crate) use admin::redis_stats;
 pub use admin::{AdminService, Identity};
-pub use call::{CallLimits, Inbound, Observers, Router};
+pub use call::{Admission, CallLimits, Inbound, Observers, Router};
 pub use catalog::CatalogService;
 
 use crate::{catalog::Catalog, config::Compression};

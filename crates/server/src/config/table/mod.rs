@@ -4,6 +4,7 @@ mod cache;
 mod client;
 mod database;
 mod events;
+mod limits;
 mod policy;
 mod redis;
 mod security;
@@ -57,6 +58,7 @@ pub const SECTIONS: &[Section] = &[
     POLICIES[1],
     POLICIES[2],
     POLICIES[3],
+    Section { title: "Calls at once, and their rate", settings: limits::ADMISSION },
     Section { title: "gRPC-Web, for pages in browsers", settings: web::WEB },
     SECURITY[0],
     SECURITY[1],
