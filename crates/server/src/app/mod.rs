@@ -39,7 +39,7 @@ use crate::{
     config::{AuthConfig, Config, WatchConfig},
     error::ServeError,
     events::{Events, IngestContext, WallClock},
-    grpc::{Admission, AdminService, Identity, Observers},
+    grpc::{AdminService, Admission, Identity, Observers},
     http::{guarded, page, probes},
     metrics::{ChangelogRows, Metrics, MetricsExport},
     net::{Protocol, raise_limit},

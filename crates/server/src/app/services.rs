@@ -11,7 +11,7 @@ use crate::{
     catalog::Catalog,
     config::{Compression, ServerConfig},
     error::ServeError,
-    grpc::{Admission, AdminService, CallLimits, CatalogRouter, MessageLimits, Observers, compressed},
+    grpc::{AdminService, Admission, CallLimits, CatalogRouter, MessageLimits, Observers, compressed},
 };
 
 /// The service of the catalogue's listener.

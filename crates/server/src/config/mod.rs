@@ -48,7 +48,9 @@ pub use security::{
     Access, AuthConfig, CertificateMatch, CertificateRule, ClientCertificates, Jwks, JwtConfig, Role, SecurityConfig,
     TlsConfig, TokenHash, TokenRule, new_token,
 };
-pub use server::{AdmissionConfig, Compression, Connections, Deadlines, Limits, Rate, ServerConfig, WatchConfig, WebOrigins};
+pub use server::{
+    AdmissionConfig, Compression, Connections, Deadlines, Limits, Rate, ServerConfig, WatchConfig, WebOrigins,
+};
 pub use setting::{Default as DefaultValue, Machine, Scope, Secret, Setting};
 pub use table::{RedisParts, SECTIONS, Section, setting, settings};
 pub use telemetry::{BatchConfig, MetricsConfig, Protocol, ReceiverConfig, Sampler, TelemetryConfig, TracesConfig};

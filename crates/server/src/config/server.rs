@@ -1,8 +1,8 @@
 //! What an operator decides about the server itself.
 
 use std::{
-    num::NonZero,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZero,
     path::PathBuf,
     time::Duration,
 };

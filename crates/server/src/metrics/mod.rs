@@ -32,7 +32,12 @@ pub use self::calls::Calls;
 pub(crate) use self::{calls::Measured, export::MetricsExport};
 use self::{redis::RedisFacts, text::Format};
 use crate::{
-    app::Security, auth::Gate, catalog::Catalog, events::EventCounts, grpc::{Admission, Observers}, net::Handshakes,
+    app::Security,
+    auth::Gate,
+    catalog::Catalog,
+    events::EventCounts,
+    grpc::{Admission, Observers},
+    net::Handshakes,
     telemetry::Tracer,
 };
 

@@ -297,7 +297,16 @@ impl Call {
     /// A request that is no call, with its answer.
     fn answered(response: Response<Body>, context: CallContext) -> Self {
         let answer = Box::pin(std::future::ready(Ok(response)));
-        Self { answer, context, measured: None, timer: None, ticket: None, observed: Observed::default(), web: None, record: None }
+        Self {
+            answer,
+            context,
+            measured: None,
+            timer: None,
+            ticket: None,
+            observed: Observed::default(),
+            web: None,
+            record: None,
+        }
     }
 }
 
