@@ -104,16 +104,7 @@ impl Wire {
 
     /// Sends a call of a method of the catalogue.
     pub async fn call(&mut self, stream: u32, method: &str, headers: &[(&str, &str)], message: &[u8]) {
-        let block = request(method, headers);
-        let mut bytes = frame(HEADERS, END_HEADERS, stream, &block);
-        let length = u32::try_from(message.len()).expect("a message below 4 GiB").to_be_bytes();
-        let body = [&[0], &length[..], message].concat();
-        let pieces = body.chunks(16_384);
-        let last = pieces.len() - 1;
-        for (number, piece) in pieces.enumerate() {
-            bytes.extend(frame(DATA, if number == last { END_STREAM } else { 0 }, stream, piece));
-        }
-        self.send(&bytes).await.expect("a call");
+        self.send(&call(stream, method, headers, message)).await.expect("a call");
     }
 
     /// Begins a call of a method of the catalogue, and sends no message.
@@ -166,6 +157,19 @@ impl Wire {
         };
         timeout(Duration::from_mins(1), ended).await.expect("a flood that ends within a minute")
     }
+}
+
+/// A call of a method of the catalogue.
+pub fn call(stream: u32, method: &str, headers: &[(&str, &str)], message: &[u8]) -> Vec<u8> {
+    let mut bytes = frame(HEADERS, END_HEADERS, stream, &request(method, headers));
+    let length = u32::try_from(message.len()).expect("a message below 4 GiB").to_be_bytes();
+    let body = [&[0], &length[..], message].concat();
+    let pieces = body.chunks(16_384);
+    let last = pieces.len() - 1;
+    for (number, piece) in pieces.enumerate() {
+        bytes.extend(frame(DATA, if number == last { END_STREAM } else { 0 }, stream, piece));
+    }
+    bytes
 }
 
 /// The headers of a call of a method of the catalogue.

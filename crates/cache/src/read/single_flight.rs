@@ -160,7 +160,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         if self.0.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.gone.notify_one();
+            self.0.gone.notify_waiters();
         }
     }
 }
@@ -168,8 +168,13 @@ impl Drop for Reader {
 impl<V> LoadGuard<V> {
     /// Waits until no reader waits for any of the keys. Another reader may join afterwards.
     pub(super) async fn unread(&self) {
-        while self.is_read() {
-            self.readers.gone.notified().await;
+        loop {
+            // Made before the look, so that nothing in between is missed.
+            let gone = self.readers.gone.notified();
+            if !self.is_read() {
+                return;
+            }
+            gone.await;
         }
     }
 

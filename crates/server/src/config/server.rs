@@ -100,9 +100,10 @@ pub struct Rate {
     pub burst: NonZero<u32>,
 }
 
+/// A call that waits holds some 10 KB, so that all of them stay below 64 MiB.
 impl Default for AdmissionConfig {
     fn default() -> Self {
-        Self { calls: 8_192, calls_per_caller: 6_144, rate: None }
+        Self { calls: 4_096, calls_per_caller: 3_072, rate: None }
     }
 }
 

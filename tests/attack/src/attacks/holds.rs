@@ -3,7 +3,7 @@
 use std::{future::pending, time::Duration};
 
 use larder_proto::catalog::{BatchGetProductsRequest, WatchProductsRequest};
-use larder_test_servers::wire::{DATA, END_HEADERS, END_STREAM, HEADERS, Wire, frame, literal, request};
+use larder_test_servers::wire::{DATA, END_HEADERS, END_STREAM, HEADERS, Wire, call, frame, literal, request};
 use prost::Message as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -27,8 +27,8 @@ pub(super) async fn slow_reader(field: Field) -> anyhow::Result<()> {
     let mut wire = Wire::without_window_from(field.source, field.catalog).await?;
     // The server's own window must open before so many large messages fit.
     for number in 0..BATCHES {
-        let call = wire.call(number * 2 + 1, "BatchGetProducts", &[("grpc-timeout", "2S")], &batch);
-        timeout(HELD, call).await?;
+        let call = call(number * 2 + 1, "BatchGetProducts", &[("grpc-timeout", "2S")], &batch);
+        timeout(HELD, wire.send(&call)).await??;
     }
     sleep(HELD).await;
     Ok(())
@@ -58,7 +58,7 @@ pub(super) async fn unfinished(field: Field, streams: u32) -> anyhow::Result<()>
     for _ in 0..streams {
         // The window of a connection has no room for two of them.
         let mut wire = Wire::greet_from(field.source, field.catalog).await?;
-        wire.begin(1, "ImportProducts", &[]).await;
+        wire.send(&frame(HEADERS, END_HEADERS, 1, &request("ImportProducts", &[]))).await?;
         let length = u32::try_from(LARGEST + 500)?.to_be_bytes();
         let message = [&[0], &length[..], &vec![0; LARGEST][..]].concat();
         let send = async {
@@ -77,7 +77,7 @@ pub(super) async fn watching(field: Field, streams: u32) -> anyhow::Result<()> {
     let mut wire = Wire::greet_from(field.source, field.catalog).await?;
     let watch = WatchProductsRequest::default().encode_to_vec();
     for number in 0..streams {
-        wire.call(number * 2 + 1, "WatchProducts", &[], &watch).await;
+        wire.send(&call(number * 2 + 1, "WatchProducts", &[], &watch)).await?;
     }
     wire.ended().await;
     Ok(())

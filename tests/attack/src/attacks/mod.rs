@@ -24,7 +24,7 @@ pub(crate) enum Attack {
     SlowReaders,
     /// More connections than there are places for, with one byte each
     SilentConnections,
-    /// 40,000 calls whose message never comes
+    /// 10,000 calls whose message never comes
     BegunCalls,
     /// 200 messages of 4 MiB, each sent but for its end
     UnfinishedMessages,
@@ -110,7 +110,7 @@ impl Attack {
         match self {
             Self::SlowReaders => crowd(attackers, 8, move || holds::slow_reader(field)),
             Self::SilentConnections => crowd(attackers, 700, move || holds::silent(field)),
-            Self::BegunCalls => crowd(attackers, 40, move || holds::begun(field, "GetProduct", 1_000)),
+            Self::BegunCalls => crowd(attackers, 10, move || holds::begun(field, "GetProduct", 1_000)),
             Self::UnfinishedMessages => crowd(attackers, 20, move || holds::unfinished(field, 10)),
             Self::SilentImports => crowd(attackers, 10, move || holds::begun(field, "ImportProducts", 500)),
             Self::Watches => crowd(attackers, 10, move || holds::watching(field, 500)),

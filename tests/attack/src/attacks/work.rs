@@ -6,7 +6,7 @@ use larder_proto::catalog::{
     CreateProductRequest, GetProductRequest, ListProductsRequest, Product, SearchProductsRequest,
     product_catalog_client::ProductCatalogClient,
 };
-use larder_test_servers::wire::Wire;
+use larder_test_servers::wire::{Wire, call};
 use rand::Rng as _;
 use tonic::{
     Request,
@@ -35,10 +35,11 @@ fn timed<T>(message: T, deadline: Duration) -> Request<T> {
 pub(super) async fn malformed(field: Field) -> anyhow::Result<()> {
     let mut wire = Wire::greet_from(field.source, field.catalog).await?;
     for number in 0..100 {
-        wire.call(number * 2 + 1, ["GetProduct", "ListProducts"][number as usize % 2], &[], &[0xff; 1_000]).await;
+        let method = if number % 2 == 0 { "GetProduct" } else { "ListProducts" };
+        wire.send(&call(number * 2 + 1, method, &[], &[0xff; 1_000])).await?;
     }
     // Above the limit of a message.
-    wire.call(201, "CreateProduct", &[], &vec![0; 5 << 20]).await;
+    wire.send(&call(201, "CreateProduct", &[], &vec![0; 5 << 20])).await?;
     while wire.receive().await.is_some_and(|frame| frame.stream != 201) {}
     Ok(())
 }

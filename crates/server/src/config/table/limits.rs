@@ -16,7 +16,7 @@ pub(super) const ADMISSION: &[Setting] = &[
     Setting {
         key: "limits.calls",
         env: "LARDER_LIMITS__CALLS",
-        default: Default::Text("8192"),
+        default: Default::Text("4096"),
         shape: "NUMBER",
         help: "Calls of ProductCatalog at once that wait for something: their message, Redis, the database. The server refuses \
                further ones with RESOURCE_EXHAUSTED. Calls that memory answers do not count.",

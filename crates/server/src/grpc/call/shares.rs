@@ -57,7 +57,7 @@ impl Shares {
 }
 
 /// The part of the places that one caller may have: a proxy may stand for all clients, and one broken client must not.
-pub(crate) fn three_quarters(places: usize) -> usize {
+fn three_quarters(places: usize) -> usize {
     (places * 3).div_ceil(4)
 }
 

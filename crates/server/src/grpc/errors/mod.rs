@@ -3,7 +3,7 @@
 mod limit;
 pub(super) mod tonic_status;
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use larder_cache::{LoadError, ReadError};
 use larder_storage::StorageError;
@@ -202,10 +202,13 @@ pub(in crate::grpc) fn overloaded() -> Status {
     retry(Code::ResourceExhausted, "OVERLOADED", "too many requests are waiting for the database")
 }
 
-/// A call for which there is no place beside those in progress.
+/// A call for which there is no place beside those in progress. It is made once: a flood of such calls must cost little.
 pub(in crate::grpc) fn too_many_calls() -> Status {
-    let text = "this replica has as many calls in progress as it may, in all or from this caller; try again later";
-    retry(Code::ResourceExhausted, "TOO_MANY_CALLS", text)
+    static STATUS: LazyLock<Status> = LazyLock::new(|| {
+        let text = "this replica has as many calls in progress as it may, in all or from this caller; try again later";
+        retry(Code::ResourceExhausted, "TOO_MANY_CALLS", text)
+    });
+    STATUS.clone()
 }
 
 /// A call of a caller that has made as many as it may for `wait`.
