@@ -1,5 +1,7 @@
 //! HTTP/2 by hand: frames that no library would send.
 
+#![expect(clippy::missing_panics_doc, reason = "a test has no use for an error that it would only unwrap")]
+
 use std::net::{IpAddr, SocketAddr};
 
 use tokio::{

@@ -128,7 +128,7 @@ impl Rates {
 
 impl Known {
     fn limiter(&mut self, caller: &CallerKey, now: Instant, rates: &Rates) -> &Limiter {
-        let since = |then: Instant| Duration::from(now.duration_since(then));
+        let since = |then: Instant| now.duration_since(then);
         if self.callers.len() >= MOST_CALLERS && !self.callers.contains_key(caller) {
             // Each sweep looks at all of them, so it must not follow the last one at once.
             if since(self.swept) >= rates.forgotten {

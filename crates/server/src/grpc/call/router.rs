@@ -54,8 +54,8 @@ pub struct Router<S> {
     door: Option<Arc<Door>>,
     /// `None`: every call is admitted.
     admission: Option<Arc<Admission>>,
-    /// The same, shared by the calls of one connection: counting references to what all threads share is slow.
-    entrance: Option<Arc<Arc<Admission>>>,
+    /// The same, as the connection sees it.
+    entrance: Option<Arc<Entrance>>,
 }
 
 /// A service that is not on the hot path.
@@ -181,9 +181,9 @@ impl<S> Router<S> {
 
     /// Counts a call towards the limits of its caller, or returns the answer that refuses it.
     fn limit(&self, context: &CallContext, caller: &CallerKey) -> Result<Option<Ticket>, Answer> {
-        let Some(admission) = &self.entrance else { return Ok(None) };
-        admission.begin(&context.method, caller).map_err(answer)?;
-        let mut ticket = Ticket { admission: Arc::clone(admission), caller: caller.clone(), place: None };
+        let Some(entrance) = &self.entrance else { return Ok(None) };
+        entrance.0.begin(&context.method, caller).map_err(answer)?;
+        let mut ticket = Ticket { entrance: Arc::clone(entrance), caller: caller.clone(), place: None };
         if methods::writes(&context.method) || methods::is_aside(&context.method) {
             ticket.wait(&context.method).map_err(answer)?;
         }
@@ -223,7 +223,7 @@ where
 
     fn connected(self, peer: Peer) -> Self {
         let door = self.gate.as_ref().map(|gate| Arc::new(gate.door(peer)));
-        let entrance = self.admission.clone().map(Arc::new);
+        let entrance = self.admission.clone().map(|admission| Arc::new(Entrance(admission)));
         Self { door, entrance, ..self }
     }
 
@@ -258,9 +258,12 @@ where
     }
 }
 
+/// The way of the calls of one connection to the limits of all: counting references to what all threads share is slow.
+struct Entrance(Arc<Admission>);
+
 /// What a call needs to take a place when it first waits.
 struct Ticket {
-    admission: Arc<Arc<Admission>>,
+    entrance: Arc<Entrance>,
     caller: CallerKey,
     place: Option<Share>,
 }
@@ -268,7 +271,7 @@ struct Ticket {
 impl Ticket {
     fn wait(&mut self, method: &str) -> Result<(), Status> {
         if self.place.is_none() {
-            self.place = Some(self.admission.wait(method, self.caller.clone())?);
+            self.place = Some(self.entrance.0.wait(method, self.caller.clone())?);
         }
         Ok(())
     }

@@ -151,10 +151,9 @@ impl Faults {
             Fault::RedisKilled | Fault::RedisPutBack => {
                 redis.kill();
                 wait(lasts).await;
-                if fault == Fault::RedisKilled {
-                    redis.restart().await
-                } else {
-                    redis.restart_with(&self.old_redis).await
+                match fault {
+                    Fault::RedisKilled => redis.restart().await,
+                    _ => redis.restart_with(&self.old_redis).await,
                 }
             }
             Fault::RedisPaused => {
@@ -183,7 +182,7 @@ async fn outsider(stage: &Stage, fault: Fault, lasts: Duration) -> anyhow::Resul
     let mut session = stage.world.psql().await?;
     let shop = &stage.shop;
     if fault == Fault::RowLocked {
-        session.run(&lock(product::id(0))).await?;
+        session.run(&lock(&product::id(0))).await?;
         wait(lasts).await;
         return session.run("ROLLBACK").await.map(drop);
     }
@@ -203,7 +202,7 @@ async fn outsider(stage: &Stage, fault: Fault, lasts: Duration) -> anyhow::Resul
     Ok(())
 }
 
-fn lock(id: String) -> String {
+fn lock(id: &str) -> String {
     format!("BEGIN; SELECT FROM products WHERE id = '{id}' FOR UPDATE")
 }
 
