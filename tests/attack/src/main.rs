@@ -87,10 +87,8 @@ async fn main() -> ExitCode {
         );
         return ExitCode::FAILURE;
     };
-    let (calm, attack) = match cli.brief {
-        true => (Duration::from_millis(500), Duration::from_secs(1)),
-        false => (Duration::from_secs(4), Duration::from_secs(cli.seconds)),
-    };
+    let lengths = if cli.brief { [500, 1_000] } else { [4_000, cli.seconds * 1_000] };
+    let [calm, attack] = lengths.map(Duration::from_millis);
     let setup = Setup { program, calm, attack, calls: cli.calls, brief: cli.brief };
     let mut ends = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .map(|kind| signal(kind).expect("a signal to listen to"));

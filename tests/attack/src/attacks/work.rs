@@ -58,7 +58,7 @@ pub(super) async fn searches(field: Field, deadline: Duration) -> anyhow::Result
     let mut client = client(field).await?;
     for _ in 0..CALLS {
         let number: u32 = rand::rng().random();
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             let query = format!("product {number}");
             let search = SearchProductsRequest { query, page_size: 100, ..Default::default() };
             let _ = client.search_products(timed(search, deadline)).await;
