@@ -6,7 +6,6 @@ use super::{
     Effective, SECTIONS, Section,
     dropped::CONSTANTS,
     setting::{Default, Setting},
-    table::{POLICIES, SECURITY},
 };
 
 /// Characters of a comment's line in the example file.
@@ -56,6 +55,9 @@ const EXAMPLE_POLICIES: &str = "
 # On SIGHUP a running server reads the policies again. They have no flags; a variable overrides each key: LARDER_POLICY__ITEM__TTL
 # overrides ttl in [policy.item].
 ";
+
+/// The section of the file whose keys explain those of every policy.
+const FIRST_POLICY: &str = "policy.item";
 
 /// What stands above TLS and tokens in the example file.
 const EXAMPLE_SECURITY: &str = "
@@ -154,31 +156,24 @@ pub fn example() -> String {
             key(&mut text, setting);
         }
     }
-    text.push_str(EXAMPLE_POLICIES);
-    for (number, section) in POLICIES.iter().enumerate() {
-        head(&mut text, section);
+    for section in SECTIONS.iter().filter(|section| !has_flags(section)) {
+        let (place, _) = section.settings[0].place();
+        match place {
+            FIRST_POLICY => text.push_str(EXAMPLE_POLICIES),
+            "tls" => text.push_str(EXAMPLE_SECURITY),
+            _ => {}
+        }
+        let _ = writeln!(text, "\n# {}.\n[{place}]", section.title);
         for setting in section.settings {
             // The keys of all policies are the same: the first section explains them.
-            if number == 0 || !setting.key.starts_with("policy.") {
+            if place == FIRST_POLICY || !place.starts_with("policy.") {
                 commented(&mut text, &[setting.help]);
             }
             key(&mut text, setting);
         }
     }
-    text.push_str(EXAMPLE_SECURITY);
-    for section in SECURITY {
-        head(&mut text, &section);
-        for setting in section.settings {
-            commented(&mut text, &[setting.help]);
-            key(&mut text, setting);
-        }
-    }
     text.push_str(EXAMPLE_LISTS);
     text
-}
-
-fn head(text: &mut String, section: &Section) {
-    let _ = writeln!(text, "\n# {}.\n[{}]", section.title, section.settings[0].place().0);
 }
 
 /// The sections whose keys have no flag and no variable of their own stand behind the others.

@@ -32,14 +32,6 @@ pub(super) const POLICIES: [Section; 4] = [
     Section { title: "Policy: absent products", settings: policy::NOT_FOUND },
 ];
 
-/// TLS, tokens, and the credentials of commands.
-pub(super) const SECURITY: [Section; 4] = [
-    Section { title: "TLS, for every listener", settings: security::TLS },
-    Section { title: "JSON Web Tokens", settings: security::JWT },
-    Section { title: "TLS to Redis", settings: security::REDIS },
-    Section { title: "TLS and tokens of the commands that call a server", settings: security::CLIENT },
-];
-
 /// Every setting of this release. Those with sections of the file stand last, because in TOML sections follow the top level.
 pub const SECTIONS: &[Section] = &[
     Section { title: "The file with the settings", settings: client::FILE },
@@ -60,10 +52,10 @@ pub const SECTIONS: &[Section] = &[
     POLICIES[3],
     Section { title: "Calls at once, and their rate", settings: limits::ADMISSION },
     Section { title: "gRPC-Web, for pages in browsers", settings: web::WEB },
-    SECURITY[0],
-    SECURITY[1],
-    SECURITY[2],
-    SECURITY[3],
+    Section { title: "TLS, for every listener", settings: security::TLS },
+    Section { title: "JSON Web Tokens", settings: security::JWT },
+    Section { title: "TLS to Redis", settings: security::REDIS },
+    Section { title: "TLS and tokens of the commands that call a server", settings: security::CLIENT },
 ];
 
 /// Every setting of this release, in order.

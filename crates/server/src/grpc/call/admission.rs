@@ -192,7 +192,7 @@ mod tests {
         assert_eq!([calls(&named("one")), calls(&named("one")), calls(&named("other"))], [4, 0, 4]);
         assert_eq!([calls(&address(1)), calls(&address(2))], [4, 4]);
         assert!((0..10).all(|_| admission.begin(HEALTH, &address(1)).is_ok()));
-        assert_eq!(admission.refused()[1], ("rate_limited", 28));
+        assert_eq!(admission.refused()[1], ("rate_limited", 34));
     }
 
     #[test]
