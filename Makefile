@@ -10,7 +10,7 @@ LOCKED := $(if $(CI),--locked)
 # A fresh install of Rust may not be on the PATH of this shell yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run cluster test test-page test-clients client-code client-code-check chaos bench descriptor-set fmt fmt-check lint links deny buf-lint buf-breaking alerts dashboards k8s image image-try k8s-try tools ci clean rust
+.PHONY: help run cluster test test-page test-clients client-code client-code-check chaos soak attack bench descriptor-set fmt fmt-check lint links deny buf-lint buf-breaking alerts dashboards k8s image image-try k8s-try tools ci clean rust
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -74,6 +74,16 @@ chaos: rust ## Break a cluster under load and check every read; ARGS="--full", "
 	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) --bin larder
 	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) -p larder-chaos
 	@eval "$$(.ci/tools env)" && exec $(CARGO) run $(LOCKED) --quiet --profile $(RUN_PROFILE) -p larder-chaos -- $(ARGS)
+
+soak: rust ## Break a cluster by chance for two hours, and look whether it uses more and more; ARGS="--minutes 10"
+	@.ci/tools install chaos
+	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) --bin larder
+	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) -p larder-chaos
+	@eval "$$(.ci/tools env)" && exec $(CARGO) run $(LOCKED) --quiet --profile $(RUN_PROFILE) -p larder-chaos -- --soak $(ARGS)
+
+attack: rust ## Attack a replica, and measure what a polite client sees; ARGS="--only NAME" or "--list"
+	@$(CARGO) build $(LOCKED) --profile $(RUN_PROFILE) --bin larder
+	@exec $(CARGO) run $(LOCKED) --quiet --profile $(RUN_PROFILE) -p larder-attack -- $(ARGS)
 
 bench: rust ## Measure Larder beside a bare tonic server
 	@$(CARGO) run $(LOCKED) --release -p larder-bench -- $(ARGS)

@@ -33,7 +33,9 @@ pub(super) fn kind(error: &StorageError) -> (Exit, Option<&'static str>) {
             (Exit::Unavailable, Some("is the database running, and is DATABASE_URL right? see `larder config`"))
         }
         StorageError::Full(_) => (Exit::Unavailable, Some("make room where the database is, and try again")),
-        StorageError::UnknownOutcome(_) | StorageError::Conflict(_) => (Exit::Unavailable, Some("try again")),
+        StorageError::UnknownOutcome(_) | StorageError::Conflict(_) | StorageError::Overloaded => {
+            (Exit::Unavailable, Some("try again"))
+        }
         StorageError::Url(_) => (Exit::Config, Some("see --database-url in `larder serve --help`")),
         StorageError::Schema(_) => (Exit::Config, None),
         StorageError::Unreadable(_) | StorageError::UnreadableReply(_) => (Exit::Data, None),

@@ -157,6 +157,10 @@ impl ProductRepository for Repository {
         each!(self, inner => inner.repair().await)
     }
 
+    fn write_connections(&self) -> usize {
+        each!(self, inner => inner.write_connections())
+    }
+
     fn pools(&self) -> Vec<Pool> {
         each!(self, inner => inner.pools())
     }

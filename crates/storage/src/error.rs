@@ -14,6 +14,9 @@ pub enum StorageError {
     /// A statement, or the wait for a connection, took longer than allowed.
     #[error("database timed out: {0}")]
     Timeout(#[source] BoxError),
+    /// Too many writes wait for a connection already. Nothing was written.
+    #[error("too many writes are waiting")]
+    Overloaded,
     /// The commit was sent and its outcome is not known: the write may or may not have happened.
     #[error("outcome of the commit unknown: {0}")]
     UnknownOutcome(#[source] BoxError),

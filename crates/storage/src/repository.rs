@@ -294,6 +294,9 @@ pub trait ProductRepository: Send + Sync + 'static {
     /// change of everything, whatever it found. Returns what was wrong, a line for each thing.
     fn repair(&self) -> impl Future<Output = Result<Vec<String>, StorageError>> + Send;
 
+    /// How many connections writes can take.
+    fn write_connections(&self) -> usize;
+
     /// The pools of connections now.
     fn pools(&self) -> Vec<Pool>;
 

@@ -27,7 +27,7 @@ mod world;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use clap::Parser;
@@ -54,6 +54,12 @@ struct Cli {
     /// Takes as little time as may be, for tests on a busy machine: asks whether what is read is right, not how fast it is
     #[arg(long, conflicts_with = "full")]
     brief: bool,
+    /// Breaks one cluster in all ways by chance, and looks whether its replicas use more and more
+    #[arg(long, conflicts_with_all = ["only", "full", "brief"])]
+    soak: bool,
+    /// How long a soak lasts, in minutes
+    #[arg(long, default_value_t = 120)]
+    minutes: u64,
     /// The server's binary [default: `larder` beside this program]
     #[arg(long, value_name = "PATH")]
     larder: Option<PathBuf>,
@@ -95,26 +101,57 @@ async fn main() -> ExitCode {
         _ => Form::Short,
     };
     let setup = Setup { program, form, seed: cli.seed };
-    let scenarios = if cli.only.is_empty() { Scenario::all() } else { cli.only };
+    let plays = if cli.soak {
+        vec![Play::Soak(Duration::from_secs(60 * cli.minutes))]
+    } else {
+        let scenarios = if cli.only.is_empty() { Scenario::all() } else { cli.only };
+        scenarios.into_iter().map(Play::Scenario).collect()
+    };
     let mut interrupts = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .map(|kind| signal(kind).expect("a signal to listen to"));
     let [one, two, three] = &mut interrupts;
     // Whatever is under way is dropped, and everything that was started ends with it.
     tokio::select! {
-        held = play(&setup, &scenarios, cli.report.as_deref()) => if held { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+        held = play(&setup, &plays, cli.report.as_deref()) => if held { ExitCode::SUCCESS } else { ExitCode::FAILURE },
         _ = one.recv() => ExitCode::FAILURE,
         _ = two.recv() => ExitCode::FAILURE,
         _ = three.recv() => ExitCode::FAILURE,
     }
 }
 
-/// Plays one scenario after another, and returns whether everything held.
-async fn play(setup: &Setup, scenarios: &[Scenario], file: Option<&Path>) -> bool {
+/// What is played.
+#[derive(Debug, Clone, Copy)]
+enum Play {
+    Scenario(Scenario),
+    /// A soak of this length.
+    Soak(Duration),
+}
+
+impl Play {
+    fn described(self) -> (String, String) {
+        match self {
+            Self::Scenario(scenario) => scenario.described(),
+            Self::Soak(length) => {
+                ("soak".to_owned(), format!("faults of every kind for {} min", length.as_secs() / 60))
+            }
+        }
+    }
+
+    async fn run(self, setup: &Setup) -> anyhow::Result<Report> {
+        match self {
+            Self::Scenario(scenario) => scenario.run(setup).await,
+            Self::Soak(length) => scenarios::soak::soak(setup, length).await,
+        }
+    }
+}
+
+/// Plays one after another, and returns whether everything held.
+async fn play(setup: &Setup, plays: &[Play], file: Option<&Path>) -> bool {
     let (mut failed, mut missing, mut table) = (Vec::new(), Vec::new(), Table::default());
-    for scenario in scenarios {
-        let ((name, about), begin) = (scenario.described(), Instant::now());
+    for played in plays {
+        let ((name, about), begin) = (played.described(), Instant::now());
         println!("{name}: {about}");
-        let report = scenario.run(setup).await;
+        let report = played.run(setup).await;
         let took = begin.elapsed().as_secs();
         match report {
             Ok(report) => {
@@ -145,8 +182,8 @@ async fn play(setup: &Setup, scenarios: &[Scenario], file: Option<&Path>) -> boo
         println!("Not played: {}", missing.join(", "));
     }
     match failed.as_slice() {
-        [] => println!("All {} held.", scenarios.len() - missing.len()),
-        names => println!("{} of {} did not hold: {}", names.len(), scenarios.len(), names.join(", ")),
+        [] => println!("All {} held.", plays.len() - missing.len()),
+        names => println!("{} of {} did not hold: {}", names.len(), plays.len(), names.join(", ")),
     }
     // Where everything is said to be installed, nothing is passed over; a clock is set wrong on Linux alone.
     let required = cfg!(target_os = "linux") && std::env::var_os("LARDER_REQUIRE_TOOLS").is_some();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use larder_proto::catalog::GetProductRequest;
+use larder_test_servers::wire::{HEADERS, PREFACE, Wire};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -10,7 +11,6 @@ use tokio::{
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::wire::{PREFACE, Wire};
 use crate::harness::{Client, Database, Process, Refusal, Server, connect, product, refusal};
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_server_that_ends_waits_for_no_connection_without_a_call() {
     // A client that had a call and reads nothing any more, so that it does not even hear that the server ends.
     let mut called = Wire::greet(process.address()).await;
     called.call(1, "GetProduct", &[], &[]).await;
-    while called.receive().await.expect("an answer").kind != super::wire::HEADERS {}
+    while called.receive().await.expect("an answer").kind != HEADERS {}
     process.signal("TERM").await;
     // Far sooner than the time to drain.
     assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());

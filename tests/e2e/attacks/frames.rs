@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::wire::{
+use crate::harness::{Database, Server, connect, product};
+use larder_test_servers::wire::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, Wire, frame, literal,
 };
-use crate::harness::{Database, Server, connect, product};
 
 /// Names the first entry of the dynamic table (RFC 7541, section 6.1).
 const FIRST_DYNAMIC: u8 = 0xbe;

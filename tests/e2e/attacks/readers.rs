@@ -3,8 +3,8 @@
 use larder_proto::catalog::{BatchGetProductsRequest, CreateProductRequest, GetProductRequest, Product};
 use prost::Message as _;
 
-use super::wire::{HEADERS, RST_STREAM, Wire};
 use crate::harness::{Database, Process, named};
+use larder_test_servers::wire::{HEADERS, RST_STREAM, Wire};
 
 const BATCHES: u32 = 25;
 

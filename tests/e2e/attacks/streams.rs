@@ -5,8 +5,8 @@ use std::time::Duration;
 use larder_proto::catalog::ImportProductsRequest;
 use tonic::Code;
 
-use super::wire::{DATA, HEADERS, Wire, frame};
 use crate::harness::{Database, Refusal, Server, eventually, product, refusal};
+use larder_test_servers::wire::{DATA, HEADERS, Wire, frame};
 
 /// Three quarters of the imports that a server takes at once.
 const OF_ONE_PEER: usize = 12;
@@ -18,7 +18,7 @@ async fn one_client_has_only_so_many_imports() {
     let mut imports = Vec::new();
     for _ in 0..OF_ONE_PEER {
         let mut wire = Wire::greet(server.address()).await;
-        wire.begin(1, "ImportProducts").await;
+        wire.begin(1, "ImportProducts", &[]).await;
         while wire.receive().await.expect("an answer").kind != HEADERS {}
         imports.push(wire);
     }
@@ -39,7 +39,7 @@ async fn a_message_that_does_not_end_is_given_up() {
     server.create(product("a")).await;
     for method in ["ImportProducts", "GetProduct"] {
         let mut wire = Wire::greet(server.address()).await;
-        wire.begin(1, method).await;
+        wire.begin(1, method, &[]).await;
         // A message of a megabyte, of which five bytes come.
         wire.send(&frame(DATA, 0, 1, &[0, 0, 0x10, 0, 0, 1, 2, 3, 4, 5])).await.expect("a part of a message");
         // An import has headers and trailers, any other call has its error in the headers.

@@ -54,11 +54,13 @@ const FOREIGN: [&str; 20] = [
 ];
 
 /// Reasons of what may be tried again as it is.
-const RETRIED: [&str; 8] = [
+const RETRIED: [&str; 10] = [
     "DATABASE_FULL",
     "DATABASE_UNAVAILABLE",
     "OVERLOADED",
+    "RATE_LIMITED",
     "REPLIES_UNREAD",
+    "TOO_MANY_CALLS",
     "TOO_MANY_CONNECTIONS",
     "TOO_MANY_IMPORTS",
     "UNFINISHED_MESSAGES",

@@ -21,6 +21,7 @@ mod redis;
 mod redis_topology;
 mod resp;
 mod temp;
+pub mod wire;
 
 pub use client::{RedisClient, Reply};
 pub use cluster::{Cluster, ClusterOptions, Ended, Ports, Replica};

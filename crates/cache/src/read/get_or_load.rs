@@ -163,6 +163,8 @@ impl<V: Value> ReadPath<V> {
             Err(_elapsed) => {
                 self.serve_stale(lookup, policy, options);
                 if lookup.found.is_some() {
+                    // The next reader is to find a fresh copy.
+                    wait.keep();
                     return Ok(());
                 }
                 wait.await

@@ -3,8 +3,9 @@
 use std::{
     future::Future,
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -14,7 +15,7 @@ use futures_util::FutureExt as _;
 use larder_change::Incarnation;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -63,15 +64,34 @@ pub(crate) enum Storage {
     Denied,
 }
 
+/// How long a load goes on whose readers have all gone. A load that ends soon fills the cache, and a reader that tries again finds it
+/// under way.
+const UNREAD: Duration = Duration::from_millis(250);
+
 impl<V: Value> ReadPath<V> {
-    /// Waits for admission, loads, stores the valid copies in L1 and sends the result to all waiters. `None` if the load fails.
-    pub(super) async fn load<F, Fut>(&self, guard: LoadGuard<V>, task: &LoadTask<F>) -> Option<LoadedEntries<V>>
+    /// Waits for admission, loads, stores the valid copies in L1 and sends the result to all waiters. `None` if the load fails, or is
+    /// given up because nobody waits for it.
+    pub(super) async fn load<F, Fut>(&self, mut guard: LoadGuard<V>, task: &LoadTask<F>) -> Option<LoadedEntries<V>>
     where
         F: Fn(Vec<usize>) -> Fut + Sync,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        let indices = guard.indices().collect();
-        match self.run(indices, &task.load).await {
+        let begun = OnceLock::new();
+        let mut run = pin!(self.run(guard.indices().collect(), &task.load, &begun));
+        let loaded = loop {
+            tokio::select! {
+                biased;
+                loaded = &mut run => break loaded,
+                () = abandoned(&guard, &begun), if task.purpose == Purpose::Miss => match guard.give_up() {
+                    Ok(()) => {
+                        self.counters.abandoned.one();
+                        return None;
+                    }
+                    Err(joined) => guard = joined,
+                },
+            }
+        };
+        match loaded {
             Ok(loaded) if loaded.incarnation.is_none() => {
                 self.take_in_unproven(guard, task.policy, loaded);
                 Some(LoadedEntries { origin: None, entries: Vec::new() })
@@ -85,23 +105,27 @@ impl<V: Value> ReadPath<V> {
         }
     }
 
-    /// Runs a load function. A panic loses the load and has no other effect.
-    pub(super) async fn run<F, Fut>(&self, indices: Vec<usize>, load: &F) -> Result<Loaded<V>, LoadError>
+    /// Runs a load function, and notes when it has begun. A panic loses the load and has no other effect.
+    pub(super) async fn run<F, Fut>(
+        &self,
+        indices: Vec<usize>,
+        load: &F,
+        begun: &OnceLock<Moment>,
+    ) -> Result<Loaded<V>, LoadError>
     where
         F: Fn(Vec<usize>) -> Fut + Sync,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
         let counters = &self.counters;
-        let mut begun = None;
         let work = async {
             let _permit = self.admission.enter().await?;
             self.breaker.admit(self.clock.now())?;
             counters.loads.one();
-            begun = Some(self.clock.now());
+            let _ = begun.set(self.clock.now());
             AssertUnwindSafe(async { load(indices).await }).catch_unwind().await.unwrap_or(Err(LoadError::Lost))
         };
         let loaded = timeout(self.config.load_timeout, work).await;
-        let Some(begun) = begun else { return loaded.unwrap_or(Err(LoadError::Overloaded)) };
+        let Some(&begun) = begun.get() else { return loaded.unwrap_or(Err(LoadError::Overloaded)) };
         if !matches!(loaded, Err(_) | Ok(Err(LoadError::Timeout))) {
             self.breaker.answered();
         }
@@ -215,6 +239,20 @@ impl<V: Value> ReadPath<V> {
         let policies = self.policies.get();
         let policy = policies.of(policy, exists);
         Expiry::new(policy, self.jitter.shorten(policy.ttl, policy.jitter), load)
+    }
+}
+
+/// Waits until nobody waits for a load: a load that has not begun is given up at once, one under way after [`UNREAD`].
+async fn abandoned<V>(guard: &LoadGuard<V>, begun: &OnceLock<Moment>) {
+    loop {
+        guard.unread().await;
+        if begun.get().is_none() {
+            return;
+        }
+        sleep(UNREAD).await;
+        if !guard.is_read() {
+            return;
+        }
     }
 }
 

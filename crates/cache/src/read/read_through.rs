@@ -40,7 +40,7 @@ const LAST_WAIT: Duration = Duration::from_millis(40);
 const LEAST_PASS: Duration = Duration::from_millis(100);
 
 impl<V: Value> ReadPath<V> {
-    /// Starts a load, which continues even if every reader leaves.
+    /// Starts a load. A load for readers is given up soon after they have all gone; a refresh goes on.
     pub(super) fn start<F, Fut>(self: &Arc<Self>, guard: LoadGuard<V>, policy: Policy, purpose: Purpose, load: F)
     where
         F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
@@ -269,6 +269,12 @@ where
         let mut leases = Leases::default();
         while !guard.is_empty() {
             sleep(waits.next(reads.jitter.unit())).await;
+            if self.task.purpose == Purpose::Miss {
+                guard = match guard.give_up() {
+                    Ok(()) => return reads.counters.abandoned.one(),
+                    Err(read) => read,
+                };
+            }
             if reads.clock.now().since(began) > reads.config.load_timeout {
                 return guard.fail(&LoadError::Timeout);
             }

@@ -2,23 +2,45 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
 };
 
 use foldhash::fast::RandomState;
 use futures_util::{FutureExt as _, future::Shared};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::{clock::Moment, error::LoadError, l1::Entry, validity::ValidityStamp};
 
 /// The outcome of a load for one key.
 pub(super) type Outcome<V> = Result<Arc<Entry<V>>, LoadError>;
 
-/// The wait for a load. A load that is lost ends the wait with [`LoadError::Lost`].
-pub(super) type Waiting<V> =
-    Shared<futures_util::future::Map<oneshot::Receiver<Outcome<V>>, fn(Received<V>) -> Outcome<V>>>;
+/// The wait of one reader for a load. A load that is lost ends the wait with [`LoadError::Lost`].
+pub(super) struct Waiting<V> {
+    outcome: Landing<V>,
+    reader: Reader,
+}
+
+/// The outcome to come, for any number of readers.
+type Landing<V> = Shared<futures_util::future::Map<oneshot::Receiver<Outcome<V>>, fn(Received<V>) -> Outcome<V>>>;
 
 type Received<V> = Result<Outcome<V>, oneshot::error::RecvError>;
+
+/// The readers that wait for a load, which is of no use to anybody once they have all gone.
+#[derive(Debug, Default)]
+struct Readers {
+    waiting: AtomicUsize,
+    gone: Notify,
+}
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct Reader(Arc<Readers>);
 
 /// Identifies a load by its key and the state of the key's validity: a reader who knows of a change joins no load that began
 /// before the change.
@@ -56,7 +78,8 @@ pub(crate) struct SingleFlight<V> {
 
 struct InFlight<V> {
     began: Moment,
-    waiting: Waiting<V>,
+    outcome: Landing<V>,
+    readers: Arc<Readers>,
 }
 
 /// The duty to load some keys. Dropping the guard, done or not, ends the loads.
@@ -64,6 +87,8 @@ pub(super) struct LoadGuard<V> {
     single_flight: Arc<SingleFlight<V>>,
     began: Moment,
     loads: Vec<Load<V>>,
+    /// Those of all keys, and of the parts that this guard was split into.
+    readers: Arc<Readers>,
 }
 
 /// A key to load, and the sender to its waiters.
@@ -87,17 +112,19 @@ impl<V> SingleFlight<V> {
     ) -> (Vec<Waiting<V>>, LoadGuard<V>) {
         let mut by_key = self.lock();
         let mut waits = Vec::new();
-        let mut guard = LoadGuard { single_flight: Arc::clone(self), began: now, loads: Vec::new() };
+        let readers = Arc::new(Readers::default());
+        let mut guard =
+            LoadGuard { single_flight: Arc::clone(self), began: now, loads: Vec::new(), readers: Arc::clone(&readers) };
         for target in targets {
             if let Some(load) = by_key.get(&target.key).filter(|load| joinable(load.began)) {
-                waits.push(load.waiting.clone());
+                waits.push(Waiting { outcome: load.outcome.clone(), reader: Reader::of(&load.readers) });
                 continue;
             }
             let (sender, receiver) = oneshot::channel();
             let land: fn(Received<V>) -> Outcome<V> = |received| received.unwrap_or(Err(LoadError::Lost));
-            let waiting = receiver.map(land).shared();
-            waits.push(waiting.clone());
-            by_key.insert(target.key.clone(), InFlight { began: now, waiting });
+            let outcome = receiver.map(land).shared();
+            waits.push(Waiting { outcome: outcome.clone(), reader: Reader::of(&readers) });
+            by_key.insert(target.key.clone(), InFlight { began: now, outcome, readers: Arc::clone(&readers) });
             guard.loads.push(Load { target, sender });
         }
         (waits, guard)
@@ -108,7 +135,66 @@ impl<V> SingleFlight<V> {
     }
 }
 
+impl<V> Future for Waiting<V> {
+    type Output = Outcome<V>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<V>> {
+        self.outcome.poll_unpin(cx)
+    }
+}
+
+impl<V> Waiting<V> {
+    /// Lets the load go on whatever becomes of its readers.
+    pub(super) fn keep(&self) {
+        self.reader.0.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Reader {
+    fn of(readers: &Arc<Readers>) -> Self {
+        readers.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(readers))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.0.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.gone.notify_waiters();
+        }
+    }
+}
+
 impl<V> LoadGuard<V> {
+    /// Waits until no reader waits for any of the keys. Another reader may join afterwards.
+    pub(super) async fn unread(&self) {
+        loop {
+            // Made before the look, so that nothing in between is missed.
+            let gone = self.readers.gone.notified();
+            if !self.is_read() {
+                return;
+            }
+            gone.await;
+        }
+    }
+
+    /// Whether a reader waits for one of the keys.
+    pub(super) fn is_read(&self) -> bool {
+        self.readers.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Ends the loads, unless a reader waits for one of them.
+    pub(super) fn give_up(self) -> Result<(), Self> {
+        let mut by_key = self.single_flight.lock();
+        // Readers join under this lock.
+        if self.is_read() {
+            drop(by_key);
+            return Err(self);
+        }
+        self.forget(&mut by_key, self.targets().map(|target| &target.key));
+        Ok(())
+    }
+
     /// When the load began.
     pub(super) fn began(&self) -> Moment {
         self.began
@@ -162,7 +248,8 @@ impl<V> LoadGuard<V> {
             std::mem::take(&mut self.loads).into_iter().enumerate().partition(|(position, _)| other(*position));
         self.loads = ours.into_iter().map(|(_, load)| load).collect();
         let loads = theirs.into_iter().map(|(_, load)| load).collect();
-        Self { single_flight: Arc::clone(&self.single_flight), began: self.began, loads }
+        let readers = Arc::clone(&self.readers);
+        Self { single_flight: Arc::clone(&self.single_flight), began: self.began, loads, readers }
     }
 
     /// Takes over the keys of another part of the same load.
@@ -187,9 +274,16 @@ impl<V> LoadGuard<V> {
 
     /// Removes loads, so that nobody joins them any more. A later load of the same key may have replaced one of them.
     fn land<'a>(&self, keys: impl Iterator<Item = &'a LoadKey>) {
-        let mut by_key = self.single_flight.lock();
+        self.forget(&mut self.single_flight.lock(), keys);
+    }
+
+    fn forget<'a>(
+        &self,
+        by_key: &mut HashMap<LoadKey, InFlight<V>, RandomState>,
+        keys: impl Iterator<Item = &'a LoadKey>,
+    ) {
         for key in keys {
-            if by_key.get(key).is_some_and(|load| load.began == self.began) {
+            if by_key.get(key).is_some_and(|load| Arc::ptr_eq(&load.readers, &self.readers)) {
                 by_key.remove(key);
             }
         }

@@ -4,7 +4,13 @@
 //! belong to the snapshot of that pass: each shows every change that the pass saw, or the copy would be invalid, and no change that
 //! the pass did not see, since the copy was read before.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
 
 use super::{Found, Loaded, ReadOptions, ReadPath};
 use crate::{
@@ -38,14 +44,16 @@ impl<V: Value> ReadPath<V> {
         let reads = Arc::clone(self);
         // On the runtime that owns the connections to the database, like every load.
         let work = async move { reads.run_apart(policy, &load).await };
-        let done = self.runtime.spawn(trace::current().carry(work));
-        let (found, unproven) = match done.await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
+        let mut running = JoinSet::new();
+        // Ends with its reader, because nobody else gets the result.
+        running.spawn_on(trace::current().carry(work), &self.runtime);
+        let (found, unproven) = match running.join_next().await {
+            Some(Ok(Ok(found))) => found,
+            Some(Ok(Err(error))) => {
                 self.counters.load_errors.one();
                 return Err(error.into());
             }
-            Err(_) => return Err(LoadError::Lost.into()),
+            Some(Err(_)) | None => return Err(LoadError::Lost.into()),
         };
         // The values of a standby cannot be judged here, since their keys are unknown.
         if unproven || (found.iter().any(|found| found.stale) && !self.value_recently_proven(policy, options)) {
@@ -63,7 +71,7 @@ impl<V: Value> ReadPath<V> {
         // Nothing is stored under the empty name, so that its stamp has no meaning.
         let stamp = self.validity.stamp("", None);
         let began = self.clock.now();
-        let loaded = self.run(Vec::new(), &|_: Vec<usize>| load()).await?;
+        let loaded = self.run(Vec::new(), &|_: Vec<usize>| load(), &OnceLock::new()).await?;
         let (_, provenance) = self.place(loaded.incarnation);
         let found = loaded.values.into_iter().map(|value| {
             let expiry = self.expiry(policy, value.is_some(), Duration::ZERO);

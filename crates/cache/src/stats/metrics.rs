@@ -53,6 +53,10 @@ metrics! {
         LOADS = Metric::counter("larder_loads", "Loads begun");
         LOAD_ERRORS = Metric::counter("larder_load_errors", "Loads that failed");
         LOADS_REFUSED = Metric::counter("larder_loads_refused", "Loads refused because too many were waiting");
+        LOADS_ABANDONED = Metric::counter(
+            "larder_loads_abandoned",
+            "Loads given up because every reader had gone: not begun, or ended under way",
+        );
         JOINS = Metric::counter("larder_single_flight_joins", "Reads that joined a load in flight");
         LEASES = Metric::counter(
             "larder_leases",

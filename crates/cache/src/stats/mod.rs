@@ -118,6 +118,8 @@ counters! {
     prefetched_in_vain => PREFETCHED_COPIES["unused"];
     /// Loads refused because too many were waiting.
     refused => LOADS_REFUSED[];
+    /// Loads given up because nobody waited for them any more.
+    abandoned => LOADS_ABANDONED[];
     /// Passes over the change log that succeeded.
     passes => PASSES["ok"];
     /// Passes over the change log that failed.

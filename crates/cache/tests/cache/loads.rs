@@ -99,6 +99,50 @@ async fn a_load_that_everybody_left_still_fills_the_cache() {
 }
 
 #[tokio::test]
+async fn a_load_that_nobody_waits_for_is_given_up() {
+    let bench = Arc::new(Bench::new().await);
+    bench.db.put("item:a", &[]);
+    bench.pass().await;
+    bench.db.hold(At::Load);
+    let read = |bench: &Arc<Bench>| {
+        let bench = Arc::clone(bench);
+        tokio::spawn(async move { bench.read("item:a").await })
+    };
+    let first = read(&bench);
+    bench.db.reached(At::Load, 1).await;
+    first.abort();
+    until(|| bench.stats().abandoned == 1).await;
+    let second = read(&bench);
+    bench.db.reached(At::Load, 2).await;
+    bench.db.release(At::Load);
+    assert_eq!(second.await.unwrap().unwrap().tier, Tier::Database);
+    assert_eq!((bench.loads(), bench.stats().abandoned), (2, 1));
+}
+
+#[tokio::test]
+async fn a_load_whose_readers_left_before_it_began_never_begins() {
+    let bench = Arc::new(Bench::with(CacheConfig { max_loads: 1, ..config() }).await);
+    for key in ["item:a", "item:b"] {
+        bench.db.put(key, &[]);
+    }
+    bench.pass().await;
+    bench.db.hold(At::Load);
+    let read = |key: &'static str| {
+        let bench = Arc::clone(&bench);
+        tokio::spawn(async move { bench.read(key).await })
+    };
+    let running = read("item:a");
+    bench.db.reached(At::Load, 1).await;
+    let waiting = read("item:b");
+    until(|| bench.stats().misses == 2).await;
+    waiting.abort();
+    until(|| bench.stats().abandoned == 1).await;
+    bench.db.release(At::Load);
+    running.await.unwrap().unwrap();
+    assert_eq!((bench.loads(), bench.db.arrived(At::Load)), (1, 1));
+}
+
+#[tokio::test]
 async fn a_load_that_panics_is_an_error_and_the_next_read_loads_again() {
     let bench = Bench::new().await;
     bench.db.put("item:a", &[]);

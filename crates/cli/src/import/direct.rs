@@ -132,6 +132,7 @@ fn passes(error: &StorageError) -> bool {
         // The same batch again does no harm: it creates or replaces by id.
         StorageError::Unavailable(_)
         | StorageError::Full(_)
+        | StorageError::Overloaded
         | StorageError::Timeout(_)
         | StorageError::Conflict(_)
         | StorageError::UnknownOutcome(_) => true,

@@ -28,6 +28,7 @@ use tokio::{
 pub(crate) use self::security::Security;
 use self::{
     health::Health,
+    services::Entrance,
     serving::{HttpServing, Port, Serving, admin_connections, catalog_connections},
     signals::{Stop, outlive_full_files},
     warm_up::warm_up,
@@ -38,7 +39,7 @@ use crate::{
     config::{AuthConfig, Config, SampleCatalogue, WatchConfig},
     error::ServeError,
     events::{Events, IngestContext, WallClock},
-    grpc::{AdminService, Identity, Observers},
+    grpc::{AdminService, Admission, Identity, Observers},
     http::{guarded, page, probes},
     metrics::{ChangelogRows, Metrics, MetricsExport},
     net::{Protocol, raise_limit},
@@ -153,11 +154,14 @@ impl Running {
 
         let (health, health_service) = Health::new(&server.compat).await;
         security.follow(instance, &mut tasks);
-        let metrics = Arc::new(Metrics::new(catalog.clone(), &observers, &security, health.ready()));
+        let admission = Arc::new(Admission::new(server.admission));
+        let entrance = Entrance { gate: security.gate(), admission: &admission };
+        let figures = Metrics::new(catalog.clone(), &observers, &security, Arc::clone(&admission), health.ready());
+        let metrics = Arc::new(figures);
         let exported = MetricsExport::start(&telemetry, instance, Arc::clone(&metrics))?;
         tasks.spawn(prune(repository, server.change_retention, Arc::clone(&metrics.changelog_rows)));
         let calls = Arc::clone(&metrics.calls);
-        let router = services::catalog(&server, &catalog, health_service.clone(), &observers, security.gate())?;
+        let router = services::catalog(&server, &catalog, health_service.clone(), &observers, &entrance)?;
         let port = Port { listen: server.listen, threads: server.workers, router };
         let serving = Serving::start(port, public, &mut tasks).await?;
         let identity = Identity { id: instance, name: name_of(serving.address), started };

@@ -11,7 +11,7 @@ use crate::{
     catalog::Catalog,
     config::{Compression, Contract, ServerConfig},
     error::ServeError,
-    grpc::{AdminService, CallLimits, CatalogRouter, MessageLimits, Observers, compressed},
+    grpc::{AdminService, Admission, CallLimits, CatalogRouter, MessageLimits, Observers, compressed},
 };
 
 /// The service of the catalogue's listener.
@@ -21,16 +21,23 @@ pub(super) const ADMIN: &str = "larder.admin.v1.CacheAdmin";
 const ADMIN_PATH: &str = "/larder.admin.v1.CacheAdmin/";
 const HEALTH_PATH: &str = "/grpc.health.v1.Health/";
 
+/// What decides about calls of the catalogue's listener before a service sees them.
+pub(super) struct Entrance<'a> {
+    pub(super) gate: &'a Arc<Gate>,
+    pub(super) admission: &'a Arc<Admission>,
+}
+
 /// `ProductCatalog`, health and reflection.
 pub(super) fn catalog(
     config: &ServerConfig,
     catalog: &Catalog,
     health: HealthServer<HealthService>,
     observers: &Observers,
-    gate: &Arc<Gate>,
+    entrance: &Entrance<'_>,
 ) -> Result<CatalogRouter, ServeError> {
     let router = CatalogRouter::for_catalog(catalog.clone(), call_limits(config), message_limits(config));
-    let router = router.observed(observers.clone()).gated(Arc::clone(gate)).with_web(config.web_origins.clone());
+    let router = router.observed(observers.clone()).with_web(config.web_origins.clone());
+    let router = router.gated(Arc::clone(entrance.gate)).admitting(Arc::clone(entrance.admission));
     let router = config
         .compat
         .iter()

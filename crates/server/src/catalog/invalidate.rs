@@ -7,7 +7,7 @@ use larder_cache::{Confirmed, DryRun, Glob, Subject};
 use larder_change::{Term, Token};
 use larder_storage::{self as storage, Invalidating, ProductRepository as _, Repository, StorageError};
 
-use super::{Catalog, subject::key_name};
+use super::{Catalog, subject::key_name, turns::Rank};
 use crate::contract::Stamp;
 
 /// The copies to drop on every tier.
@@ -44,7 +44,12 @@ impl Catalog {
     pub async fn invalidate(&self, invalidations: Vec<Invalidation>) -> Result<Invalidated, StorageError> {
         let rows: Vec<_> = invalidations.into_iter().map(row).collect();
         let written = self
-            .write("INSERT changes", |repository| async move { repository.invalidate(&rows).await }, |()| None)
+            .write(
+                Rank::Invalidation,
+                "INSERT changes",
+                |repository| async move { repository.invalidate(&rows).await },
+                |()| None,
+            )
             .await?;
         match written.token {
             Some(token) => Ok(Invalidated { token, horizon: written.horizon }),
@@ -63,7 +68,7 @@ impl Catalog {
         let rows: Vec<_> = invalidations.into_iter().map(row).collect();
         let write =
             |repository: Arc<Repository>| async move { repository.invalidate_once(&request_id, signed, &rows).await };
-        Ok(self.write("INSERT changes", write, |_| None).await?.value)
+        Ok(self.write(Rank::Invalidation, "INSERT changes", write, |_| None).await?.value)
     }
 
     /// Asks the other replicas whether they have applied a commit. A replica that has not applied it within `at_most` applies it

@@ -8,6 +8,7 @@ mod probe;
 mod spans;
 mod subject;
 mod together;
+mod turns;
 mod warm;
 mod watch;
 mod write;
@@ -25,6 +26,7 @@ pub use copy::{Copy, PageCopy};
 pub use follow::Log;
 pub use invalidate::{Invalidated, Invalidation};
 use spans::statement;
+use turns::WriteTurns;
 pub use warm::{Warmed, Warmth};
 use watch::Hub;
 pub use watch::{Event, EventKind, Start, WatchError, Watcher};
@@ -42,6 +44,7 @@ pub struct Catalog {
     repository: Arc<Repository>,
     runtime: Handle,
     hub: Arc<Hub>,
+    writes: Arc<WriteTurns>,
 }
 
 /// A page with its products.
@@ -79,7 +82,8 @@ const LONGEST_KEY: usize = PRODUCT_PREFIX.len() + 64;
 impl Catalog {
     /// Joins a cache and a repository. Everything that touches the database runs on `runtime`.
     pub fn new(cache: Cache<Copy>, repository: Arc<Repository>, runtime: Handle) -> Self {
-        Self { cache, repository, runtime, hub: Arc::new(Hub::new(WatchConfig::default())) }
+        let writes = Arc::new(WriteTurns::new(repository.write_connections()));
+        Self { cache, repository, runtime, hub: Arc::new(Hub::new(WatchConfig::default())), writes }
     }
 
     /// The cache.

@@ -25,6 +25,7 @@ pub(super) async fn statement<T>(
         span.fail(match error {
             StorageError::Unavailable(_) => "unavailable",
             StorageError::Full(_) => "full",
+            StorageError::Overloaded => "overloaded",
             StorageError::Timeout(_) => "timeout",
             _ => "failed",
         });

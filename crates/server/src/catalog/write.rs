@@ -1,7 +1,8 @@
 //! Writes: the database decides, the cache applies the change, then the writer gets its reply.
 //!
-//! A write runs on the runtime of the database, so that a caller who goes away neither stops the write half-way nor keeps the
-//! change from the cache.
+//! A write waits for its turn with its caller: the write of a caller who has gone, or whose deadline has passed, never begins. Once
+//! begun it runs on the runtime of the database, so that a caller who goes away neither stops the write half-way nor keeps the change
+//! from the cache.
 
 use std::{future::Future, sync::Arc};
 
@@ -12,7 +13,7 @@ use larder_storage::{
     Update, Updating, WriteOptions, with_trace,
 };
 
-use super::{Catalog, Copy, spans::statement, subject::of_copies};
+use super::{Catalog, Copy, spans::statement, subject::of_copies, turns::Rank};
 use crate::contract::{Stamp, encode, product_name};
 
 /// The result of a write, and the token of its commit.
@@ -45,8 +46,8 @@ impl Catalog {
             Creation::Created(product) => Some(product.clone()),
             Creation::Exists | Creation::RequestIdReused => None,
         };
-        self.write("INSERT products", |repository| async move { repository.create(&id, &data, &options).await }, items)
-            .await
+        let create = |repository: Arc<Repository>| async move { repository.create(&id, &data, &options).await };
+        self.write(Rank::Call, "INSERT products", create, items).await
     }
 
     /// Changes a product.
@@ -55,23 +56,26 @@ impl Catalog {
             Updating::Updated(product) => Some(product.clone()),
             Updating::Missing | Updating::VersionDiffers | Updating::RequestIdReused => None,
         };
-        self.write("UPDATE products", |repository| async move { repository.update(&update, &options).await }, items)
-            .await
+        let change = |repository: Arc<Repository>| async move { repository.update(&update, &options).await };
+        self.write(Rank::Call, "UPDATE products", change, items).await
     }
 
     /// Deletes a product.
     pub async fn delete(&self, id: String, version: Option<i64>) -> Result<Written<Deletion>, StorageError> {
-        self.write("DELETE products", |repository| async move { repository.delete(&id, version).await }, |_| None).await
+        let delete = |repository: Arc<Repository>| async move { repository.delete(&id, version).await };
+        self.write(Rank::Call, "DELETE products", delete, |_| None).await
     }
 
     /// Creates or replaces products: at most 1,000, with distinct ids.
     pub async fn import(&self, products: Vec<(String, ProductData)>) -> Result<Written<Vec<Imported>>, StorageError> {
-        self.write("INSERT products", |repository| async move { repository.import(&products).await }, |_| None).await
+        let import = |repository: Arc<Repository>| async move { repository.import(&products).await };
+        self.write(Rank::Import, "INSERT products", import, |_| None).await
     }
 
     /// Writes, and gives the cache the new product, if `item` knows it. The summary names the statement in its span.
     pub(super) async fn write<T, F>(
         &self,
+        rank: Rank,
         summary: &'static str,
         write: impl FnOnce(Arc<Repository>) -> F,
         item: impl FnOnce(&T) -> Option<Product> + Send + 'static,
@@ -80,6 +84,7 @@ impl Catalog {
         T: Send + 'static,
         F: Future<Output = Result<Committed<T>, StorageError>> + Send + 'static,
     {
+        let turn = self.writes.turn(rank).await?;
         let write = write(Arc::clone(&self.repository));
         let catalog = self.clone();
         let context = trace::current().context();
@@ -90,7 +95,10 @@ impl Catalog {
                     None => write.await,
                 }
             };
-            let committed = statement(&catalog.repository, summary, write).await?;
+            let committed = statement(&catalog.repository, summary, write).await;
+            // Others need not wait until everybody knows of this write.
+            drop(turn);
+            let committed = committed?;
             let item = item(&committed.value);
             Ok(catalog.wrote(committed, item).await)
         };

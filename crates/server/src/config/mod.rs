@@ -49,7 +49,8 @@ pub use security::{
     TlsConfig, TokenHash, TokenRule, new_token,
 };
 pub use server::{
-    Compression, Connections, Contract, Deadlines, Limits, SampleCatalogue, ServerConfig, WatchConfig, WebOrigins,
+    AdmissionConfig, Compression, Connections, Contract, Deadlines, Limits, Rate, SampleCatalogue, ServerConfig,
+    WatchConfig, WebOrigins,
 };
 pub use setting::{Default as DefaultValue, Machine, Scope, Secret, Setting};
 pub use table::{RedisParts, SECTIONS, Section, setting, settings};

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZero,
     path::PathBuf,
     time::Duration,
 };
@@ -32,6 +33,8 @@ pub struct ServerConfig {
     pub workers: usize,
     /// What clients may ask for.
     pub limits: Limits,
+    /// How many calls are admitted.
+    pub admission: AdmissionConfig,
     /// How replies are compressed.
     pub compression: Compression,
     /// Limits of `WatchProducts`.
@@ -113,6 +116,33 @@ pub struct Limits {
     pub connections: usize,
 }
 
+/// How many calls are admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdmissionConfig {
+    /// Calls at once that wait for something.
+    pub calls: usize,
+    /// Of these, calls of one caller.
+    pub calls_per_caller: usize,
+    /// How many calls a caller may begin; `None`: any number.
+    pub rate: Option<Rate>,
+}
+
+/// How many calls a caller may begin in a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Calls a second, on average.
+    pub per_second: NonZero<u32>,
+    /// Calls at once, after a time without calls.
+    pub burst: NonZero<u32>,
+}
+
+/// A call that waits holds some 10 KB, so that all of them stay below 64 MiB.
+impl Default for AdmissionConfig {
+    fn default() -> Self {
+        Self { calls: 4_096, calls_per_caller: 3_072, rate: None }
+    }
+}
+
 /// Encodings in which replies are compressed for clients that accept them. When a client accepts several, the first one that
 /// it names is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -184,6 +214,7 @@ impl Default for ServerConfig {
                 concurrent_streams: constants::CONCURRENT_STREAMS,
                 connections: 8_192,
             },
+            admission: AdmissionConfig::default(),
             compression: Compression::default(),
             watch: WatchConfig::default(),
             warm_on_start: 20_000,

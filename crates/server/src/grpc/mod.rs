@@ -33,7 +33,7 @@ use tonic::Response;
 
 pub(crate) use admin::redis_stats;
 pub use admin::{AdminService, Identity};
-pub use call::{CallLimits, Inbound, Observers, Router};
+pub use call::{Admission, CallLimits, Inbound, Observers, Router};
 pub use catalog::CatalogService;
 use compat::CompatService;
 

@@ -32,7 +32,12 @@ pub use self::calls::Calls;
 pub(crate) use self::{calls::Measured, export::MetricsExport};
 use self::{redis::RedisFacts, text::Format};
 use crate::{
-    app::Security, auth::Gate, catalog::Catalog, events::EventCounts, grpc::Observers, net::Handshakes,
+    app::Security,
+    auth::Gate,
+    catalog::Catalog,
+    events::EventCounts,
+    grpc::{Admission, Observers},
+    net::Handshakes,
     telemetry::Tracer,
 };
 
@@ -44,6 +49,7 @@ pub(crate) struct Metrics {
     pub(crate) changelog_rows: Arc<ChangelogRows>,
     gate: Arc<Gate>,
     handshakes: Arc<Handshakes>,
+    admission: Arc<Admission>,
     ready: watch::Receiver<bool>,
     redis: RedisFacts,
     /// `None` where no span leaves the server.
@@ -67,12 +73,14 @@ impl Metrics {
         catalog: Catalog,
         observers: &Observers,
         security: &Security,
+        admission: Arc<Admission>,
         ready: watch::Receiver<bool>,
     ) -> Self {
         Self {
             catalog,
             gate: Arc::clone(security.gate()),
             handshakes: Arc::clone(security.handshakes()),
+            admission,
             calls: Arc::clone(&observers.calls),
             redis: RedisFacts::default(),
             tracer: observers.tracer.clone(),
@@ -100,7 +108,8 @@ impl Metrics {
     async fn samples(&self) -> Vec<Sample> {
         let mut samples = self.redis.samples(&self.catalog).await;
         samples.extend(self.calls.samples());
-        samples.extend(self.gate.refused().map(|(reason, count)| table::CALLS_REFUSED.count([reason], count)));
+        let refused = self.gate.refused().chain(self.admission.refused());
+        samples.extend(refused.map(|(reason, count)| table::CALLS_REFUSED.count([reason], count)));
         samples.extend(self.handshakes.counts().map(|(outcome, count)| table::TLS_HANDSHAKES.count([outcome], count)));
         samples.extend(self.catalog.cache().samples());
         for Pool { name, idle, used, most } in self.catalog.repository().pools() {

@@ -57,9 +57,10 @@ pub(super) static CALLS_IN_FLIGHT: Metric = Metric::gauge("larder_calls_in_fligh
 
 pub(super) static CALLS_REFUSED: Metric = Metric::counter(
     "larder_calls_refused",
-    "Calls that were refused for want of a credential or of a role, over gRPC and HTTP. The audit log names some of them",
+    "Calls that were refused: for want of a credential or of a role, over gRPC and HTTP (the audit log names some of them), or \
+     because too many were in progress or their caller made too many",
 )
-.by(&[Label::new("reason", &["unauthenticated", "permission_denied"])]);
+.by(&[Label::new("reason", &["unauthenticated", "permission_denied", "too_many_calls", "rate_limited"])]);
 pub(super) static TLS_HANDSHAKES: Metric = Metric::counter("larder_tls_handshakes", "TLS handshakes of clients")
     .by(&[Label::new("outcome", &["done", "failed"])]);
 

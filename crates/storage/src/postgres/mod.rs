@@ -206,6 +206,10 @@ impl ProductRepository for PostgresRepository {
         self.repair_log().await
     }
 
+    fn write_connections(&self) -> usize {
+        self.connections.for_writes()
+    }
+
     fn pools(&self) -> Vec<Pool> {
         vec![self.connections.usage()]
     }

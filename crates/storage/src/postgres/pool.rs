@@ -143,6 +143,11 @@ impl Connections {
         self.pool.status().max_size + 1
     }
 
+    /// How many of them writes can take.
+    pub(super) fn for_writes(&self) -> usize {
+        shares(u32::try_from(self.pool.status().max_size).unwrap_or(u32::MAX)).1
+    }
+
     /// How they are used. The follower's own is not counted.
     pub(super) fn usage(&self) -> crate::Pool {
         let status = self.pool.status();

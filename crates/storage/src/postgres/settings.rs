@@ -26,6 +26,11 @@ impl fmt::Display for Unsuitable {
     }
 }
 
+/// Ends a statement soon after its connection was closed, as when nobody waits for it any more: otherwise the server would notice only
+/// when it has rows to send. Servers on some systems refuse the setting, and do without.
+const NOTICE_CLOSED: &str = "DO $$BEGIN PERFORM pg_catalog.set_config('client_connection_check_interval', '100ms', false); \
+     EXCEPTION WHEN invalid_parameter_value THEN END$$; ";
+
 const REMEDY: &str = "a connection pooler in front of PostgreSQL must give each connection a session of its own: set pool_mode \
      = session in PgBouncer (in others the mode of that name), or connect to PostgreSQL itself";
 
@@ -46,7 +51,7 @@ impl Settings {
             // for many commits follows them.
             ("larder.notify", "off"),
         ];
-        let (mut set, mut rows) = (String::new(), String::new());
+        let (mut set, mut rows) = (NOTICE_CLOSED.to_owned(), String::new());
         for (name, value) in settings {
             let _ = write!(set, "SET {name} = '{value}'; ");
             let comma = if rows.is_empty() { "" } else { ", " };

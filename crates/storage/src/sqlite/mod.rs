@@ -7,6 +7,7 @@ mod invalidate;
 mod lives;
 mod log;
 mod read;
+mod reader;
 mod row;
 mod seen;
 mod transaction;
@@ -239,6 +240,10 @@ impl ProductRepository for SqliteRepository {
 
     async fn repair(&self) -> Result<Vec<String>, StorageError> {
         self.repair_log().await
+    }
+
+    fn write_connections(&self) -> usize {
+        1
     }
 
     fn pools(&self) -> Vec<Pool> {

@@ -1,9 +1,11 @@
 //! Loads: each one statement that returns rows and the point they were read at.
 
-use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool, sqlite::SqliteRow};
+use tokio::time::timeout;
 
 use super::{
     SqliteRepository,
+    reader::Reader,
     row::{self, COLUMNS, number},
 };
 use crate::{
@@ -28,18 +30,18 @@ impl SqliteRepository {
     pub(super) async fn get_products(&self, ids: &[String]) -> Result<Loaded<Products>, StorageError> {
         let mut sql = Sql::new(format!("SELECT {POINT_COLUMNS}, {COLUMNS} FROM {POINT} LEFT JOIN (json_each("));
         sql.push_bind(super::write::json(&ids)).push(") j CROSS JOIN products p ON p.id = j.value) ON true");
-        let (point, rows) = self.load(sql).await?;
+        let (point, rows) = self.load(sql, Reach::Rows).await?;
         let value = row::products(present(&rows), FIRST)?;
         Ok(Loaded { value, point })
     }
 
     pub(super) async fn list_page(&self, query: &ListQuery) -> Result<Loaded<ListPage>, StorageError> {
-        let (point, rows) = self.load(list_sql(query, Whole::No)).await?;
+        let (point, rows) = self.load(list_sql(query, Whole::No), Reach::Table).await?;
         Ok(Loaded { value: list_page(query, &rows)?, point })
     }
 
     pub(super) async fn whole_list(&self, query: &ListQuery) -> Result<Loaded<(ListPage, Products)>, StorageError> {
-        let (point, rows) = self.load(list_sql(query, Whole::Yes)).await?;
+        let (point, rows) = self.load(list_sql(query, Whole::Yes), Reach::Table).await?;
         let page = list_page(query, &rows)?;
         // The products come last, after the point, what the order needs, and the total.
         let first = FIRST + 1 + columns(query.order.field).len() + usize::from(query.count);
@@ -50,7 +52,7 @@ impl SqliteRepository {
     /// A rank (bm25) also depends on how often the words occur in all products. While others are written it drifts a little, so
     /// that a product close to the end of a page may then be met twice or not at all; without writes the pages are exact.
     pub(super) async fn search_page(&self, query: &SearchQuery) -> Result<Loaded<SearchPage>, StorageError> {
-        let (point, rows) = self.load(search_sql(query, Whole::No)).await?;
+        let (point, rows) = self.load(search_sql(query, Whole::No), Reach::Table).await?;
         Ok(Loaded { value: search_page(query, &rows)?, point })
     }
 
@@ -58,7 +60,7 @@ impl SqliteRepository {
         &self,
         query: &SearchQuery,
     ) -> Result<Loaded<(SearchPage, Products)>, StorageError> {
-        let (point, rows) = self.load(search_sql(query, Whole::Yes)).await?;
+        let (point, rows) = self.load(search_sql(query, Whole::Yes), Reach::Table).await?;
         let page = search_page(query, &rows)?;
         let products = products(&rows, FIRST + 2, page.ids.len())?;
         Ok(Loaded { value: (page, products), point })
@@ -77,16 +79,16 @@ impl SqliteRepository {
             sql.push(format!(" AND {id} > ")).push_bind(after);
         }
         sql.push(format!(" ORDER BY {id} LIMIT ")).push_bind(i64::from(limit));
-        let rows = self.fetch(&self.current().await?.readers, sql).await?;
+        let rows = self.fetch(&self.current().await?.readers, sql, Reach::Table).await?;
         row::products(rows.iter(), 0)
     }
 
     /// Runs a statement whose first columns are the point. What another life of the file returned is of no incarnation: it may be
     /// served, not kept.
-    async fn load(&self, sql: Sql) -> Result<(ReadPoint, Vec<SqliteRow>), StorageError> {
+    async fn load(&self, sql: Sql, reach: Reach) -> Result<(ReadPoint, Vec<SqliteRow>), StorageError> {
         let database = self.opened();
         let begun = self.seen.begin();
-        let rows = self.fetch(&database.readers, sql).await?;
+        let rows = self.fetch(&database.readers, sql, reach).await?;
         let Some(first) = rows.first() else {
             return Err(StorageError::Database("a load returned no row".into()));
         };
@@ -106,13 +108,27 @@ impl SqliteRepository {
     }
 
     /// Reads to the end: a statement left in the middle would hold its snapshot.
-    async fn fetch(&self, readers: &sqlx::SqlitePool, mut sql: Sql) -> Result<Vec<SqliteRow>, StorageError> {
-        let query = sql.build().fetch_all(readers);
-        match tokio::time::timeout(self.place.statement_timeout, query).await {
+    async fn fetch(&self, readers: &SqlitePool, mut sql: Sql, reach: Reach) -> Result<Vec<SqliteRow>, StorageError> {
+        let query = async {
+            match reach {
+                Reach::Rows => sql.build().fetch_all(readers).await,
+                Reach::Table => Reader::acquire(readers).await?.fetch_all(sql).await,
+            }
+        };
+        match timeout(self.place.statement_timeout, query).await {
             Ok(rows) => rows.map_err(driver::sort),
             Err(elapsed) => Err(StorageError::Timeout(elapsed.into())),
         }
     }
+}
+
+/// How much a statement reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// The rows of given ids.
+    Rows,
+    /// Any part of the table, which may take long.
+    Table,
 }
 
 /// Whether a page is read with its products. They are joined in the same statement, which is what makes both of one snapshot.

@@ -74,6 +74,30 @@ async fn writers_behind_a_locked_row_cost_readers_nothing() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_that_nobody_waits_for_leaves_no_statement_behind() {
+    let mut bench = Bench::postgres().await;
+    (bench.config.acquire_timeout, bench.config.statement_timeout) = (PLENTY * 3, PLENTY * 3);
+    let repository = Arc::new(bench.another().await);
+    stock(&repository).await;
+    let Shell::Postgres(_, url) = &bench.shell else { unreachable!() };
+    let mut lock = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE products").execute(&mut lock).await.unwrap();
+    let loads: Vec<_> = (0..3)
+        .map(|_| {
+            let repository = Arc::clone(&repository);
+            tokio::spawn(async move { repository.get(&["read-0".to_owned()]).await.map(drop) })
+        })
+        .collect();
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("loads that wait", || async { bench.number(waiting).await == 3 }).await;
+    loads.iter().for_each(JoinHandle::abort);
+    until("no statement", || async { bench.number(waiting).await == 0 }).await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut lock).await.unwrap();
+    reads_go_on(&repository).await;
+}
+
 /// A server of its own, whose commits wait for a standby that is not there when they are told to.
 async fn with_standby_away() -> (Arc<Postgres>, Bench) {
     let server = Arc::new(Postgres::start(PostgresOptions::default()).await);

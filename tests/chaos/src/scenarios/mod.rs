@@ -13,6 +13,7 @@ mod poison;
 mod redis;
 mod replicas;
 mod snapshots;
+pub(crate) mod soak;
 mod stampede;
 mod watch;
 

@@ -5,6 +5,7 @@ mod client;
 mod compat;
 mod database;
 mod events;
+mod limits;
 mod policy;
 mod redis;
 mod security;
@@ -50,6 +51,7 @@ pub const SECTIONS: &[Section] = &[
     POLICIES[1],
     POLICIES[2],
     POLICIES[3],
+    Section { title: "Calls at once, and their rate", settings: limits::ADMISSION },
     Section { title: "gRPC-Web, for pages in browsers", settings: web::WEB },
     Section { title: "Contracts of other shops", settings: compat::COMPAT },
     Section { title: "TLS, for every listener", settings: security::TLS },

@@ -125,6 +125,7 @@ fn failed(error: &StorageError) -> Refusal {
     match error {
         StorageError::Unavailable(_)
         | StorageError::Full(_)
+        | StorageError::Overloaded
         | StorageError::Timeout(_)
         | StorageError::Conflict(_)
         | StorageError::UnknownOutcome(_) => {

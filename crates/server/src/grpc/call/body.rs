@@ -12,7 +12,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tonic::{Code, Status, codegen::StdError};
 
-use super::unfinished::{Room, Unfinished};
+use super::{
+    shares::Share,
+    unfinished::{Room, Unfinished},
+};
 use crate::{
     grpc::errors::{self, tonic_status},
     metrics::Measured,
@@ -116,11 +119,12 @@ impl Body for Inbound {
 pub(super) struct Corrected {
     body: tonic::body::Body,
     measured: Option<Measured>,
+    _place: Option<Share>,
 }
 
 impl Corrected {
-    pub(super) fn new(body: tonic::body::Body, measured: Option<Measured>) -> Self {
-        Self { body, measured }
+    pub(super) fn new(body: tonic::body::Body, measured: Option<Measured>, place: Option<Share>) -> Self {
+        Self { body, measured, _place: place }
     }
 }
 

@@ -1,14 +1,12 @@
 //! The context of a call: its id, its method and its deadline.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    time::Duration,
-};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request};
 use tokio::time::Instant;
 
 use super::{
+    caller::CallerKey,
     headers::{REQUEST_ID, TIMEOUT},
     methods,
 };
@@ -31,15 +29,6 @@ pub struct CallLimits {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::grpc) struct Deadline(pub(in crate::grpc) Instant);
 
-/// Who calls, for services that stream.
-#[derive(Debug, Clone, Copy)]
-struct Peer(IpAddr);
-
-/// Who calls a method that streams. Without a connection, as in tests of services, this machine does.
-pub(in crate::grpc) fn peer_of<T>(request: &tonic::Request<T>) -> IpAddr {
-    request.extensions().get::<Peer>().map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.0)
-}
-
 /// What is known of a call before a service sees it.
 pub(super) struct CallContext {
     /// Names the call in logs and replies.
@@ -61,14 +50,14 @@ impl CallContext {
     }
 
     /// Prepares a call for its service, which needs id and deadline when it streams.
-    pub(super) fn pass_on<B>(&self, request: &mut Request<B>, peer: IpAddr) {
+    pub(super) fn pass_on<B>(&self, request: &mut Request<B>, caller: CallerKey) {
         if let Some(until) = self.time.until {
             request.extensions_mut().insert(Deadline(until));
         }
         if methods::streams(&self.method) {
             // The stream goes on when the call's future has ended, and logs under the same id.
             request.headers_mut().insert(REQUEST_ID, self.id.clone());
-            request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(caller);
         }
     }
 }

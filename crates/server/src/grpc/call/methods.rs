@@ -9,6 +9,7 @@ pub(in crate::grpc) const OTELDEMO: &str = "/oteldemo.ProductCatalogService/";
 const ADMIN: &str = "/larder.admin.v1.CacheAdmin/";
 const WATCH_STATS: &str = "/larder.admin.v1.CacheAdmin/WatchStats";
 const WARM: &str = "/larder.admin.v1.CacheAdmin/WarmCache";
+const WRITES: [&str; 3] = ["CreateProduct", "UpdateProduct", "DeleteProduct"];
 /// The name of the only method besides [`IMPORT`] that takes more than one message.
 const REFLECT: &str = "/ServerReflectionInfo";
 
@@ -35,6 +36,17 @@ pub(super) fn is_limited(path: &str) -> bool {
 /// Whether a method is one of the health service.
 pub(super) fn is_health(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/")
+}
+
+/// Whether a method changes the catalogue by a single call.
+pub(super) fn writes(path: &str) -> bool {
+    path.strip_prefix(CATALOG).is_some_and(|method| WRITES.contains(&method))
+}
+
+/// Whether a method is neither of the catalogue nor of `CacheAdmin`: health, which must be answered whatever the others do, and
+/// reflection.
+pub(super) fn is_aside(path: &str) -> bool {
+    !path.starts_with(CATALOG) && !is_admin(path)
 }
 
 /// Whether calls of a method may be traced. Probes and reflection would bury what matters.

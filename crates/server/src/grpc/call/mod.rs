@@ -2,7 +2,9 @@
 //!
 //! Nothing here knows a service: [`Router`] is given those that it routes to.
 
+mod admission;
 mod body;
+mod caller;
 mod content_type;
 mod context;
 pub(super) mod headers;
@@ -14,9 +16,10 @@ mod sliced;
 mod unfinished;
 mod web;
 
-pub use {body::Inbound, context::CallLimits, observed::Observers, router::Router};
+pub use {admission::Admission, body::Inbound, context::CallLimits, observed::Observers, router::Router};
 pub(super) use {
-    context::{Deadline, peer_of},
+    caller::CallerKey,
+    context::Deadline,
     shares::{Share, Shares},
     sliced::{SLICED_FROM, Sliced, WithProducts},
 };

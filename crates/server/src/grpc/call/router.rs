@@ -16,18 +16,21 @@ use tonic::{Code, Status, body::Body};
 use tower_service::Service;
 
 use super::{
+    admission::Admission,
     body::{Corrected, Inbound, code, polled},
+    caller::CallerKey,
     content_type::{ContentType, content_type},
     context::{CallContext, CallLimits, TimeLimit},
     headers::REQUEST_ID,
     methods,
     observed::{Observed, Observers},
+    shares::Share,
     sliced::Sliced,
     unfinished::Room,
     web::{Web, WebReply},
 };
 use crate::{
-    auth::{AdminCall, Door, Gate},
+    auth::{self, AdminCall, Door, Gate},
     config::WebOrigins,
     grpc::errors::{self, tonic_status},
     metrics::Measured,
@@ -49,6 +52,10 @@ pub struct Router<S> {
     gate: Option<Arc<Gate>>,
     /// The gate as the connection sees it.
     door: Option<Arc<Door>>,
+    /// `None`: every call is admitted.
+    admission: Option<Arc<Admission>>,
+    /// The same, as the connection sees it.
+    entrance: Option<Arc<Entrance>>,
 }
 
 /// A service that is not on the hot path.
@@ -68,7 +75,15 @@ impl<S> Router<S> {
             web: None,
             gate: None,
             door: None,
+            admission: None,
+            entrance: None,
         }
+    }
+
+    /// Limits the calls.
+    #[must_use]
+    pub fn admitting(self, admission: Arc<Admission>) -> Self {
+        Self { admission: Some(admission), ..self }
     }
 
     /// Has a gate decide about every call.
@@ -144,20 +159,35 @@ impl<S> Router<S> {
         if limit.asked == Some(Duration::ZERO) { refused(errors::deadline()) } else { Ok(limit) }
     }
 
-    /// Lets a caller in, or returns the answer that refuses it. The record of a call of `CacheAdmin` begins here.
-    fn enter(&self, request: &Request<Incoming>, context: &CallContext) -> Result<Option<AdminCall>, Answer> {
+    /// Lets a caller in, or returns the answer that refuses it.
+    fn enter(&self, request: &Request<Incoming>, context: &CallContext) -> Result<Option<Arc<auth::Caller>>, Answer> {
         let Some(door) = &self.door else { return Ok(None) };
         let request_id = context.id.to_str().unwrap_or_default();
         let caller = door.admit(&context.method, request.headers(), request_id);
-        let caller = caller.map_err(|refused| answer(errors::refused(&refused)))?;
-        let record = || AdminCall {
+        caller.map_err(|refused| answer(errors::refused(&refused)))
+    }
+
+    /// Begins the record of a call of `CacheAdmin`.
+    fn record(&self, caller: Option<Arc<auth::Caller>>, context: &CallContext) -> Option<Box<AdminCall>> {
+        let door = self.door.as_ref().filter(|_| methods::is_admin(&context.method))?;
+        Some(Box::new(AdminCall {
             door: Arc::clone(door),
             caller,
             method: context.method.clone(),
-            request_id: request_id.to_owned(),
+            request_id: context.id.to_str().unwrap_or_default().to_owned(),
             recorded: false,
-        };
-        Ok(methods::is_admin(&context.method).then(record))
+        }))
+    }
+
+    /// Counts a call towards the limits of its caller, or returns the answer that refuses it.
+    fn limit(&self, context: &CallContext, caller: &CallerKey) -> Result<Option<Ticket>, Answer> {
+        let Some(entrance) = &self.entrance else { return Ok(None) };
+        entrance.0.begin(&context.method, caller).map_err(answer)?;
+        let mut ticket = Ticket { entrance: Arc::clone(entrance), caller: caller.clone(), place: None };
+        if methods::writes(&context.method) || methods::is_aside(&context.method) {
+            ticket.wait(&context.method).map_err(answer)?;
+        }
+        Ok(Some(ticket))
     }
 }
 
@@ -193,7 +223,8 @@ where
 
     fn connected(self, peer: Peer) -> Self {
         let door = self.gate.as_ref().map(|gate| Arc::new(gate.door(peer)));
-        Self { door, ..self }
+        let entrance = self.admission.clone().map(|admission| Arc::new(Entrance(admission)));
+        Self { door, entrance, ..self }
     }
 
     fn respond(&self, mut request: Request<Incoming>, caller: Caller) -> Call {
@@ -206,19 +237,43 @@ where
         let recorded = trace.filter(|trace| trace.sampled).map(|trace| trace.trace_id);
         let measured = Some(self.observers.calls.begin(&context.method, recorded));
         let observed = self.observers.begin(&request, trace);
-        let mut record = None;
+        let (mut record, mut ticket) = (None, None);
         let admitted = self.admit(&request, caller.standing, &mut web);
-        let entered = admitted.and_then(|time| Ok((time, self.enter(&request, &context)?)));
+        let entered = admitted.and_then(|time| {
+            context.time = time;
+            let named = self.enter(&request, &context)?;
+            let caller = CallerKey::new(caller.peer, named.as_ref());
+            ticket = self.limit(&context, &caller)?;
+            record = self.record(named, &context);
+            Ok(caller)
+        });
         let answer = match entered {
             Err(answer) => answer,
-            Ok((time, admin_call)) => {
-                context.time = time;
-                record = admin_call.map(Box::new);
-                context.pass_on(&mut request, caller.peer);
+            Ok(caller) => {
+                context.pass_on(&mut request, caller);
                 self.route(request)
             }
         };
-        Call { answer, context, measured, timer: None, observed, web, record }
+        Call { answer, context, measured, timer: None, ticket, observed, web, record }
+    }
+}
+
+/// The way of the calls of one connection to the limits of all: counting references to what all threads share is slow.
+struct Entrance(Arc<Admission>);
+
+/// What a call needs to take a place when it first waits.
+struct Ticket {
+    entrance: Arc<Entrance>,
+    caller: CallerKey,
+    place: Option<Share>,
+}
+
+impl Ticket {
+    fn wait(&mut self, method: &str) -> Result<(), Status> {
+        if self.place.is_none() {
+            self.place = Some(self.entrance.0.wait(method, self.caller.clone())?);
+        }
+        Ok(())
     }
 }
 
@@ -232,6 +287,8 @@ pub struct Call {
     /// Taken when the call ends or its reply begins.
     measured: Option<Measured>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// `None` where every call is admitted.
+    ticket: Option<Ticket>,
     observed: Observed,
     /// For a call by gRPC-Web.
     web: Option<WebReply>,
@@ -243,7 +300,16 @@ impl Call {
     /// A request that is no call, with its answer.
     fn answered(response: Response<Body>, context: CallContext) -> Self {
         let answer = Box::pin(std::future::ready(Ok(response)));
-        Self { answer, context, measured: None, timer: None, observed: Observed::default(), web: None, record: None }
+        Self {
+            answer,
+            context,
+            measured: None,
+            timer: None,
+            ticket: None,
+            observed: Observed::default(),
+            web: None,
+            record: None,
+        }
     }
 }
 
@@ -262,10 +328,15 @@ impl Future for Call {
                 if !awaits_body {
                     this.observed.wait(&this.context);
                 }
-                let Some(until) = this.context.time.until else { return Poll::Pending };
-                let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
-                ready!(timer.as_mut().poll(cx));
-                errors::deadline().into_http()
+                match this.ticket.as_mut().map_or(Ok(()), |ticket| ticket.wait(&this.context.method)) {
+                    Err(refused) => refused.into_http(),
+                    Ok(()) => {
+                        let Some(until) = this.context.time.until else { return Poll::Pending };
+                        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+                        ready!(timer.as_mut().poll(cx));
+                        errors::deadline().into_http()
+                    }
+                }
             }
         };
         if let Some(sliced) = response.extensions_mut().remove::<Sliced>() {
@@ -278,7 +349,10 @@ impl Future for Call {
         }
         let measured = this.measured.take();
         if this.context.has_trailers && code.is_none() {
-            response = response.map(|body| Body::new(Corrected::new(body, measured)));
+            // A stream of health or reflection keeps its place; other streams have shares of their own.
+            let aside = methods::is_aside(&this.context.method);
+            let place = this.ticket.take().filter(|_| aside).and_then(|ticket| ticket.place);
+            response = response.map(|body| Body::new(Corrected::new(body, measured, place)));
         } else if let Some(measured) = measured {
             measured.finish(code.unwrap_or(Code::Ok));
         }

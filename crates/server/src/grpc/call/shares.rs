@@ -1,61 +1,74 @@
-//! Places for calls that take long, so that one client does not take them all.
+//! Places for calls, so that one caller does not take them all.
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Places for streams of one method. One peer address may take three quarters of them.
+use super::caller::CallerKey;
+
+/// Places for calls of one kind, of which one caller may take a part.
 #[derive(Debug, Clone)]
 pub(in crate::grpc) struct Shares(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     total: usize,
+    of_caller: usize,
     taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    peers: HashMap<IpAddr, usize>,
+    callers: HashMap<CallerKey, usize>,
 }
 
 /// A place, which is free again when this is dropped.
 #[derive(Debug)]
 pub(in crate::grpc) struct Share {
-    peer: IpAddr,
+    caller: CallerKey,
     shares: Arc<Inner>,
 }
 
 impl Shares {
+    /// Places of which one caller may take three quarters.
     pub(in crate::grpc) fn new(total: usize) -> Self {
-        Self(Arc::new(Inner { total, taken: Mutex::default() }))
+        Self::with(total, three_quarters(total))
     }
 
-    /// Takes a place; `None` when there is none for this peer.
-    pub(in crate::grpc) fn take(&self, peer: IpAddr) -> Option<Share> {
-        let Inner { total, taken } = &*self.0;
+    /// Places of which one caller may take so many.
+    pub(super) fn with(total: usize, of_caller: usize) -> Self {
+        Self(Arc::new(Inner { total, of_caller, taken: Mutex::default() }))
+    }
+
+    /// Takes a place; `None` when there is none for this caller.
+    pub(in crate::grpc) fn take(&self, caller: CallerKey) -> Option<Share> {
+        let Inner { total, of_caller, taken } = &*self.0;
         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_peer = taken.peers.get(&peer).copied().unwrap_or(0);
-        if taken.all >= *total || of_peer >= (total * 3).div_ceil(4) {
+        let already = taken.callers.get(&caller).copied().unwrap_or(0);
+        if taken.all >= *total || already >= *of_caller {
             return None;
         }
         taken.all += 1;
-        taken.peers.insert(peer, of_peer + 1);
-        Some(Share { peer, shares: Arc::clone(&self.0) })
+        taken.callers.insert(caller.clone(), already + 1);
+        Some(Share { caller, shares: Arc::clone(&self.0) })
     }
+}
+
+/// The part of the places that one caller may have: a proxy may stand for all clients, and one broken client must not.
+fn three_quarters(places: usize) -> usize {
+    (places * 3).div_ceil(4)
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         let mut taken = self.shares.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.all -= 1;
-        if let Some(of_peer) = taken.peers.get_mut(&self.peer) {
-            *of_peer -= 1;
-            if *of_peer == 0 {
-                taken.peers.remove(&self.peer);
+        if let Some(of_caller) = taken.callers.get_mut(&self.caller) {
+            *of_caller -= 1;
+            if *of_caller == 0 {
+                taken.callers.remove(&self.caller);
             }
         }
     }
@@ -66,15 +79,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_peer_leaves_places_for_others() {
+    fn one_caller_leaves_places_for_others() {
         let shares = Shares::new(8);
-        let [one, other] = [1, 2].map(|host| IpAddr::from([10, 0, 0, host]));
-        let held: Vec<_> = std::iter::from_fn(|| shares.take(one)).collect();
+        let [one, other] = [1, 2].map(|host| CallerKey::Address([10, 0, 0, host].into()));
+        let held: Vec<_> = std::iter::from_fn(|| shares.take(one.clone())).collect();
         assert_eq!(held.len(), 6);
-        let others: Vec<_> = std::iter::from_fn(|| shares.take(other)).collect();
+        let others: Vec<_> = std::iter::from_fn(|| shares.take(other.clone())).collect();
         assert_eq!(others.len(), 2);
         drop(held);
-        assert!(shares.take(one).is_some());
+        assert!(shares.take(one.clone()).is_some());
         assert!(Shares::new(1).take(one).is_some());
     }
 }

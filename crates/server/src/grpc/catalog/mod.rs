@@ -31,7 +31,7 @@ use self::{
 };
 use super::{
     MessageLimits,
-    call::{SLICED_FROM, Shares, Sliced, WithProducts, headers::TOKEN, peer_of},
+    call::{CallerKey, SLICED_FROM, Shares, Sliced, WithProducts, headers::TOKEN},
     errors, reply,
 };
 use crate::{
@@ -294,14 +294,14 @@ impl ProductCatalog for CatalogService {
         &self,
         request: Request<Streaming<ImportProductsRequest>>,
     ) -> Result<Response<import::Progress>, Status> {
-        let share = self.imports.take(peer_of(&request)).ok_or_else(errors::too_many_imports)?;
+        let share = self.imports.take(CallerKey::of(&request)).ok_or_else(errors::too_many_imports)?;
         Ok(Response::new(import::start(self.catalog.clone(), request, share)))
     }
 
     type WatchProductsStream = watch::Events;
 
     async fn watch_products(&self, request: Request<WatchProductsRequest>) -> Result<Response<watch::Events>, Status> {
-        let share = self.watches.take(peer_of(&request)).ok_or_else(|| errors::watch(&WatchError::TooMany))?;
+        let share = self.watches.take(CallerKey::of(&request)).ok_or_else(|| errors::watch(&WatchError::TooMany))?;
         Ok(Response::new(watch::start(self.catalog.clone(), request, share).await?))
     }
 }

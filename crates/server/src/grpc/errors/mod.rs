@@ -3,7 +3,7 @@
 mod limit;
 pub(super) mod tonic_status;
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use larder_cache::{LoadError, ReadError};
 use larder_storage::StorageError;
@@ -18,6 +18,8 @@ const DOMAIN: &str = "larder.dev";
 const PRODUCT: &str = "larder.catalog.v1.Product";
 /// When to try again after the database was away or the server too busy.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The least wait that a refused call is told.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
 
 /// A status with its reason.
 pub(in crate::grpc) fn status(code: Code, reason: &str, message: &str) -> Status {
@@ -125,6 +127,7 @@ pub(in crate::grpc) fn storage(error: &StorageError) -> Status {
             unavailable("the database is away or took too long")
         }
         StorageError::Full(_) => full(error),
+        StorageError::Overloaded => overloaded(),
         error => internal(error),
     }
 }
@@ -149,6 +152,7 @@ pub(in crate::grpc) fn write(error: &StorageError) -> Status {
             unavailable("the database is away; nothing was written")
         }
         StorageError::Full(_) => full(error),
+        StorageError::Overloaded => overloaded(),
         StorageError::Timeout(_) => {
             tracing::warn!(%error, "write failed");
             unavailable("the database took too long; nothing was written")
@@ -213,9 +217,24 @@ pub(in crate::grpc) fn reply_too_large() -> Status {
     status(Code::ResourceExhausted, "REPLY_TOO_LARGE", text)
 }
 
-/// A read that found no place in the queue for the database.
+/// A read or write that found no place in the queue for the database.
 pub(in crate::grpc) fn overloaded() -> Status {
     retry(Code::ResourceExhausted, "OVERLOADED", "too many requests are waiting for the database")
+}
+
+/// A call for which there is no place beside those in progress. It is made once: a flood of such calls must cost little.
+pub(in crate::grpc) fn too_many_calls() -> Status {
+    static STATUS: LazyLock<Status> = LazyLock::new(|| {
+        let text = "this replica has as many calls in progress as it may, in all or from this caller; try again later";
+        retry(Code::ResourceExhausted, "TOO_MANY_CALLS", text)
+    });
+    STATUS.clone()
+}
+
+/// A call of a caller that has made as many as it may for `wait`.
+pub(in crate::grpc) fn rate_limited(wait: Duration) -> Status {
+    let text = "this caller makes more calls than it may; try again when RetryInfo says";
+    retry_after(wait.max(LEAST_WAIT), Code::ResourceExhausted, "RATE_LIMITED", text)
 }
 
 /// An import for which there is no place.
@@ -297,8 +316,12 @@ fn unavailable(text: &str) -> Status {
 }
 
 fn retry(code: Code, reason: &str, text: &str) -> Status {
+    retry_after(RETRY_AFTER, code, reason, text)
+}
+
+fn retry_after(wait: Duration, code: Code, reason: &str, text: &str) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
-    details.set_retry_info(Some(RETRY_AFTER));
+    details.set_retry_info(Some(wait));
     limit::status(code, text, details)
 }
 
