@@ -18,6 +18,9 @@ mod changelog;
 mod clock;
 mod config;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hot_keys;
 mod jitter;
 mod l1;

@@ -19,6 +19,9 @@
 //! The checksum covers the key, so that a frame stored under another key is rejected. The checksum guards against damage, not
 //! against an attacker who can write to Redis.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use std::cell::RefCell;
 
 use bytes::{Buf, BufMut, Bytes};

@@ -3,9 +3,9 @@
 //! Nothing in L2 is trusted: the reader judges every copy, whatever Redis lost, kept too long or delivered late. Every command
 //! touches one key, so that L2 also works on Redis Cluster; one MGET reads several keys, and the client splits it by slot.
 
-mod codec;
+pub(crate) mod codec;
 mod connection;
-mod lease;
+pub(crate) mod lease;
 mod link;
 mod topology;
 mod write_behind;

@@ -2,9 +2,11 @@
 //!
 //! Nothing here knows a service: [`Router`] is given those that it routes to.
 
-mod body;
+pub(crate) mod body;
 mod content_type;
 mod context;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub(super) mod headers;
 pub(super) mod methods;
 mod observed;
@@ -12,7 +14,7 @@ mod router;
 mod shares;
 mod sliced;
 mod unfinished;
-mod web;
+pub(crate) mod web;
 
 pub use {body::Inbound, context::CallLimits, observed::Observers, router::Router};
 pub(super) use {
