@@ -10,7 +10,7 @@ LOCKED := $(if $(CI),--locked)
 # A fresh install of Rust may not be on the PATH of this shell yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run cluster test test-page test-clients client-code client-code-check chaos soak attack bench descriptor-set fmt fmt-check lint links deny buf-lint buf-breaking alerts dashboards k8s image image-try k8s-try tools ci clean rust
+.PHONY: help run cluster test test-page test-clients client-code client-code-check chaos soak attack bench descriptor-set fmt fmt-check lint links deny sbom fuzz buf-lint buf-breaking alerts dashboards k8s image image-try k8s-try tools ci clean rust
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -103,8 +103,14 @@ lint: rust ## Run clippy; a warning is an error
 links: ## Check the links and file names in the documentation
 	@.ci/links
 
-deny: rust ## Check licences, bans, sources and advisories of the dependencies
+deny: rust ## Check reasons, licences, bans, sources and advisories of the dependencies
 	@.ci/deny
+
+sbom: rust ## Write larder.cdx.json, the bill of materials of the program, as CycloneDX
+	@.ci/sbom larder.cdx.json
+
+fuzz: rust ## Look for inputs that break a parser; ARGS="--target NAME --seconds 600" or "--list"
+	@.ci/fuzz $(ARGS)
 
 buf-lint: ## Check the style of the contract
 	@.ci/tools install buf
@@ -145,7 +151,7 @@ ci: ## Run everything that CI runs
 
 clean: ## Remove what was built
 	@$(CARGO) clean
-	@rm -f larder.binpb
+	@rm -f larder.binpb larder.cdx.json
 
 rust:
 	@command -v $(CARGO) >/dev/null 2>&1 || { echo 'Rust is missing: install it from https://rustup.rs'; exit 1; }

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use crate::Policies;
+use crate::{FrameKey, Policies};
 
 /// Sizes, times and limits of the cache. [`Default`] returns the documented defaults.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +56,9 @@ pub struct SharedConfig {
     pub lease: Duration,
     /// What a write does to the copy in L2.
     pub write: WritePolicy,
+    /// The keys that close copies in L2, so that nobody without a key can make one: the first closes, all are accepted. Without keys
+    /// a checksum guards against damage alone.
+    pub frame_keys: Vec<FrameKey>,
     /// The largest payload that is stored, in bytes.
     pub max_payload: usize,
     /// Bus messages that may wait to be applied; the follower finds what the queue drops.
@@ -96,6 +99,7 @@ impl Default for SharedConfig {
             command_timeout: Duration::from_millis(100),
             lease: Duration::from_secs(3),
             write: WritePolicy::Through,
+            frame_keys: Vec::new(),
             max_payload: 1 << 20,
             bus_queue: 4_096,
             remembered: 200_000,

@@ -18,6 +18,9 @@ mod changelog;
 mod clock;
 mod config;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hot_keys;
 mod jitter;
 mod l1;
@@ -41,7 +44,7 @@ pub use config::{CacheConfig, Eviction, SharedConfig, WritePolicy};
 pub use error::{LoadError, ReadError};
 pub use hot_keys::HotKey;
 pub use l1::{Entry, Facts, Tier, Value};
-pub use l2::{check_shared_url, shared_client};
+pub use l2::{FrameKey, check_shared_url, shared_client};
 pub use larder_change::{ANY, Cause, Incarnation, Lineage, Recall, Recalled, Snapshot, Term, Token, Witness};
 pub use peers::{Answers, Confirmed, Replica};
 pub use policy::{Policies, Policy, PolicyConfig};

@@ -14,6 +14,15 @@ pub(crate) fn encode(format: u8, message: &impl Message) -> Vec<u8> {
     bytes
 }
 
+/// Bytes as the message of a format.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn framed(format: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![format];
+    prost::encode_length_delimiter(body.len(), &mut bytes).expect("a vector takes every length");
+    bytes.extend_from_slice(body);
+    bytes
+}
+
 /// Decodes a message; `None` if the bytes have another format, or are more or less than one message.
 pub(crate) fn decode<M: Message + Default>(format: u8, bytes: &[u8]) -> Option<M> {
     let (&version, mut rest) = bytes.split_first()?;

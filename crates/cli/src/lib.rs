@@ -9,6 +9,9 @@ mod database;
 mod direct;
 mod error;
 mod export;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod generate;
 mod get;
 mod health;

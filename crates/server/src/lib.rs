@@ -8,6 +8,9 @@ pub mod config;
 pub mod contract;
 mod error;
 pub mod events;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grpc;
 mod http;
 pub mod json;

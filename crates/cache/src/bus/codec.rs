@@ -3,6 +3,9 @@
 //! Messages are [versioned]. A change that an earlier release cannot apply needs another kind of subject: there the whole message
 //! counts as unknown, and the change log has its changes.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use larder_change::{Cause, Incarnation, TraceContext};
 use prost::Message as _;
 
@@ -14,6 +17,9 @@ use crate::{
 const FORMAT: u8 = 3;
 /// The bytes of changes after which the next message begins.
 const LARGE: usize = 256 << 10;
+/// The largest message that is read, in bytes. The last change of a message may exceed [`LARGE`] by far less than this, unless
+/// somebody wrote its product past Larder; the change log has every change.
+const MOST: usize = 1 << 20;
 
 /// A message on the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +115,9 @@ pub(crate) fn encode(incarnation: Incarnation, sender: u64, sent_micros: u64, ch
 
 /// Decodes a message.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Message, Unknown> {
+    if bytes.len() > MOST {
+        return Err(Unknown);
+    }
     let wire::Message { incarnation, sender, sent_micros, changes } =
         versioned::decode(FORMAT, bytes).ok_or(Unknown)?;
     let changes = changes.into_iter().map(from_wire).collect::<Result<_, _>>()?;

@@ -1,6 +1,6 @@
 //! The bus: Redis pub/sub, which brings changes to every replica at once. The follower finds the changes that the bus loses.
 
-mod codec;
+pub(crate) mod codec;
 mod publisher;
 mod strangers;
 mod subscriber;

@@ -5,7 +5,7 @@
 //! | bytes | content |
 //! | --- | --- |
 //! | 2 | magic, `0x4C 0xAD` |
-//! | 1 | version of the format, 2 |
+//! | 1 | version of the format: 2, or 3 with keys |
 //! | 1 | flags: 1 not found, 2 list, 4 compressed with zstd, 8 with a witness |
 //! | 8 | incarnation |
 //! | 8 | horizon |
@@ -14,27 +14,30 @@
 //! | 2 | number of terms; each term follows as 2 bytes of length and the text |
 //! | 4 | length of the payload before compression |
 //! | … | payload |
-//! | 8 | XXH3 of the key and of all preceding bytes |
+//! | 8 | XXH3 of the key and of all preceding bytes; with [keys](super::seal), 16 bytes of their HMAC |
 //!
-//! The checksum covers the key, so that a frame stored under another key is rejected. The checksum guards against damage, not
-//! against an attacker who can write to Redis.
+//! What closes a frame covers the key, so that a frame stored under another key is rejected. XXH3 guards against damage; only keys
+//! guard against an attacker who can write to Redis.
+
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 
 use std::cell::RefCell;
 
 use bytes::{Buf, BufMut, Bytes};
 use larder_change::{Incarnation, Witness};
-use xxhash_rust::xxh3::Xxh3;
 use zstd::bulk::{Compressor, Decompressor};
 
+use super::seal::{FORMAT, Seal};
 use crate::validity::Origin;
 
 const MAGIC: [u8; 2] = [0x4C, 0xAD];
-const FORMAT: u8 = 2;
 const NOT_FOUND: u8 = 1;
 const LIST: u8 = 2;
 const COMPRESSED: u8 = 4;
 const WITNESS: u8 = 8;
-const CHECKSUM: usize = 8;
+/// The most bytes that close a frame.
+const CLOSING: usize = 16;
 /// The zstd level: the fastest of the usual ones.
 const LEVEL: i32 = 1;
 /// The most terms of a frame. A copy with more terms, or with longer ones, is not stored.
@@ -53,10 +56,12 @@ pub(crate) struct Frame {
 /// Why bytes cannot be used as a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameError {
-    /// Another release wrote the frame.
+    /// Another release wrote the frame, or a replica with keys where this one has none.
     Format,
     /// The frame is damaged, or belongs to another key.
     Damaged,
+    /// None of the keys closed the frame for its key in Redis.
+    Unsigned,
     /// The payload exceeds the limit.
     TooLarge,
 }
@@ -72,7 +77,7 @@ pub(crate) struct Sizes {
 
 impl Frame {
     /// Encodes the frame for a key; `None` if the frame is too large.
-    pub(crate) fn encode(&self, key: &str, sizes: Sizes) -> Option<Vec<u8>> {
+    pub(crate) fn encode(&self, key: &str, sizes: Sizes, seal: &Seal) -> Option<Vec<u8>> {
         let payload = self.payload.as_deref().unwrap_or_default();
         if payload.len() > sizes.most || self.terms.len() > MOST_TERMS {
             return None;
@@ -93,9 +98,9 @@ impl Frame {
         }
         let terms: usize = self.terms.iter().map(|term| 2 + term.len()).sum();
         let stored = compressed.as_deref().unwrap_or(payload);
-        let mut out = Vec::with_capacity(50 + terms + stored.len() + CHECKSUM);
+        let mut out = Vec::with_capacity(50 + terms + stored.len() + CLOSING);
         out.put_slice(&MAGIC);
-        out.put_slice(&[FORMAT, flags]);
+        out.put_slice(&[seal.format(), flags]);
         out.put_u64_le(self.origin.incarnation.0);
         out.put_u64_le(self.origin.horizon);
         out.put_i64_le(self.origin.version);
@@ -110,26 +115,24 @@ impl Frame {
         }
         out.put_u32_le(u32::try_from(payload.len()).ok()?);
         out.put_slice(stored);
-        let checksum = checksum(key, &out);
-        out.put_u64_le(checksum);
+        seal.close(key, &mut out);
         Some(out)
     }
 
     /// Decodes the bytes stored under a key.
-    pub(crate) fn decode(key: &str, stored: Vec<u8>, most: usize) -> Result<Self, FrameError> {
+    pub(crate) fn decode(key: &str, stored: Vec<u8>, most: usize, seal: &Seal) -> Result<Self, FrameError> {
+        let Some(&[first, second, format, flags]) = stored.first_chunk() else { return Err(FrameError::Damaged) };
+        if [first, second] != MAGIC {
+            return Err(FrameError::Damaged);
+        }
+        if format != seal.format() {
+            return Err(if format == FORMAT { FrameError::Unsigned } else { FrameError::Format });
+        }
+        let end = seal.check(key, &stored)?;
         let mut bytes = Bytes::from(stored);
-        if bytes.len() < 4 + CHECKSUM || bytes[..2] != MAGIC {
-            return Err(FrameError::Damaged);
-        }
-        if bytes[2] != FORMAT {
-            return Err(FrameError::Format);
-        }
-        let mut sum = bytes.split_off(bytes.len() - CHECKSUM);
-        if sum.get_u64_le() != checksum(key, &bytes) {
-            return Err(FrameError::Damaged);
-        }
-        let flags = bytes[3];
-        bytes.advance(4);
+        bytes.truncate(end);
+        // A frame that is only what closes it has no flags.
+        bytes.try_get_u32().map_err(|_| FrameError::Damaged)?;
         read(&mut bytes, flags, most)
     }
 }
@@ -199,19 +202,21 @@ fn decompress(stored: &[u8], raw: usize) -> Option<Vec<u8>> {
     })
 }
 
-fn checksum(key: &str, frame: &[u8]) -> u64 {
-    let mut hash = Xxh3::new();
-    hash.update(&(key.len() as u64).to_le_bytes());
-    hash.update(key.as_bytes());
-    hash.update(frame);
-    hash.digest()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::l2::FrameKey;
 
     const SIZES: Sizes = Sizes { compress_from: 100, most: 10_000 };
+
+    fn plain() -> Seal {
+        Seal::new(&[])
+    }
+
+    fn keyed(keys: &[u8]) -> Seal {
+        let keys: Vec<_> = keys.iter().map(|&byte| FrameKey::new(vec![byte; 32]).unwrap()).collect();
+        Seal::new(&keys)
+    }
 
     fn frame(payload: Option<&[u8]>) -> Frame {
         Frame {
@@ -233,45 +238,84 @@ mod tests {
         for payload in [None, Some(&b""[..]), Some(b"short"), Some(&long)] {
             for list in [false, true] {
                 let frame = Frame { list, ..frame(payload) };
-                let stored = frame.encode("product:a", SIZES).unwrap();
-                assert_eq!(Frame::decode("product:a", stored, SIZES.most), Ok(frame));
+                let stored = frame.encode("product:a", SIZES, &plain()).unwrap();
+                assert_eq!(Frame::decode("product:a", stored, SIZES.most, &plain()), Ok(frame));
             }
         }
-        assert!(frame(Some(&long)).encode("k", SIZES).unwrap().len() < long.len() / 2, "compressed");
+        assert!(frame(Some(&long)).encode("k", SIZES, &plain()).unwrap().len() < long.len() / 2, "compressed");
     }
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_found() {
-        let stored = frame(Some(&b"payload ".repeat(20))).encode("product:a", SIZES).unwrap();
+        let stored = frame(Some(&b"payload ".repeat(20))).encode("product:a", SIZES, &plain()).unwrap();
         for bit in 0..stored.len() * 8 {
             let mut damaged = stored.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(Frame::decode("product:a", damaged, SIZES.most).is_err(), "bit {bit}");
+            assert!(Frame::decode("product:a", damaged, SIZES.most, &plain()).is_err(), "bit {bit}");
         }
         for length in 0..stored.len() {
-            assert!(Frame::decode("product:a", stored[..length].to_vec(), SIZES.most).is_err(), "{length} bytes");
+            assert!(
+                Frame::decode("product:a", stored[..length].to_vec(), SIZES.most, &plain()).is_err(),
+                "{length} bytes"
+            );
         }
     }
 
     #[test]
     fn a_frame_of_another_key_does_not_check_out() {
-        let stored = frame(Some(b"a")).encode("product:a", SIZES).unwrap();
-        assert_eq!(Frame::decode("product:b", stored, SIZES.most), Err(FrameError::Damaged));
+        let stored = frame(Some(b"a")).encode("product:a", SIZES, &plain()).unwrap();
+        assert_eq!(Frame::decode("product:b", stored, SIZES.most, &plain()), Err(FrameError::Damaged));
     }
 
     #[test]
     fn another_format_is_told_from_damage() {
-        let mut stored = frame(Some(b"a")).encode("product:a", SIZES).unwrap();
+        let mut stored = frame(Some(b"a")).encode("product:a", SIZES, &plain()).unwrap();
         stored[2] = FORMAT + 1;
-        assert_eq!(Frame::decode("product:a", stored, SIZES.most), Err(FrameError::Format));
+        assert_eq!(Frame::decode("product:a", stored, SIZES.most, &plain()), Err(FrameError::Format));
     }
 
     #[test]
     fn sizes_are_limited_before_anything_is_unpacked() {
-        let bomb = frame(Some(&vec![0; 9_000])).encode("k", SIZES).unwrap();
+        let bomb = frame(Some(&vec![0; 9_000])).encode("k", SIZES, &plain()).unwrap();
         assert!(bomb.len() < 200);
         let small = Sizes { most: 8_000, ..SIZES };
-        assert_eq!(Frame::decode("k", bomb, small.most), Err(FrameError::TooLarge));
-        assert_eq!(frame(Some(&vec![0; 10_001])).encode("k", SIZES), None);
+        assert_eq!(Frame::decode("k", bomb, small.most, &plain()), Err(FrameError::TooLarge));
+        assert_eq!(frame(Some(&vec![0; 10_001])).encode("k", SIZES, &plain()), None);
+    }
+
+    #[test]
+    fn only_who_has_a_key_closes_a_frame() {
+        let frame = frame(Some(b"a"));
+        let write = |seal: &Seal| frame.encode("product:a", SIZES, seal).unwrap();
+        let read = |stored: Vec<u8>, seal: &Seal| Frame::decode("product:a", stored, SIZES.most, seal);
+        let one = keyed(&[1]);
+        assert_eq!(read(write(&one), &one), Ok(frame.clone()));
+        assert_eq!(read(write(&plain()), &one), Err(FrameError::Unsigned), "a checksum proves nothing");
+        assert_eq!(read(write(&one), &plain()), Err(FrameError::Format));
+        assert_eq!(read(write(&keyed(&[2])), &one), Err(FrameError::Unsigned));
+        let copied = Frame::decode("product:b", write(&one), SIZES.most, &one);
+        assert_eq!(copied, Err(FrameError::Unsigned), "a copy under another key");
+        let stored = write(&one);
+        for bit in 0..stored.len() * 8 {
+            let mut forged = stored.clone();
+            forged[bit / 8] ^= 1 << (bit % 8);
+            assert!(read(forged, &one).is_err(), "bit {bit}");
+        }
+        for length in 0..stored.len() {
+            assert!(read(stored[..length].to_vec(), &one).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn keys_are_replaced_one_step_at_a_time() {
+        let frame = frame(None);
+        // Each replica has the keys of its step or of the one before.
+        for [before, after] in [[&[1][..], &[1, 2]], [&[1, 2], &[2, 1]], [&[2, 1], &[2]]] {
+            for [writer, reader] in [[before, after], [after, before]] {
+                let stored = frame.encode("k", SIZES, &keyed(writer)).unwrap();
+                let read = Frame::decode("k", stored, SIZES.most, &keyed(reader));
+                assert_eq!(read.as_ref(), Ok(&frame), "{writer:?} and {reader:?}");
+            }
+        }
     }
 }

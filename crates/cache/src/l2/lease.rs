@@ -1,5 +1,8 @@
 //! How long a replica waits for a load of another replica.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use std::{collections::HashMap, time::Duration};
 
 use crate::clock::Moment;

@@ -3,10 +3,11 @@
 //! Nothing in L2 is trusted: the reader judges every copy, whatever Redis lost, kept too long or delivered late. Every command
 //! touches one key, so that L2 also works on Redis Cluster; one MGET reads several keys, and the client splits it by slot.
 
-mod codec;
+pub(crate) mod codec;
 mod connection;
-mod lease;
+pub(crate) mod lease;
 mod link;
+mod seal;
 mod topology;
 mod write_behind;
 
@@ -17,6 +18,7 @@ use redis::{Cmd, Pipeline, RedisResult};
 
 use self::{
     codec::{FrameError, Sizes},
+    seal::Seal,
     write_behind::WriteBehind,
 };
 use crate::{
@@ -26,6 +28,7 @@ use crate::{
     trace::{self, ActiveSpan, SpanKind},
 };
 
+pub use self::seal::FrameKey;
 pub use self::topology::{check_shared_url, shared_client};
 pub(crate) use self::{
     codec::Frame,
@@ -39,6 +42,7 @@ pub(crate) struct L2 {
     prefix: String,
     /// The largest payload, in bytes.
     most: usize,
+    seal: Seal,
     lease: Duration,
     /// Identifies the leases and messages of this replica.
     pub(crate) replica: u64,
@@ -88,6 +92,7 @@ impl L2 {
             connections: Connections::new(config, Arc::clone(&counters))?,
             prefix: config.prefix.clone(),
             most: config.max_payload,
+            seal: Seal::new(&config.frame_keys),
             lease: config.lease,
             replica,
             write_behind: WriteBehind::default(),
@@ -269,7 +274,7 @@ impl L2 {
         pipeline.cmd("PTTL").arg(&key).cmd("GET").arg(&key);
         let (left, stored): (i64, Option<Vec<u8>>) = self.connections.pipeline(&pipeline).await?;
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-        Ok(stored.map(|stored| (Frame::decode(&key, stored, self.most).ok(), left)))
+        Ok(stored.map(|stored| (Frame::decode(&key, stored, self.most, &self.seal).ok(), left)))
     }
 
     /// Writes a short-lived value and reads it back.
@@ -308,17 +313,21 @@ impl L2 {
     fn set(&self, incarnation: Incarnation, fill: &Fill) -> Option<Cmd> {
         let key = self.key(incarnation, &fill.name);
         let sizes = Sizes { compress_from: fill.compress_from, most: fill.most.min(self.most) };
-        let stored = fill.frame.encode(&key, sizes)?;
+        let stored = fill.frame.encode(&key, sizes, &self.seal)?;
         let mut command = redis::cmd("SET");
         command.arg(key).arg(stored).arg("PX").arg(millis(fill.ttl));
         Some(command)
     }
 
     fn check(&self, key: &str, stored: Vec<u8>) -> Option<Frame> {
-        match Frame::decode(key, stored, self.most) {
+        match Frame::decode(key, stored, self.most, &self.seal) {
             Ok(frame) => Some(frame),
             Err(FrameError::Format) => {
                 self.counters.l2_unknown.one();
+                None
+            }
+            Err(FrameError::Unsigned) => {
+                self.counters.l2_unsigned.one();
                 None
             }
             Err(FrameError::Damaged | FrameError::TooLarge) => {

@@ -2,6 +2,9 @@
 //!
 //! Messages are [versioned]. A message of a kind that this release does not know is unknown as a whole.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use std::time::Duration;
 
 use bytes::Bytes;

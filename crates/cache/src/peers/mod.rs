@@ -3,7 +3,7 @@
 //! All of these messages are informational. Redis keeps none of them, a lost message is only missed, and no decision to serve a copy
 //! depends on them.
 
-mod codec;
+pub(crate) mod codec;
 mod membership;
 mod query;
 

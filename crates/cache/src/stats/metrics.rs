@@ -77,9 +77,9 @@ metrics! {
         L2_COMMANDS = Metric::counter("larder_l2_commands", "Round trips to Redis");
         L2_REJECTED = Metric::counter(
             "larder_l2_rejected_copies",
-            "Copies in L2 that were not served: touched by a change or too old to be judged, damaged, or in the format of another release",
+            "Copies in L2 that were not served: touched by a change or too old to be judged, damaged, in the format of another release, or not closed by a known key",
         )
-        .by(&[Label::new("reason", &["invalid", "damaged", "unknown"])]);
+        .by(&[Label::new("reason", &["invalid", "damaged", "unknown", "unsigned"])]);
         L2_ERRORS = Metric::counter(
             "larder_l2_errors",
             "Connections lost or refused, commands that Redis refused, commands that timed out",

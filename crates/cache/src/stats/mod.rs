@@ -138,6 +138,8 @@ counters! {
     l2_damaged => L2_REJECTED["damaged"];
     /// Copies in L2 in the format of another release.
     l2_unknown => L2_REJECTED["unknown"];
+    /// Copies in L2 that no key of this replica closed.
+    l2_unsigned => L2_REJECTED["unsigned"];
     /// Copies sent to L2.
     l2_sets => CACHE_SETS["l2"];
     /// Round trips to Redis.

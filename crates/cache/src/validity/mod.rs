@@ -9,7 +9,7 @@ mod causes;
 mod dedup;
 mod history;
 mod incarnations;
-mod pattern;
+pub(crate) mod pattern;
 mod rules;
 mod witness;
 

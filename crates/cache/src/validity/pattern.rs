@@ -1,5 +1,8 @@
 //! Patterns of keys.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use std::{
     fmt::{self, Write as _},
     str::FromStr,

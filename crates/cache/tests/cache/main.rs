@@ -5,6 +5,7 @@ mod capacity;
 mod continuity;
 mod follower;
 mod forks;
+mod frame_keys;
 mod incarnation;
 mod incomplete;
 mod interleavings;

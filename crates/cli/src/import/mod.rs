@@ -8,6 +8,8 @@ mod columns;
 mod direct;
 mod documents;
 mod encoding;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod input;
 mod lines;
 mod records;

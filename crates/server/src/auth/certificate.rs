@@ -1,5 +1,8 @@
 //! The names in a client's certificate.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
@@ -41,7 +44,7 @@ fn fits(matches: &CertificateMatch, id: Option<&str>, subject: Option<&str>) -> 
     }
 }
 
-/// The common name of a subject, if it has exactly one: a `Name` of RFC 5280, section 4.1.2.4, without its outer tag.
+/// The common name of a subject, if it has exactly one that is not empty: a `Name` of RFC 5280, section 4.1.2.4, without its outer tag.
 fn common_name(mut subject: &[u8]) -> Option<&str> {
     let mut found = None;
     while !subject.is_empty() {
@@ -60,7 +63,7 @@ fn common_name(mut subject: &[u8]) -> Option<&str> {
             }
         }
     }
-    found
+    found.filter(|name| !name.is_empty())
 }
 
 /// The contents of the element at the beginning, and what follows it (X.690, section 8.1).
@@ -110,6 +113,7 @@ mod tests {
             assert!(cut == organisation.len() || common_name(&subject[..cut]).is_none(), "{cut}");
         }
         assert_eq!(common_name(&attribute(&COMMON_NAME, UTF8_STRING, &[0xff])), None);
+        assert_eq!(common_name(&attribute(&COMMON_NAME, UTF8_STRING, b"")), None, "logs would name nobody");
         assert_eq!(common_name(&[SET, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
     }
 

@@ -6,7 +6,9 @@
 
 mod audit;
 mod bearer;
-mod certificate;
+pub(crate) mod certificate;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod gate;
 mod jwks;
 mod jwt;

@@ -56,7 +56,7 @@ fn unreadable(path: &Path, origin: &Origin, why: &str) -> ConfigError {
     }
 }
 
-fn parse(path: &Path, text: &str) -> Contents {
+pub(super) fn parse(path: &Path, text: &str) -> Contents {
     let (table, syntax) = DeTable::parse_recoverable(text);
     let mut reader = Reader { path, text, contents: Contents::default() };
     for error in &syntax {

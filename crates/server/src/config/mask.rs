@@ -39,7 +39,9 @@ fn with_authority(rest: &str) -> Option<String> {
     let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
     let user = match user {
         None => String::new(),
-        Some(user) => match user.find([':', '?', '#', '/', '@']) {
+        // The authority ends here: behind the @ may be a part of a parameter's secret.
+        Some(user) if user.contains(['/', '?', '#']) => return None,
+        Some(user) => match user.find([':', '@']) {
             None => format!("{user}@"),
             Some(at) if user[at..].starts_with(':') => format!("{}{MASK}@", &user[..=at]),
             Some(_) => return None,
@@ -59,7 +61,8 @@ fn is_host(text: &str) -> bool {
         None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
     let allowed = if text.starts_with('[') { ":." } else { "-._%" };
-    all_of(host, allowed) && (port.is_empty() || port[1..].parse::<u16>().is_ok() && port.starts_with(':'))
+    let is_port = |text: &str| text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    all_of(host, allowed) && (port.is_empty() || is_port(port))
 }
 
 fn all_of(text: &str, others: &str) -> bool {
@@ -106,7 +109,7 @@ mod tests {
     fn passwords_are_hidden() {
         for (text, shown) in [
             ("postgres://u:secret@h:5432/d", "postgres://u:***@h:5432/d"),
-            ("postgres://u:s@cr:e/t@h/d?sslmode=require", "postgres://u:***@h/d?sslmode=require"),
+            ("postgres://u:s@cr:et@h/d?sslmode=require", "postgres://u:***@h/d?sslmode=require"),
             ("postgres://u:secret@a:5432,[::1]:5433/d", "postgres://u:***@a:5432,[::1]:5433/d"),
             ("postgres://:secret@h", "postgres://:***@h"),
             ("postgres://u@h/d", "postgres://u@h/d"),
@@ -114,8 +117,7 @@ mod tests {
             ("postgres://h/d?user=u&password=x%40", "postgres://h/d?user=u&password=***"),
             ("postgres://h/d?p%61ssword=x", "postgres://h/d?p%61ssword=***"),
             ("postgres://h/d?passwrd=x&y", "postgres://h/d?passwrd=***&***"),
-            ("postgres://u:se?cret@h/d", "postgres://u:***@h/d"),
-            ("redis-sentinel://u:se/cret@a,b/main", "redis-sentinel://u:***@a,b/main"),
+            ("redis-sentinel://u:secret@a,b/main", "redis-sentinel://u:***@a,b/main"),
             ("rediss-cluster://:secret@a:1,b:2", "rediss-cluster://:***@a:1,b:2"),
             ("sqlite:///var/lib/larder/larder.db", "sqlite:///var/lib/larder/larder.db"),
             ("sqlite:larder.db", "sqlite:larder.db"),
@@ -135,8 +137,14 @@ mod tests {
             "postgres://u:secret",
             "postgres://u:secret/d",
             "postgres://h/d?password=a@b",
+            "postgres://h:5432/d?password=a@b",
+            "postgres://u:x@h:5432/d?password=a@b",
+            "postgres://u:se?cret@h/d",
+            "postgres://u:s@cr:e/t@h/d",
+            "redis-sentinel://u:se/cret@a,b/main",
             "postgres://h/d#secret",
             "postgres://[secret/d",
+            "redis://[::1]\u{e9}2",
             "sqlite:u:secret@h",
             "redis://:secret",
             "",

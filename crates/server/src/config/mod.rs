@@ -10,6 +10,8 @@ mod dropped;
 mod error;
 mod events;
 mod file;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod lists;
 mod log;
 mod mask;

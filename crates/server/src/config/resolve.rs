@@ -262,7 +262,7 @@ impl Resolver<'_> {
             self.errors.push(ConfigError {
                 name: key.to_owned(),
                 origin: effective.origin.clone(),
-                value: effective.text.clone(),
+                value: effective.text.as_deref().map(|text| effective.setting.secret.show(text)),
                 reason: broken.invalid.reason,
                 hint,
             });

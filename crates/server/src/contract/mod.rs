@@ -3,8 +3,10 @@
 
 mod encode;
 mod filter;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod key;
-mod page;
+pub(crate) mod page;
 mod position;
 mod product;
 mod read;

@@ -1,5 +1,8 @@
 //! Pages of lists and searches.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use larder_change::{ANY, Term};
 use larder_proto::serving;
 use larder_storage::{Filter, ListPosition, ListQuery, Order, OrderField, SearchQuery, SearchRank, SortValue, words};
@@ -13,8 +16,8 @@ use super::{
     token::{seal, unseal},
 };
 
-const LIST: u8 = 0x11;
-const SEARCH: u8 = 0x12;
+pub(super) const LIST: u8 = 0x11;
+pub(super) const SEARCH: u8 = 0x12;
 /// Longer than any name, because a decomposed name is longer than a composed one.
 const MAX_QUERY: usize = 2_048;
 

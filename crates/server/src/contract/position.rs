@@ -6,7 +6,7 @@ use prost::Message as _;
 use super::token::{Stamp, decode_stamp, seal, unseal};
 
 /// The kind of a sealed position, and the version of its format. Versions 0x21 and 0x22 were not Protocol Buffers.
-const POSITION: u8 = 0x23;
+pub(super) const POSITION: u8 = 0x23;
 /// A start after a write leaves out this many transactions one by one that were under way beside it.
 const MOST_BESIDE: u64 = 1_000;
 
@@ -104,7 +104,7 @@ fn after_write(Stamp { token, horizon }: Stamp) -> Position {
     let told = if id <= horizon {
         let end = end.max(horizon);
         // One writer: the commit is the newest change that its snapshot sees.
-        let salt = (id + 1 == horizon).then_some(token.salt);
+        let salt = (id.checked_add(1) == Some(horizon)).then_some(token.salt);
         Snapshot { xmin: end, xmax: end, in_progress: Vec::new(), salt }
     } else if id - horizon <= MOST_BESIDE {
         Snapshot { xmin: horizon, xmax: end, in_progress: (horizon..id).collect(), salt: None }

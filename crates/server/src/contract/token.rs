@@ -7,9 +7,9 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use larder_change::{Incarnation, Token};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-const COMMIT: u8 = 2;
+pub(super) const COMMIT: u8 = 2;
 /// The version of releases whose tokens had no salt. Such tokens are valid in the life of the database that made them.
-const UNSALTED: u8 = 1;
+pub(super) const UNSALTED: u8 = 1;
 
 /// Writes a token.
 pub fn encode_token(token: Token) -> String {

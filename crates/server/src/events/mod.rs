@@ -5,8 +5,10 @@
 
 mod counts;
 mod event;
-mod queue;
-mod webhook;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+pub(crate) mod queue;
+pub(crate) mod webhook;
 
 use std::{convert::Infallible, sync::Arc, time::SystemTime};
 

@@ -18,7 +18,7 @@ macro_rules! compressed {
 pub(crate) use compressed;
 
 mod admin;
-mod call;
+pub(crate) mod call;
 mod catalog;
 mod compat;
 mod errors;

@@ -5,7 +5,7 @@
 
 mod access;
 mod listener;
-mod page;
+pub(crate) mod page;
 mod refusal;
 mod routes;
 

@@ -1,5 +1,8 @@
 //! Watches the frames that a client sends: whether it has greeted, and whether it sends more frames than calls need.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use std::{
     io,
     pin::Pin,

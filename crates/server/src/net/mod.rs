@@ -8,7 +8,7 @@ mod accept;
 mod coalesce;
 mod connection;
 mod descriptors;
-mod frames;
+pub(crate) mod frames;
 pub(crate) mod places;
 mod replies;
 mod throttle;

@@ -5,6 +5,8 @@
 
 mod baggage;
 mod export;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod json;
 mod line_limit;
 mod logs;

@@ -57,6 +57,7 @@ pub const SECTIONS: &[Section] = &[
     Section { title: "TLS, for every listener", settings: security::TLS },
     Section { title: "JSON Web Tokens", settings: security::JWT },
     Section { title: "TLS to Redis", settings: security::REDIS },
+    Section { title: "Keys of copies in Redis", settings: security::FRAMES },
     Section { title: "TLS and tokens of the commands that call a server", settings: security::CLIENT },
 ];
 

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use larder_cache::FrameKey;
+
 use super::super::{
-    ClientCertificates, Invalid, security,
-    setting::{Default, Scope, Setting},
+    BASE64, ClientCertificates, Invalid, security,
+    setting::{Default, Scope, Secret, Setting},
     value,
 };
 
@@ -152,6 +155,43 @@ pub(super) const REDIS: &[Setting] = &[Setting {
     },
     ..SECURITY
 }];
+
+pub(super) const FRAMES: &[Setting] = &[Setting {
+    key: "l2.frame-keys",
+    env: "LARDER_L2__FRAME_KEYS",
+    default: Default::Computed {
+        words: "none",
+        example: "bGFyZGVyLWV4YW1wbGUta2V5LW9mLTMyLWJ5dGVzISE=",
+        compute: |_| Ok(None),
+    },
+    shape: "SECRETS",
+    help: "The keys that close copies in Redis, separated by commas: each is 32 to 64 bytes in base64. A copy that is forged, or moved \
+           to another key, is then refused. The first key closes copies, all are accepted. Replicas with and without keys do not use \
+           each other's copies. none: a checksum guards against damage alone.",
+    secret: Secret::Whole,
+    set: |config, text| {
+        config.shared.frame_keys = value::optional(text, frame_keys)?.unwrap_or_default();
+        Ok(())
+    },
+    ..SECURITY
+}];
+
+/// Keys at once: the one in use, and what a replacement or a mistake in one takes.
+const MOST_KEYS: usize = 4;
+
+fn frame_keys(text: &str) -> Result<Vec<FrameKey>, Invalid> {
+    const HINT: &str = "write the output of: openssl rand -base64 32";
+    let keys = text.split(',').map(|key| {
+        let bytes = BASE64.decode(key.trim()).map_err(|_| Invalid::new("a key that is not base64", HINT))?;
+        let length = bytes.len();
+        FrameKey::new(bytes).ok_or_else(|| Invalid::new(format!("a key of {length} bytes, not 32 to 64"), HINT))
+    });
+    let keys: Vec<_> = keys.collect::<Result<_, _>>()?;
+    if keys.len() > MOST_KEYS {
+        return Err(Invalid::new("too many keys", format!("write at most {MOST_KEYS}")));
+    }
+    Ok(keys)
+}
 
 pub(super) const CLIENT: &[Setting] = &[
     Setting {

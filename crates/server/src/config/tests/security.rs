@@ -1,6 +1,9 @@
 //! TLS, tokens and roles.
 
-use super::*;
+use base64::Engine as _;
+use larder_cache::FrameKey;
+
+use super::{super::BASE64, *};
 
 const HASH: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 
@@ -126,6 +129,29 @@ fn credentials_are_taken_up_from_a_later_reading() {
     let refused = running.apply(&read("", &[]).unwrap()).unwrap_err();
     assert!(refused.starts_with("admin-listen: "), "the listener stays open to all until a restart: {refused}");
     assert_eq!(running.config.security.auth.tokens[0].name, "b");
+}
+
+#[test]
+fn keys_of_frames_are_read_and_shown_nowhere() {
+    let key = |byte: u8| BASE64.encode([byte; 32]);
+    let (one, two) = (key(1), key(2));
+    let resolved = read(&format!("[l2]\nframe-keys = \"{one}, {two}\"\n"), &[]).unwrap();
+    assert_eq!(resolved.config.shared.frame_keys, [1, 2].map(|byte| FrameKey::new(vec![byte; 32]).unwrap()));
+    let shown =
+        [effective_text(&resolved.effective), effective_json(&resolved.effective), format!("{:?}", resolved.config)];
+    assert!(shown.iter().all(|shown| !shown.contains(&one) && !shown.contains(&two)), "{shown:?}");
+    assert_eq!(read("", &[]).unwrap().config.shared.frame_keys, []);
+    let many = [one.as_str(); 5].join(",");
+    for (text, reason) in [
+        ("c2hvcnQ=", "a key of 5 bytes, not 32 to 64"),
+        ("not base64!", "a key that is not base64"),
+        ("", "a key of 0 bytes, not 32 to 64"),
+        (many.as_str(), "too many keys"),
+    ] {
+        let errors = read(&format!("[l2]\nframe-keys = \"{text}\"\n"), &[]).unwrap_err();
+        assert_eq!(errors.iter().map(|error| error.reason.as_str()).collect::<Vec<_>>(), [reason]);
+        assert_eq!(errors[0].value.as_deref(), Some("***"));
+    }
 }
 
 #[test]

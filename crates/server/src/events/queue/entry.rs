@@ -1,5 +1,8 @@
 //! Entries of a stream, as Redis returns them.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use redis::Value;
 
 use crate::{

@@ -4,7 +4,7 @@
 //! whoever dies on the way; a second time is harmless. Redis decides nothing here but which replica reads an entry.
 
 mod commit;
-mod entry;
+pub(crate) mod entry;
 mod group;
 mod pause;
 

@@ -2,7 +2,7 @@
 //! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
 
 mod body;
-mod signature;
+pub(crate) mod signature;
 
 use std::{sync::Arc, time::Duration};
 

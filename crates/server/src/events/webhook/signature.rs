@@ -1,5 +1,8 @@
 //! Whether a webhook comes from somebody who has one of the secrets, and was signed just now.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use std::{
     fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},

@@ -90,7 +90,7 @@ fn l2(stats: &Stats, commands: LatencySummary) -> TierStats {
         hit_rate: share(stats.l2_hits, requests),
         sets: stats.l2_sets,
         not_stored: stats.l2_dropped,
-        invalid: stats.l2_invalid + stats.l2_damaged + stats.l2_unknown,
+        invalid: stats.l2_invalid + stats.l2_damaged + stats.l2_unknown + stats.l2_unsigned,
         errors: stats.l2_errors + stats.l2_refused + stats.l2_timeouts,
         latency: Some(latency(commands)),
         ..TierStats::default()

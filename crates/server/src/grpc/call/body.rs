@@ -1,5 +1,8 @@
 //! Bodies of requests and replies.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use std::{
     cell::Cell,
     pin::Pin,

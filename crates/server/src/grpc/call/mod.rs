@@ -3,10 +3,12 @@
 //! Nothing here knows a service: [`Router`] is given those that it routes to.
 
 mod admission;
-mod body;
+pub(crate) mod body;
 mod caller;
 mod content_type;
 mod context;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub(super) mod headers;
 pub(super) mod methods;
 mod observed;
@@ -14,7 +16,7 @@ mod router;
 mod shares;
 mod sliced;
 mod unfinished;
-mod web;
+pub(crate) mod web;
 
 pub use {admission::Admission, body::Inbound, context::CallLimits, observed::Observers, router::Router};
 pub(super) use {

@@ -3,6 +3,9 @@
 //! A request is one of gRPC with another content type. In a reply the trailers are the last message of the body. Messages are
 //! bytes; the older form, in base64, is not served. The protocol is in PROTOCOL-WEB.md of grpc/grpc.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use std::{
     pin::Pin,
     sync::Arc,

@@ -7,6 +7,8 @@ mod api;
 mod assets;
 mod events;
 mod feed;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod guard;
 
 use std::sync::Arc;
