@@ -15,7 +15,7 @@ fn a_replica_holds_in_brief() {
         // The memory of the replica is read there.
         return;
     }
-    let (held, text) = run(&["--brief", "--only", "begun-calls,ping-flood,health-watches"]);
+    let (held, text) = run(&["--brief", "--only", "unfinished-messages,ping-flood,continuations"]);
     assert!(held && text.contains("Held against all 3."), "{text}");
 }
 
