@@ -47,7 +47,8 @@ def connect(target: str, *interceptors) -> grpc.Channel:
     credentials = None
     if "LARDER_CA" in os.environ:
         ca = Path(os.environ["LARDER_CA"]).read_bytes()
-        credentials = larder.secured(ca, Path(os.environ["LARDER_TOKEN_FILE"]).read_text().strip())
+        token = Path(os.environ["LARDER_TOKEN_FILE"]).read_text().strip()
+        credentials = larder.secured(ca, token)
     return larder.connect(target, *interceptors, credentials=credentials)
 
 

@@ -35,8 +35,9 @@ async function main(first: string, second: string): Promise<void> {
 function target(address: string): string | Target {
   const { LARDER_CA, LARDER_TOKEN_FILE } = process.env;
   if (LARDER_CA === undefined) return address;
+  const ca = readFileSync(LARDER_CA);
   const token = readFileSync(LARDER_TOKEN_FILE!, "utf8").trim();
-  return { address, credentials: secured({ ca: readFileSync(LARDER_CA), token }) };
+  return { address, credentials: secured({ ca, token }) }; // What connect takes in the place of an address.
 }
 
 async function create(catalog: Catalog): Promise<Product> {
