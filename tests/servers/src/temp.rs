@@ -85,7 +85,9 @@ pub fn free_port() -> u16 {
                 return port;
             }
         }
-        let Some((ports, lock)) = reserve() else { break };
+        let Some((ports, lock)) = reserve(&std::env::temp_dir().join("larder-ports"), &given_by_nobody()) else {
+            break;
+        };
         reserved.ports = ports;
         reserved.locks.push(lock);
     }
@@ -93,13 +95,10 @@ pub fn free_port() -> u16 {
 }
 
 /// Reserves a block of ports that no other process holds, if there is one. The lock ends with the process, however it ends.
-fn reserve() -> Option<(Vec<u16>, File)> {
-    let given = given_ports();
-    let ours: Vec<u16> = (LOWEST..=HIGHEST).filter(|port| !given.contains(port)).collect();
-    let mut blocks: Vec<&[u16]> = ours.chunks(BLOCK).collect();
+fn reserve(directory: &Path, ports: &[u16]) -> Option<(Vec<u16>, File)> {
+    let mut blocks: Vec<&[u16]> = ports.chunks(BLOCK).collect();
     blocks.shuffle(&mut rand::rng());
-    let directory = std::env::temp_dir().join("larder-ports");
-    fs::create_dir_all(&directory).ok()?;
+    fs::create_dir_all(directory).ok()?;
     blocks.into_iter().find_map(|block| {
         let lock = File::create(directory.join(block.first()?.to_string())).ok()?;
         lock.try_lock().ok()?;
@@ -111,6 +110,12 @@ fn reserve() -> Option<(Vec<u16>, File)> {
 fn bind(port: u16) -> Option<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
     listener.local_addr().ok().map(|address| address.port())
+}
+
+/// The ports among which [`free_port`] chooses.
+fn given_by_nobody() -> Vec<u16> {
+    let given = given_ports();
+    (LOWEST..=HIGHEST).filter(|port| !given.contains(port)).collect()
 }
 
 /// The ports that the system gives to whoever asks for any.
@@ -138,8 +143,12 @@ mod tests {
 
     #[test]
     fn reserved_ports_are_nobody_elses() {
-        let held: Vec<_> = (0..3).map(|_| reserve().unwrap()).collect();
-        let lock = File::create(std::env::temp_dir().join("larder-ports").join(held[0].0[0].to_string())).unwrap();
-        assert!(lock.try_lock().is_err());
+        let directory = TempDir::new("ports");
+        let ports: Vec<u16> = (1..=3 * u16::try_from(BLOCK).unwrap()).collect();
+        let reserve = || reserve(directory.path(), &ports);
+        let held: Vec<_> = std::iter::from_fn(reserve).take(4).collect();
+        let mut reserved: Vec<u16> = held.iter().flat_map(|(ports, _)| ports.clone()).collect();
+        reserved.sort_unstable();
+        assert_eq!(reserved, ports, "each once");
     }
 }
