@@ -94,8 +94,10 @@ pub(crate) fn in_order(mut changes: Vec<Change>) -> Vec<Change> {
 }
 
 /// Terms of one change, and bytes of its key and terms, that are told one by one: more than the contract allows.
-const MOST_TERMS: usize = 1_024;
-const MOST_BYTES: usize = 512 << 10;
+pub(crate) const MOST_TERMS: usize = 1_024;
+pub(crate) const MOST_BYTES: usize = 512 << 10;
+/// The kind as which a row is read that is too large to be fetched.
+pub(crate) const OVERSIZED: &str = "oversized";
 
 /// What a row of the change log touches: if it cannot be read, or is larger than anything of the contract's, everything.
 pub(crate) fn subject<E: std::fmt::Display>(id: u64, read: Result<Subject, E>) -> Subject {

@@ -1,6 +1,6 @@
 //! The change log: looking at it and pruning it.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::LazyLock, time::Duration};
 
 use sqlx::{Row, postgres::PgRow};
 use tokio::time::{Instant, timeout};
@@ -13,12 +13,26 @@ use super::{
     triggers::{LOG, SEEN, Triggers},
 };
 use crate::{
-    Cause, Change, Changes, Incarnation, Lineage, LogBatch, Replay, Snapshot, StorageError, Subject, Term, change,
+    Cause, Change, Changes, Incarnation, Lineage, LogBatch, Replay, Snapshot, StorageError, Subject, Term,
+    change::{self, OVERSIZED},
     driver, trace,
 };
 
 /// How many rows one transaction of the pruner removes.
 const BATCH: i64 = 10_000;
+/// Whether a row of the change log is small enough to be fetched; [`change::subject`] judges it exactly. Anybody may have written a
+/// row of hundreds of megabytes, and a look that fetched it would take longer than the staleness bound. The size as stored comes first:
+/// it is known without reading the value.
+static FITS: LazyLock<String> = LazyLock::new(|| {
+    let (terms, bytes) = (change::MOST_TERMS, change::MOST_BYTES);
+    format!(
+        "CASE WHEN pg_catalog.octet_length(key) > {bytes} \
+         OR pg_catalog.pg_column_size(categories) + pg_catalog.pg_column_size(tags) > 2 * {bytes} THEN false \
+         WHEN pg_catalog.cardinality(categories) + pg_catalog.cardinality(tags) > 2 * {terms} THEN false \
+         WHEN pg_catalog.pg_column_size(categories) + pg_catalog.pg_column_size(tags) <= 2048 THEN true \
+         ELSE pg_catalog.octet_length(categories::text) + pg_catalog.octet_length(tags::text) <= 4 * {bytes} END"
+    )
+});
 /// How long the follower waits for its own connection alone: with the time between two passes it is well within the bound.
 const SOON: Duration = Duration::from_millis(400);
 
@@ -29,8 +43,12 @@ impl PostgresRepository {
         limit: u32,
     ) -> Result<LogBatch, StorageError> {
         let mut settled = false;
+        // What came before was logged under triggers that were altered since: a window leaves it out, however large it is.
+        let mut unaltered_from = 0;
         loop {
-            let seen = self.look_once(Looker::Follower, since.map(|(snapshot, _)| snapshot), limit).await?;
+            let start = since.map_or(Start::Window { from: unaltered_from }, |(snapshot, _)| Start::After(snapshot));
+            let seen = self.look_once(Looker::Follower, start, limit).await?;
+            unaltered_from = seen.triggers.unaltered_from();
             if seen.of_another_server() {
                 if settled {
                     return Err(StorageError::Unavailable("the change log is another server's".into()));
@@ -85,7 +103,7 @@ impl PostgresRepository {
         of: Incarnation,
         limit: u32,
     ) -> Result<Replay, StorageError> {
-        let seen = self.look_once(Looker::Other, Some(since), limit).await?;
+        let seen = self.look_once(Looker::Other, Start::After(since), limit).await?;
         if seen.life == Life::Standby {
             return Err(StorageError::Unavailable("the server is a standby".into()));
         }
@@ -108,32 +126,30 @@ impl PostgresRepository {
         }))
     }
 
-    /// One statement outside any transaction: its snapshot, and the changes that it sees and the last one did not; without a
-    /// last one, the newest. One more than `limit` tells that there are more.
-    pub(super) async fn look_once(
-        &self,
-        looker: Looker,
-        since: Option<&Snapshot>,
-        limit: u32,
-    ) -> Result<Seen, StorageError> {
-        let which = match since {
-            Some(_) => "xid >= $2 OR xid = ANY($3)",
-            None => {
-                "xid >= coalesce((SELECT below FROM public.changes_pruned), pg_catalog.pg_snapshot_xmax(\
+    /// One statement outside any transaction: its snapshot, and the changes from `start` on that it sees. One more than `limit` tells
+    /// that there are more.
+    pub(super) async fn look_once(&self, looker: Looker, start: Start<'_>, limit: u32) -> Result<Seen, StorageError> {
+        let which = match start {
+            Start::After(_) => "xid >= $2 OR xid = ANY($3)",
+            Start::Window { .. } => {
+                "xid >= $2 AND xid >= coalesce((SELECT below FROM public.changes_pruned), pg_catalog.pg_snapshot_xmax(\
                  point.snapshot::pg_catalog.pg_snapshot)) ORDER BY xid DESC"
             }
         };
+        let fits = FITS.as_str();
         let sql = format!(
             "SELECT point.snapshot, point.life, (SELECT id::text FROM public.incarnation), \
              (SELECT below FROM public.changes_pruned), log.altered, log.wrong, {SEEN}, \
-             c.xid, c.kind, c.key, c.version, c.categories, c.tags, c.salt, {CAUSE} \
-             FROM {POINT} CROSS JOIN {LOG} LEFT JOIN LATERAL (SELECT * FROM public.changes WHERE {which} LIMIT $1) c ON true"
+             c.xid, CASE WHEN c.fits THEN c.kind ELSE '{OVERSIZED}' END, CASE WHEN c.fits THEN c.key ELSE '' END, c.version, \
+             CASE WHEN c.fits THEN c.categories END, CASE WHEN c.fits THEN c.tags END, c.salt, {CAUSE} \
+             FROM {POINT} CROSS JOIN {LOG} \
+             LEFT JOIN LATERAL (SELECT *, {fits} AS fits FROM public.changes WHERE {which} LIMIT $1) c ON true"
         );
         let mut attempts = self.connections.attempts();
         let rows = loop {
             let rows = match looker {
-                Looker::Follower => self.read_soon(&sql, since, limit).await,
-                Looker::Other => async { read_log(&mut *self.acquire().await?, &sql, since, limit).await }.await,
+                Looker::Follower => self.read_soon(&sql, start, limit).await,
+                Looker::Other => async { read_log(&mut *self.acquire().await?, &sql, start, limit).await }.await,
             };
             match rows {
                 Err(error) if attempts > 1 && driver::connection_lost(&error) => attempts -= 1,
@@ -160,11 +176,11 @@ impl PostgresRepository {
 
     /// Reads the log on the follower's own connection. That may be dead: when it does not answer soon, the same is read on a new
     /// one as well, and whichever answers first is the follower's own from then on.
-    async fn read_soon(&self, sql: &str, since: Option<&Snapshot>, limit: u32) -> Result<Vec<PgRow>, sqlx::Error> {
-        let read_own = async { read_log(&mut *self.connections.for_follower().await?, sql, since, limit).await };
+    async fn read_soon(&self, sql: &str, start: Start<'_>, limit: u32) -> Result<Vec<PgRow>, sqlx::Error> {
+        let read_own = async { read_log(&mut *self.connections.for_follower().await?, sql, start, limit).await };
         let read_anew = async {
             let mut session = self.connections.another_for_follower().await?;
-            Ok::<_, sqlx::Error>((read_log(&mut session, sql, since, limit).await?, session))
+            Ok::<_, sqlx::Error>((read_log(&mut session, sql, start, limit).await?, session))
         };
         let (rows, session) = {
             let mut read_own = pin!(read_own);
@@ -197,7 +213,7 @@ impl PostgresRepository {
     }
 
     pub(super) async fn prune_log(&self, retention: Duration) -> Result<u64, StorageError> {
-        let seen = self.look_once(Looker::Other, None, 0).await?;
+        let seen = self.look_once(Looker::Other, Start::Window { from: 0 }, 0).await?;
         let Life::Known(incarnation) = seen.life else {
             return Ok(0);
         };
@@ -254,17 +270,15 @@ impl PostgresRepository {
 }
 
 /// Reads what [`PostgresRepository::look_once`] asks for.
-async fn read_log(
-    session: &mut Session,
-    sql: &str,
-    since: Option<&Snapshot>,
-    limit: u32,
-) -> Result<Vec<PgRow>, sqlx::Error> {
-    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(i64::from(limit) + 1);
-    if let Some(last) = since {
-        let in_progress: Vec<Xid> = last.in_progress.iter().copied().map(Xid).collect();
-        query = query.bind(Xid(last.xmax)).bind(in_progress);
-    }
+async fn read_log(session: &mut Session, sql: &str, start: Start<'_>, limit: u32) -> Result<Vec<PgRow>, sqlx::Error> {
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(i64::from(limit) + 1);
+    let query = match start {
+        Start::After(last) => {
+            let in_progress: Vec<Xid> = last.in_progress.iter().copied().map(Xid).collect();
+            query.bind(Xid(last.xmax)).bind(in_progress)
+        }
+        Start::Window { from } => query.bind(Xid(from)),
+    };
     query.fetch_all(session).await
 }
 
@@ -273,6 +287,18 @@ async fn read_log(
 pub(super) enum Looker {
     Follower,
     Other,
+}
+
+/// Where the changes begin that a look reads.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Start<'a> {
+    /// With those that this snapshot did not see.
+    After(&'a Snapshot),
+    /// With the newest ones, back to this id.
+    Window {
+        /// The least id.
+        from: u64,
+    },
 }
 
 /// What one statement saw.
@@ -325,7 +351,7 @@ impl Seen {
 }
 
 /// The columns of a change's [`Cause`].
-pub(super) const CAUSE: &str = "c.traceparent, (EXTRACT(EPOCH FROM c.logged_at) * 1000000)::bigint";
+pub(super) const CAUSE: &str = "CASE WHEN pg_catalog.octet_length(c.traceparent) <= 64 THEN c.traceparent END, (EXTRACT(EPOCH FROM c.logged_at) * 1000000)::bigint";
 
 /// Reads the changes whose columns `xid, kind, key, version, categories, tags, salt` and [`CAUSE`] begin at `first`, and puts them in
 /// order.
@@ -355,6 +381,7 @@ fn subject(row: &PgRow, first: usize) -> Result<Subject, sqlx::Error> {
         "category" => Subject::Term(Term::Category(key)),
         "tag" => Subject::Term(Term::Tag(key)),
         "pattern" => Subject::Pattern(key),
+        OVERSIZED => return Err(sqlx::Error::Decode("too large".into())),
         // Whatever a later release may log touches no more than everything.
         _ => Subject::All,
     })

@@ -212,7 +212,8 @@ async fn end_of_log(tx: &mut SqliteConnection, since: Option<&Snapshot>) -> Resu
 
 /// The newest changes whose numbers are at least `from`; one more than `limit` tells that there are more.
 async fn tail(connection: &mut SqliteConnection, from: u64, limit: u32) -> Result<Vec<Change>, StorageError> {
-    let sql = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE id >= ?1 ORDER BY id DESC LIMIT ?2");
+    let columns = CHANGE_COLUMNS.as_str();
+    let sql = format!("SELECT {columns} FROM changes WHERE id >= ?1 ORDER BY id DESC LIMIT ?2");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(signed(from))
         .bind(i64::from(limit) + 1)

@@ -1,10 +1,15 @@
 //! Rows and values.
 
+use std::sync::LazyLock;
+
 use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
-    Cause, Change, Money, Product, ProductData, Products, StorageError, Subject, Term, change, driver,
-    request::from_micros, trace,
+    Cause, Change, Money, Product, ProductData, Products, StorageError, Subject, Term,
+    change::{self, OVERSIZED},
+    driver,
+    request::from_micros,
+    trace,
 };
 
 /// The columns of a product `p`, in the order that [`product`] reads them.
@@ -50,9 +55,17 @@ fn read(row: &SqliteRow, first: usize) -> Result<Product, sqlx::Error> {
     })
 }
 
-/// The columns of a change, in the order that [`changes`] reads them.
-pub(super) const CHANGE_COLUMNS: &str =
-    "id, kind, key, categories, tags, id << 24 | (salt & 16777215), salt, traceparent, logged_at";
+/// The columns of a change, in the order that [`changes`] reads them. Text that is too large is not fetched: anybody may have written
+/// it, before Larder refused it or with its trigger dropped. JSON makes up to six bytes of one; [`change::subject`] judges exactly.
+pub(super) static CHANGE_COLUMNS: LazyLock<String> = LazyLock::new(|| {
+    let fits =
+        format!("octet_length(key) + octet_length(categories) + octet_length(tags) <= {}", 6 * change::MOST_BYTES);
+    format!(
+        "id, CASE WHEN {fits} THEN kind ELSE '{OVERSIZED}' END, CASE WHEN {fits} THEN key ELSE '' END, \
+         CASE WHEN {fits} THEN categories ELSE '' END, CASE WHEN {fits} THEN tags ELSE '' END, \
+         id << 24 | (salt & 16777215), salt, CASE WHEN octet_length(traceparent) <= 64 THEN traceparent END, logged_at"
+    )
+});
 
 /// Reads changes and puts them in order.
 pub(super) fn changes(rows: &[SqliteRow]) -> Result<Vec<Change>, StorageError> {
@@ -79,6 +92,7 @@ fn subject(row: &SqliteRow) -> Result<Subject, sqlx::Error> {
         "category" => Subject::Term(Term::Category(key)),
         "tag" => Subject::Term(Term::Tag(key)),
         "pattern" => Subject::Pattern(key),
+        OVERSIZED => return Err(sqlx::Error::Decode("too large".into())),
         // Whatever a later release may log touches no more than everything.
         _ => Subject::All,
     })

@@ -126,9 +126,10 @@ impl Writing {
             return Ok(Committed { value, changes: Vec::new(), commit: None, horizon: 0 });
         }
         let traceparent = trace::traceparent();
+        let columns = CHANGE_COLUMNS.as_str();
         let sql = match traceparent {
-            None => format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE id > ?1 ORDER BY id"),
-            Some(_) => format!("UPDATE changes SET traceparent = ?2 WHERE id > ?1 RETURNING {CHANGE_COLUMNS}"),
+            None => format!("SELECT {columns} FROM changes WHERE id > ?1 ORDER BY id"),
+            Some(_) => format!("UPDATE changes SET traceparent = ?2 WHERE id > ?1 RETURNING {columns}"),
         };
         let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(signed(self.before.id));
         let query = match traceparent {

@@ -5,7 +5,7 @@ use larder_storage::{
     Subject, Update, Updating, WriteOptions,
 };
 
-use crate::bench::{Bench, in_terms, named};
+use crate::bench::{Bench, in_terms, named, until};
 
 /// Lets in what a release before this one let in.
 const OPEN_DOOR: &str = "DROP TRIGGER refuse_unreadable_insert; DROP TRIGGER refuse_unreadable_update; \
@@ -148,6 +148,54 @@ async fn a_row_of_the_log_that_cannot_be_read_is_a_change_of_everything() {
             assert!(matches!(again.pass(None, 100).await.unwrap().changes, Changes::Window { .. }), "{sql}");
         }
     }
+}
+
+/// Somebody's rows of megabytes would make a look take longer than the staleness bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_of_the_log_that_is_too_large_is_not_fetched() {
+    let bench = Bench::postgres().await;
+    bench.sql("ALTER TABLE changes DROP CONSTRAINT changes_key_length").await;
+    let first = bench.repository.pass(None, 100).await.unwrap();
+    bench
+        .sql("INSERT INTO changes (kind, key) SELECT 'key', string_agg(md5(n::text), '') FROM generate_series(1, 40000) n")
+        .await;
+    bench.repository.close().await;
+    let written = out_of_line(&bench).await;
+    let reader = bench.another().await;
+    let next = reader.pass(Some((&first.snapshot, first.incarnation)), 100).await.unwrap();
+    assert!(matches!(&next.changes, Changes::Complete(changes) if changes.len() == 1), "{:?}", next.changes);
+    assert!(matches!(reader.pass(None, 100).await.unwrap().changes, Changes::Window { .. }));
+    reader.close().await;
+    assert_eq!(out_of_line(&bench).await, written);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_logged_before_the_triggers_were_altered_is_not_fetched() {
+    let bench = Bench::postgres().await;
+    bench
+        .sql("INSERT INTO changes (kind, key) SELECT 'key', string_agg(md5(n::text), '') FROM generate_series(1, 10000) n")
+        .await;
+    let first = bench.repository.pass(None, 100).await.unwrap();
+    bench.repository.close().await;
+    bench
+        .sql(
+            "ALTER TABLE products DISABLE TRIGGER product_after_write; \
+             ALTER TABLE products ENABLE ALWAYS TRIGGER product_after_write",
+        )
+        .await;
+    let written = out_of_line(&bench).await;
+    let reader = bench.another().await;
+    let next = reader.pass(Some((&first.snapshot, first.incarnation)), 100).await.unwrap();
+    assert!(matches!(&next.changes, Changes::Window { changes, .. } if changes.is_empty()), "{:?}", next.changes);
+    reader.close().await;
+    assert_eq!(out_of_line(&bench).await, written);
+}
+
+/// How many blocks of values that are stored out of line were touched. A session counts them when it ends.
+async fn out_of_line(bench: &Bench) -> i64 {
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    until("no other session", || async { bench.number(others).await == 0 }).await;
+    bench.number("SELECT toast_blks_hit + toast_blks_read FROM pg_statio_user_tables WHERE relname = 'changes'").await
 }
 
 pub(crate) async fn a_remembered_reply_that_cannot_be_read_is_said_to_be(bench: Bench) {
