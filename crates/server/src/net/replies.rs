@@ -2,8 +2,8 @@
 
 use std::{
     cell::Cell,
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
+    future::Future,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,6 +15,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::usage::{CallGuard, Usage};
@@ -126,24 +127,52 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(in_time(stream));
+        tokio::spawn(InTime { stream, until: None, timer: None });
     }
 }
 
-async fn in_time(stream: impl Future<Output = ()>) {
-    let mut stream = pin!(stream);
-    let mut until = None;
-    let mut timer: Option<Pin<Box<Sleep>>> = None;
-    poll_fn(|cx| {
+pin_project! {
+    /// A stream until the deadline of its reply. An `async fn` would hold the stream twice, as its argument and as its local
+    /// variable, and every call would pay for that.
+    struct InTime<F> {
+        #[pin]
+        stream: F,
+        until: Option<Instant>,
+        timer: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for InTime<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
         UNTIL.set(None);
-        let polled = stream.as_mut().poll(cx);
-        until = UNTIL.take().or(until);
-        match (polled, until) {
+        let polled = this.stream.poll(cx);
+        *this.until = UNTIL.take().or(*this.until);
+        match (polled, *this.until) {
             (Poll::Ready(()), _) => Poll::Ready(()),
             (Poll::Pending, None) => Poll::Pending,
             // A reply that does not leave at once.
-            (Poll::Pending, Some(until)) => timer.get_or_insert_with(|| Box::pin(sleep_until(until))).as_mut().poll(cx),
+            (Poll::Pending, Some(until)) => {
+                this.timer.get_or_insert_with(|| Box::pin(sleep_until(until))).as_mut().poll(cx)
+            }
         }
-    })
-    .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_held_once() {
+        let large = [0_u8; 1_000];
+        let stream = async move {
+            std::future::ready(()).await;
+            std::hint::black_box(&large);
+        };
+        let alone = size_of_val(&stream);
+        assert!(size_of_val(&InTime { stream, until: None, timer: None }) < alone + 100);
+    }
 }

@@ -105,18 +105,8 @@ impl ProductCatalog for CatalogService {
                 return self.got(facts, &entry, &request.id, &metadata);
             }
         }
-        let mut violations = Violations::default();
-        let id = violations.take(parse_id("id", request.id));
-        let session = violations.take(session(&metadata, request.read.as_ref()));
-        let read = violations.take(parse_read(request.read));
-        let (Some(id), Some(session), Some(read)) = (id, session, read) else {
-            return Err(errors::invalid(&violations));
-        };
-        let found = self.catalog.product(id.clone(), session.freshen(read));
-        let found = errors::told(self.catalog.since(session.others(), found).await, errors::read).await?;
-        let mut facts = self.facts();
-        facts.add(&found);
-        self.got(facts, &found.entry, id.as_str(), &metadata)
+        // In a box of its own: the future of a hit would have room for it, and be copied with that room.
+        Box::pin(self.read_product(metadata, request)).await
     }
 
     async fn batch_get_products(
@@ -307,6 +297,26 @@ impl ProductCatalog for CatalogService {
 }
 
 impl CatalogService {
+    /// Reads a product of which L1 has no copy that serves the request as it stands.
+    async fn read_product(
+        &self,
+        metadata: MetadataMap,
+        request: GetProductRequest,
+    ) -> Result<Response<GetProductResponse>, Status> {
+        let mut violations = Violations::default();
+        let id = violations.take(parse_id("id", request.id));
+        let session = violations.take(session(&metadata, request.read.as_ref()));
+        let read = violations.take(parse_read(request.read));
+        let (Some(id), Some(session), Some(read)) = (id, session, read) else {
+            return Err(errors::invalid(&violations));
+        };
+        let found = self.catalog.product(id.clone(), session.freshen(read));
+        let found = errors::told(self.catalog.since(session.others(), found).await, errors::read).await?;
+        let mut facts = self.facts();
+        facts.add(&found);
+        self.got(facts, &found.entry, id.as_str(), &metadata)
+    }
+
     /// The reply of a read of one product.
     fn got(
         &self,
