@@ -23,11 +23,11 @@ use super::{
     single_flight::{LoadGuard, Outcome, Target},
 };
 use crate::{
-    clock::Moment,
+    config::Policy,
     error::LoadError,
     l1::{Entry, Expiry, NewEntry, Provenance, Tier, Value},
-    policy::Policy,
     stats::LoadOutcome,
+    time::Moment,
     validity::{Depends, Origin},
 };
 
