@@ -26,6 +26,8 @@ use tokio::{
 };
 
 pub(crate) use self::security::Security;
+#[cfg(test)]
+pub(crate) use self::services::every_method;
 use self::{
     health::Health,
     services::Entrance,
