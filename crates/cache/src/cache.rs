@@ -16,20 +16,19 @@ use tokio::sync::watch;
 use crate::{
     admin::{self, DryRun, Inspected, Inspector, Unreachable},
     bus::{Commit, Publisher, Subscriber},
-    change::{Change, Subject},
     changelog::{ChangeLog, Commits, Follower, Progress},
-    clock::{Clock, Moment},
     config::CacheConfig,
+    config::{Policies, Policy},
     error::{LoadError, ReadError},
     hot_keys::{HotKey, SharedHotKeys},
     l1::{Entry, L1, Value},
     l2::L2,
     peers::{Answers, Confirmed, Peers, Replica},
-    policy::{Policies, Policy},
     read::{Found, Freshness, Key, Loaded, ReadOptions, ReadPath, Reader},
-    stats::{CommitToLearned, Counters, LatencySummary, RecentChange, RecentChanges, Source, Stats},
+    stats::{CommitToLearned, Counters, LatencySummary, Source, Stats},
+    time::{Clock, Moment},
     trace::{self, SpanKind},
-    validity::{Applier, Copies as _, TracedChanges, Validity},
+    validity::{Applier, Change, Copies as _, RecentChange, RecentChanges, Subject, TracedChanges, Validity},
 };
 
 /// Copies of values, kept coherent. A clone is another handle to the same cache.
@@ -46,7 +45,7 @@ struct Rooms<V> {
     progress: Arc<Progress>,
     commits: Arc<Commits>,
     follower: Follower<L1<V>>,
-    publisher: Publisher<V>,
+    publisher: Publisher<V, L1<V>>,
     peers: Arc<Peers>,
     /// `None` where there is no Redis.
     shared: Option<SharedRooms<V>>,

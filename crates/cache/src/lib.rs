@@ -13,45 +13,48 @@
 mod admin;
 mod bus;
 mod cache;
-mod change;
 mod changelog;
-mod clock;
 mod config;
 mod error;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub mod fuzzing;
 mod hot_keys;
-mod jitter;
 mod l1;
 mod l2;
 mod peers;
-mod policy;
 mod read;
 mod stats;
+mod time;
 pub mod trace;
 mod validity;
-mod versioned;
-mod wall_clock;
 
 pub use admin::{CopyState, DryRun, Inspected, Unreachable};
 pub use bus::Commit;
 pub use cache::{Cache, WeakCache};
-pub use change::{Change, Changes, LogBatch, Subject};
 pub use changelog::ChangeLog;
-pub use clock::{Clock, Moment};
-pub use config::{CacheConfig, Eviction, SharedConfig, WritePolicy};
+pub use config::{CacheConfig, Eviction, FrameKey, Policies, Policy, PolicyConfig, SharedConfig, WritePolicy};
 pub use error::{LoadError, ReadError};
 pub use hot_keys::HotKey;
 pub use l1::{Entry, Facts, Tier, Value};
-pub use l2::{FrameKey, check_shared_url, shared_client};
+pub use l2::{check_shared_url, shared_client};
 pub use larder_change::{ANY, Cause, Incarnation, Lineage, Recall, Recalled, Snapshot, Term, Token, Witness};
 pub use peers::{Answers, Confirmed, Replica};
-pub use policy::{Policies, Policy, PolicyConfig};
 pub use read::{Found, Freshness, Key, Loaded, ReadOptions, Reader};
 pub use stats::metrics::{BUS_METRICS, CHANGE_METRICS, L2_METRICS, LOAD_METRICS, TIER_METRICS};
 pub use stats::{
-    BOUNDS, ChangeSource, CommitToLearned, Distribution, Exemplar, InvalidationCounts, Kind, Label, LatencySummary,
-    Metric, Reading, RecentChange, Sample, Stats, SubjectCounts, Unit,
+    BOUNDS, CommitToLearned, Distribution, Exemplar, InvalidationCounts, Kind, Label, LatencySummary, Metric, Reading,
+    Sample, Stats, SubjectCounts, Unit,
 };
-pub use validity::{Glob, GlobError, TracedChanges};
+pub use time::{Clock, Moment};
+pub use validity::{Change, ChangeSource, Changes, Glob, GlobError, LogBatch, RecentChange, Subject, TracedChanges};
+
+/// What fuzzing calls: one function for each parser of bytes from outside. Each takes any bytes, and panics where the parser breaks
+/// one of its promises.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::{
+        bus::codec::fuzzing::bus_message,
+        l2::{codec::fuzzing::frame, lease::fuzzing::lease},
+        peers::codec::fuzzing::peer_message,
+        validity::pattern::fuzzing::glob,
+    };
+}

@@ -1,4 +1,4 @@
-//! The certificate of the server and the authorities of its clients, read from files again when these change.
+//! The certificate of the server, the authorities of its clients and the revoked certificates, read from files again when these change.
 
 use std::{
     path::Path,
@@ -10,8 +10,8 @@ use ring::digest;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject as _},
+    server::{VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use tokio::{
     sync::{Notify, watch},
@@ -50,6 +50,7 @@ struct Files {
     certificate: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
     client_ca: Option<Vec<u8>>,
+    client_crl: Option<Vec<u8>>,
 }
 
 /// How often the files are looked at. An orchestrator replaces them long before the old ones expire.
@@ -134,21 +135,25 @@ impl Files {
         let certificate = read("tls.certificate", config.certificate.as_deref());
         let key = read("tls.key", config.key.as_deref());
         let client_ca = read("tls.client-ca", config.client_ca.as_deref());
-        match (certificate, key, client_ca) {
-            (Ok(certificate), Ok(key), Ok(client_ca)) => Ok(Self {
+        let client_crl = read("tls.client-crl", config.client_crl.as_deref());
+        match (certificate, key, client_ca, client_crl) {
+            (Ok(certificate), Ok(key), Ok(client_ca), Ok(client_crl)) => Ok(Self {
                 certificate: certificate.unwrap_or_default(),
                 key: Zeroizing::new(key.unwrap_or_default()),
                 client_ca,
+                client_crl,
             }),
-            (certificate, key, client_ca) => {
-                Err([certificate, key, client_ca].into_iter().filter_map(Result::err).collect())
+            (certificate, key, client_ca, client_crl) => {
+                Err([certificate, key, client_ca, client_crl].into_iter().filter_map(Result::err).collect())
             }
         }
     }
 
     fn digest(&self) -> Digest {
         let mut context = digest::Context::new(&digest::SHA256);
-        for part in [&self.certificate, &*self.key, self.client_ca.as_ref().unwrap_or(&Vec::new())] {
+        let [client_ca, client_crl] =
+            [&self.client_ca, &self.client_crl].map(|file| file.as_deref().unwrap_or_default());
+        for part in [&self.certificate, &**self.key, client_ca, client_crl] {
             context.update(&part.len().to_be_bytes());
             context.update(part);
         }
@@ -196,20 +201,16 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
+fn named(name: &str, path: Option<&Path>, why: &str) -> String {
+    format!("{name} = {:?}: {why}", path.unwrap_or(Path::new("")).display())
+}
+
 fn secured(config: &TlsConfig, files: &Files) -> Result<Secured, Vec<String>> {
-    let named = |name: &str, path: Option<&Path>, why: String| {
-        format!("{name} = {:?}: {why}", path.unwrap_or(Path::new("")).display())
-    };
     let chain =
-        certificates(&files.certificate).map_err(|why| named("tls.certificate", config.certificate.as_deref(), why));
+        certificates(&files.certificate).map_err(|why| named("tls.certificate", config.certificate.as_deref(), &why));
     let key = PrivateKeyDer::from_pem_slice(&files.key)
-        .map_err(|_| named("tls.key", config.key.as_deref(), "has no private key in PEM".to_owned()));
-    let trust = match &files.client_ca {
-        None => Ok(None),
-        Some(pem) => trust(pem, config.client_certificates)
-            .map(Some)
-            .map_err(|why| named("tls.client-ca", config.client_ca.as_deref(), why)),
-    };
+        .map_err(|_| named("tls.key", config.key.as_deref(), "has no private key in PEM"));
+    let trust = trust(config, files);
     let (chain, key, trust) = match (chain, key, trust) {
         (Ok(chain), Ok(key), Ok(trust)) => (chain, key, trust),
         (chain, key, trust) => return Err([chain.err(), key.err(), trust.err()].into_iter().flatten().collect()),
@@ -223,7 +224,7 @@ fn secured(config: &TlsConfig, files: &Files) -> Result<Secured, Vec<String>> {
     let mut http = builder.with_single_cert(chain, key).map_err(|error| {
         let why =
             format!("does not fit the certificate in {:?}: {error}", config.certificate.as_deref().map(Path::display));
-        vec![named("tls.key", config.key.as_deref(), why)]
+        vec![named("tls.key", config.key.as_deref(), &why)]
     })?;
     http.alpn_protocols = vec![b"http/1.1".to_vec()];
     let mut grpc = http.clone();
@@ -231,11 +232,33 @@ fn secured(config: &TlsConfig, files: &Files) -> Result<Secured, Vec<String>> {
     Ok(Secured { grpc: Arc::new(grpc), http: Arc::new(http), trust })
 }
 
-fn trust(pem: &[u8], clients: ClientCertificates) -> Result<Arc<dyn ClientCertVerifier>, String> {
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pem)?), provider());
-    let builder = match clients {
+/// The lists of a file. A file without any is a mistake: every client would be let in.
+fn revocation_lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+    match lists {
+        Ok(lists) if !lists.is_empty() => Ok(lists),
+        Ok(_) => Err("has no list of revoked certificates in PEM (X509 CRL)".to_owned()),
+        Err(error) => Err(format!("is not PEM: {error}")),
+    }
+}
+
+/// Verifies client certificates; `None` without authorities. With revocation lists, each authority in a chain must have one that has
+/// not expired.
+fn trust(config: &TlsConfig, files: &Files) -> Result<Option<Arc<dyn ClientCertVerifier>>, String> {
+    let Some(client_ca) = &files.client_ca else { return Ok(None) };
+    let of_authorities = |why: String| named("tls.client-ca", config.client_ca.as_deref(), &why);
+    let of_lists = |why: String| named("tls.client-crl", config.client_crl.as_deref(), &why);
+    let roots = roots(client_ca).map_err(of_authorities)?;
+    let revoked = files.client_crl.as_deref().map_or(Ok(Vec::new()), revocation_lists).map_err(of_lists)?;
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .with_crls(revoked)
+        .enforce_revocation_expiration();
+    let builder = match config.client_certificates {
         ClientCertificates::Required => builder,
         ClientCertificates::Optional => builder.allow_unauthenticated(),
     };
-    builder.build().map_err(|error| format!("cannot be used: {error}"))
+    builder.build().map(|verifier| Some(verifier as Arc<dyn ClientCertVerifier>)).map_err(|error| match error {
+        VerifierBuilderError::InvalidCrl(error) => of_lists(format!("has a list that cannot be used: {error:?}")),
+        error => of_authorities(format!("cannot be used: {error}")),
+    })
 }

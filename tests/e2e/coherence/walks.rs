@@ -27,6 +27,8 @@ use prost::Message as _;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng, seq::IndexedRandom as _};
 use tokio::{process::Command, runtime::Handle, task::JoinHandle};
 
+use crate::harness::eventually;
+
 const KEYS: [&str; 2] = ["a", "b"];
 const STEPS: usize = 120;
 
@@ -101,9 +103,7 @@ impl World {
         let log = Arc::new(catalog.log());
         let tasks = vec![tokio::spawn(cache.clone().share()), tokio::spawn(cache.clone().follow(log))];
         cache.first_pass().await.expect("a first look");
-        while cache.shared_tier_up() != Some(true) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        eventually("Redis", async || cache.shared_tier_up() == Some(true)).await;
         self.replicas[number] = Some(Replica { catalog, repository, tasks, looked: self.step });
     }
 

@@ -1,12 +1,16 @@
 //! Certificates and tokens of a test.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
+};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64_URL};
 use larder_test_servers::TempDir;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use ring::{
     rand::SystemRandom,
@@ -25,6 +29,7 @@ pub(super) struct Authority {
 pub(super) struct Certified {
     pub(super) certificate: String,
     pub(super) key: String,
+    serial: u64,
 }
 
 /// Files of a server, which a test replaces while the server runs.
@@ -35,7 +40,8 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("a key");
         let pem = params.self_signed(&key).expect("a certificate").pem();
         Self { issuer: Issuer::new(params, key), pem }
@@ -66,13 +72,38 @@ impl Authority {
         self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A list of revoked certificates, in PEM, of long ago. It is valid until the first of January of a year.
+    pub(super) fn revoked(&self, revoked: &[&Certified], until: i32) -> String {
+        let long_ago = || date_time_ymd(2020, 1, 1);
+        let revoke = |certified: &&Certified| RevokedCertParams {
+            serial_number: certified.serial.into(),
+            revocation_time: long_ago(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: long_ago(),
+            next_update: date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(revoke).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).expect("a list").pem().expect("PEM")
+    }
+
     fn sign(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Certified {
         params.extended_key_usages = vec![usage];
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        params.serial_number = Some(serial.into());
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Certified { certificate: certificate.pem(), key: key.serialize_pem() }
+        Certified { certificate: certificate.pem(), key: key.serialize_pem(), serial }
     }
 }
+
+/// The serial number of the next certificate.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 impl Files {
     pub(super) fn new() -> Self {

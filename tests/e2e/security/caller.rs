@@ -106,7 +106,7 @@ impl Caller {
 /// A channel that trusts one authority. It connects when it is first used.
 pub(super) fn channel(port: SocketAddr, trusted: &str, certified: Option<&Certified>) -> Channel {
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(trusted));
-    if let Some(Certified { certificate, key }) = certified {
+    if let Some(Certified { certificate, key, .. }) = certified {
         tls = tls.identity(Identity::from_pem(certificate, key));
     }
     let endpoint = Channel::from_shared(format!("https://{port}")).expect("an address");

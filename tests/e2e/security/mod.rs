@@ -6,7 +6,9 @@ mod caller;
 mod commands;
 mod issuer;
 mod pages;
+mod records;
 mod replaced;
+mod revoked;
 
 use larder_server::config::{
     AuthConfig, CertificateMatch, CertificateRule, ClientCertificates, Config, Jwks, JwtConfig, Role, TokenHash,
@@ -55,6 +57,11 @@ impl Secured {
     }
 
     async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with_files(|config, _, _| change(config)).await
+    }
+
+    /// Starts a server whose configuration may name files; the authority is that of the clients.
+    async fn start_with_files(change: impl FnOnce(&mut Config, &Files, &Authority)) -> Self {
         let (files, authority, clients) = (Files::new(), Authority::new("servers"), Authority::new("clients"));
         let tokens = Tokens::new("first");
         let certified = authority.server();
@@ -84,7 +91,7 @@ impl Secured {
             (tls.certificate, tls.key, tls.client_ca) = (Some(certificate), Some(key), Some(client_ca));
             tls.client_certificates = ClientCertificates::Optional;
             config.security.auth = auth;
-            change(config);
+            change(config, &files, &clients);
         })
         .await;
         Self { server, _database: database, files, authority, clients, tokens }

@@ -1,9 +1,8 @@
 //! What an invalidation would drop, for an operator who wants to know beforehand.
 
 use crate::{
-    change::Subject,
     l1::{L1, Value},
-    validity::{Rule, Validity},
+    validity::{Rule, Subject, Validity},
 };
 
 /// The copies in this replica's L1 that an invalidation would drop.

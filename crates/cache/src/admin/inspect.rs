@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    config::Policy,
     l1::{Entry, Expiry, Facts, NewEntry, Provenance, Reload, Tier, Value},
     l2::Frame,
-    policy::Policy,
     read::{Key, ReadPath, Storage, Verdict},
     validity::Depends,
 };

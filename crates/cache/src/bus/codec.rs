@@ -10,8 +10,8 @@ use larder_change::{Cause, Incarnation, TraceContext};
 use prost::Message as _;
 
 use crate::{
-    change::{Change, Subject},
-    versioned,
+    l2::versioned,
+    validity::{Change, Subject},
 };
 
 const FORMAT: u8 = 3;

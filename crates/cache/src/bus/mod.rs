@@ -6,5 +6,5 @@ mod strangers;
 mod subscriber;
 
 pub use publisher::Commit;
-pub(crate) use publisher::Publisher;
+pub(crate) use publisher::{Publisher, SharedWrites};
 pub(crate) use subscriber::{Subscriber, SubscriberParts};

@@ -6,14 +6,11 @@ use larder_change::{Incarnation, Witness};
 
 use super::codec;
 use crate::{
-    change::Change,
     config::WritePolicy,
-    l1::{L1, Value},
-    l2::L2,
-    read::ReadPath,
+    l2::{Fill, L2},
     stats::{Counters, Source},
-    validity::{Applier, Origin, Validity},
-    wall_clock::now_micros,
+    time::now_micros,
+    validity::{Applier, Change, Copies, Origin, Validity},
 };
 
 /// What a write committed.
@@ -32,16 +29,25 @@ pub struct Commit<V> {
 }
 
 /// Publishes the commits of this replica.
-pub(crate) struct Publisher<V> {
-    pub(crate) reads: Arc<ReadPath<V>>,
+pub(crate) struct Publisher<V, C> {
     pub(crate) validity: Arc<Validity>,
-    pub(crate) applier: Arc<Applier<L1<V>>>,
-    /// L2 and what a write does to its copies; `None` where there is no Redis.
-    pub(crate) shared: Option<(Arc<L2>, WritePolicy)>,
+    pub(crate) applier: Arc<Applier<C>>,
+    /// `None` where there is no Redis.
+    pub(crate) shared: Option<SharedWrites<V>>,
     pub(crate) counters: Arc<Counters>,
 }
 
-impl<V: Value> Publisher<V> {
+/// What a write does to the copies in L2.
+pub(crate) struct SharedWrites<V> {
+    pub(crate) l2: Arc<L2>,
+    pub(crate) policy: WritePolicy,
+    pub(crate) fill: FillItem<V>,
+}
+
+/// Makes the copy of an item for L2.
+pub(crate) type FillItem<V> = Box<dyn Fn(Box<str>, &V, Origin) -> Fill + Send + Sync>;
+
+impl<V, C: Copies> Publisher<V, C> {
     /// Applies a commit and publishes it. Waits for Redis no longer than a command may take; the other replicas find in the change
     /// log what Redis misses.
     pub(crate) async fn publish(&self, commit: Commit<V>) {
@@ -49,12 +55,12 @@ impl<V: Value> Publisher<V> {
         for change in &changes {
             self.applier.apply(Source::Own, change, incarnation);
         }
-        let Some((l2, policy)) = &self.shared else { return };
+        let Some(SharedWrites { l2, policy, fill }) = &self.shared else { return };
         if changes.is_empty() || !l2.is_up() {
             return;
         }
         let origin = Origin { incarnation, horizon, version: 0, witness };
-        let fills = items.into_iter().map(|(name, value)| self.reads.fill_item(name, &value, origin));
+        let fills = items.into_iter().map(|(name, value)| fill(name, &value, origin));
         let messages = codec::encode(incarnation, l2.replica, now_micros(), &changes);
         let now = match policy {
             // While the log is incomplete, no stored copy could be vouched for.

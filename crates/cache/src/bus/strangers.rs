@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use larder_change::Incarnation;
 
-use crate::clock::Moment;
+use crate::time::Moment;
 
 /// Incarnations in messages that this replica never followed.
 #[derive(Debug, Default)]

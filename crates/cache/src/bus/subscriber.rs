@@ -22,13 +22,11 @@ use super::{
 };
 use crate::{
     changelog::Progress,
-    clock::Clock,
-    jitter::Jitter,
     l2::L2,
     peers::Peers,
     stats::{Counters, Source},
+    time::{Clock, Jitter, now_micros},
     validity::{Applier, Copies, Validity},
-    wall_clock::now_micros,
 };
 
 /// Receives messages, applies their changes and hands the messages of peers on.

@@ -6,19 +6,17 @@ use tokio::runtime::Handle;
 
 use super::{Cache, Rooms, SharedRooms};
 use crate::{
-    bus::{Publisher, Subscriber, SubscriberParts},
+    bus::{Publisher, SharedWrites, Subscriber, SubscriberParts},
     changelog::{Commits, Continuity, Follower, FollowerLimits, Progress},
-    clock::Clock,
-    config::CacheConfig,
+    config::{ActivePolicies, CacheConfig},
     hot_keys::{HotKeySketch, Prefetch, SharedHotKeys},
-    jitter::Jitter,
     l1::{L1, Value},
     l2::L2,
     peers::{PeerParts, Peers},
-    policy::ActivePolicies,
     read::{Admission, Breaker, ReadPath, SharedAbsences, SingleFlight},
-    stats::{Counters, RecentChanges},
-    validity::{Applier, Validity},
+    stats::Counters,
+    time::{Clock, Jitter},
+    validity::{Applier, RecentChanges, Validity},
 };
 
 /// Keys and terms that the history remembers where no copies are shared. The history then judges the results of a standby.
@@ -94,14 +92,20 @@ impl<V: Value> Cache<V> {
             config,
         });
         let shared = reads.l2.as_ref().map(|l2| SharedRooms::new(l2, &reads, &applier, &peers));
-        let write = reads.l2.clone().zip(reads.config.shared.as_ref().map(|shared| shared.write));
-        let publisher =
-            Publisher { reads: Arc::clone(&reads), validity, applier: Arc::clone(&applier), shared: write, counters };
+        let publisher = Publisher { validity, applier: Arc::clone(&applier), shared: shared_writes(&reads), counters };
         Self {
             reads,
             rooms: Arc::new(Rooms { applier, recent, progress, commits, follower, publisher, peers, shared }),
         }
     }
+}
+
+/// What a write does to the copies in L2; `None` where there is no Redis.
+fn shared_writes<V: Value>(reads: &Arc<ReadPath<V>>) -> Option<SharedWrites<V>> {
+    let (l2, config) = reads.l2.clone().zip(reads.config.shared.as_ref())?;
+    let fills = Arc::clone(reads);
+    let fill = Box::new(move |name, item: &V, origin| fills.fill_item(name, item, origin));
+    Some(SharedWrites { l2, policy: config.write, fill })
 }
 
 /// What a cache is built upon.

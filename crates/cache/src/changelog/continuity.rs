@@ -13,10 +13,7 @@ use std::{
 
 use larder_change::{Lineage, Snapshot, Witness};
 
-use crate::{
-    change::{Change, Changes, LogBatch},
-    validity::View,
-};
+use crate::validity::{Change, Changes, LogBatch, View};
 
 /// What passes have found so far, as far as copies that outlive a restart depend on it.
 #[derive(Debug, Default)]

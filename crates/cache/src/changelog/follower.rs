@@ -12,11 +12,9 @@ use tokio::{
 
 use super::{ChangeLog, Commits, Continuity, Progress, commits::Asked};
 use crate::{
-    change::{Change, Changes, LogBatch, Subject},
-    clock::{Clock, Moment},
-    jitter::Jitter,
     stats::{Counters, Source},
-    validity::{Applier, Copies, Validity, View},
+    time::{Clock, Jitter, Moment},
+    validity::{Applier, Change, Changes, Copies, LogBatch, Subject, Validity, View},
 };
 
 /// The least time between two passes that new changes trigger, so that a flood of changes is read in bulk.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use larder_change::{Incarnation, Recall, Snapshot, Witness};
 
-use crate::change::LogBatch;
+use crate::validity::LogBatch;
 
 /// A log of committed changes.
 pub trait ChangeLog: Send + Sync + 'static {

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 
 use super::HotKeySketch;
 use crate::{
-    jitter::Jitter,
     l2::{Away, L2},
+    time::Jitter,
 };
 
 /// How often a replica adds its reads, less up to half of it.

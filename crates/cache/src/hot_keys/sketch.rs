@@ -13,7 +13,7 @@ use std::{
 
 use heavykeeper::TopK;
 
-use crate::clock::Moment;
+use crate::time::Moment;
 
 /// The keys that are read most.
 pub(crate) struct HotKeySketch(Mutex<Periods>);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::expiry::{Expiry, ExpiryState, Reload, Stage};
 use crate::{
-    clock::Moment,
+    time::Moment,
     validity::{Rule, Stripes, Validity, ValidityStamp},
 };
 

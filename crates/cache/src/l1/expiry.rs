@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{clock::Moment, policy::PolicyConfig};
+use crate::{config::PolicyConfig, time::Moment};
 
 /// How a copy expires, decided when the copy is made.
 #[derive(Debug, Clone, Copy)]

@@ -14,9 +14,9 @@ use moka::{
 };
 
 use crate::{
-    clock::Moment,
     config::{CacheConfig, Eviction},
     stats::Counters,
+    time::Moment,
     validity::{Copies, Validity},
 };
 

@@ -205,7 +205,7 @@ fn decompress(stored: &[u8], raw: usize) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::l2::FrameKey;
+    use crate::config::FrameKey;
 
     const SIZES: Sizes = Sizes { compress_from: 100, most: 10_000 };
 

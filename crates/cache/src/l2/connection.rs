@@ -22,7 +22,7 @@ use super::{
     link::Link,
     topology::{Limits, Topology},
 };
-use crate::{config::SharedConfig, jitter::Jitter, stats::Counters};
+use crate::{config::SharedConfig, stats::Counters, time::Jitter};
 
 /// Redis is away: it cannot be asked now, and the caller proceeds without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

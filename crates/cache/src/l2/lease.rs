@@ -5,7 +5,7 @@ pub(crate) mod fuzzing;
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::clock::Moment;
+use crate::time::Moment;
 
 /// What a waiter concludes from the lease of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

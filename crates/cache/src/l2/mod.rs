@@ -9,6 +9,7 @@ pub(crate) mod lease;
 mod link;
 mod seal;
 mod topology;
+pub(crate) mod versioned;
 mod write_behind;
 
 use std::{sync::Arc, time::Duration};
@@ -23,12 +24,11 @@ use self::{
 };
 use crate::{
     config::SharedConfig,
-    jitter::Jitter,
     stats::Counters,
+    time::Jitter,
     trace::{self, ActiveSpan, SpanKind},
 };
 
-pub use self::seal::FrameKey;
 pub use self::topology::{check_shared_url, shared_client};
 pub(crate) use self::{
     codec::Frame,

@@ -3,9 +3,9 @@
 use ring::hmac;
 use subtle::ConstantTimeEq as _;
 use xxhash_rust::xxh3::Xxh3;
-use zeroize::Zeroizing;
 
 use super::codec::FrameError;
+use crate::config::FrameKey;
 
 /// The version of frames that XXH3 closes.
 pub(super) const FORMAT: u8 = 2;
@@ -16,27 +16,6 @@ const CHECKSUM: usize = 8;
 /// and with keys: half of an HMAC, which nobody can guess in the time that a copy lives.
 const TAG: usize = 16;
 
-/// A key that closes frames. It is not shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct FrameKey(Zeroizing<Vec<u8>>);
-
-impl FrameKey {
-    /// The fewest and the most bytes of a key.
-    pub const BYTES: std::ops::RangeInclusive<usize> = 32..=64;
-
-    /// A key of the bytes given; `None` for too few or too many.
-    pub fn new(bytes: Vec<u8>) -> Option<Self> {
-        let bytes = Zeroizing::new(bytes);
-        Self::BYTES.contains(&bytes.len()).then_some(Self(bytes))
-    }
-}
-
-impl std::fmt::Debug for FrameKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
 /// Closes frames and checks what closes them. The first key closes, every key is accepted, so that keys can be replaced.
 pub(crate) struct Seal {
     keys: Vec<hmac::Key>,
@@ -44,7 +23,7 @@ pub(crate) struct Seal {
 
 impl Seal {
     pub(crate) fn new(keys: &[FrameKey]) -> Self {
-        Self { keys: keys.iter().map(|FrameKey(bytes)| hmac::Key::new(hmac::HMAC_SHA256, bytes)).collect() }
+        Self { keys: keys.iter().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.bytes())).collect() }
     }
 
     /// The version of the frames.

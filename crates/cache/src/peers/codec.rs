@@ -11,7 +11,7 @@ use bytes::Bytes;
 use larder_change::{Incarnation, Token};
 
 use super::membership::Introduction;
-use crate::versioned;
+use crate::l2::versioned;
 
 const FORMAT: u8 = 2;
 

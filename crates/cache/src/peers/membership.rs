@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::clock::Moment;
+use crate::time::Moment;
 
 /// Another replica over the same Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -30,10 +30,9 @@ use self::{
 };
 use crate::{
     changelog::Commits,
-    clock::{Clock, Moment},
-    jitter::Jitter,
     l2::{Away, L2},
     stats::Counters,
+    time::{Clock, Jitter, Moment},
 };
 
 pub use self::{

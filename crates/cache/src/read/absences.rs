@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::clock::Moment;
+use crate::time::Moment;
 
 /// Absences that are shared at once after a quiet time.
 const BURST: u32 = 200;
@@ -47,7 +47,7 @@ impl SharedAbsences {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
+    use crate::time::Clock;
 
     #[test]
     fn a_flood_is_cut_to_a_trickle() {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{clock::Moment, error::LoadError};
+use crate::{error::LoadError, time::Moment};
 
 /// While the breaker is open, one load in this time tries whether the database answers again.
 const PROBE: Duration = Duration::from_millis(250);
@@ -64,7 +64,7 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
+    use crate::time::Clock;
 
     #[test]
     fn silence_opens_it_and_an_answer_closes_it() {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::ReadPath;
 use crate::{
-    clock::Moment,
     hot_keys::sampled,
     l1::{Entry, Reload, Stage, Value},
+    time::Moment,
     validity::within,
 };
 

@@ -11,10 +11,10 @@ use super::{
     single_flight::{Target, Waiting},
 };
 use crate::{
+    config::Policy,
     error::{LoadError, ReadError},
     hot_keys::sampled,
     l1::{Entry, Reload, Tier, Value},
-    policy::Policy,
     trace::{self, ActiveSpan, SpanKind},
     validity::within,
 };

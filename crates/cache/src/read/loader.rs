@@ -4,10 +4,7 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::pin,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -23,11 +20,11 @@ use super::{
     single_flight::{LoadGuard, Outcome, Target},
 };
 use crate::{
-    clock::Moment,
+    config::Policy,
     error::LoadError,
     l1::{Entry, Expiry, NewEntry, Provenance, Tier, Value},
-    policy::Policy,
     stats::LoadOutcome,
+    time::Moment,
     validity::{Depends, Origin},
 };
 
@@ -259,24 +256,26 @@ async fn abandoned<V>(guard: &LoadGuard<V>, begun: &OnceLock<Moment>) {
 /// Limits the loads that run concurrently and the loads that wait to do so.
 pub(crate) struct Admission {
     permits: Semaphore,
-    waiting: AtomicUsize,
+    /// A place for each load that waits.
+    places: Semaphore,
     max_waiting: usize,
 }
 
 impl Admission {
     pub(crate) fn new(at_once: usize, max_waiting: usize) -> Self {
         let at_once = at_once.clamp(1, Semaphore::MAX_PERMITS);
-        Self { permits: Semaphore::new(at_once), waiting: AtomicUsize::new(0), max_waiting }
+        let max_waiting = max_waiting.min(Semaphore::MAX_PERMITS);
+        Self { permits: Semaphore::new(at_once), places: Semaphore::new(max_waiting), max_waiting }
     }
 
     /// Whether one more load would be admitted, now or after a wait.
     pub(super) fn has_room(&self) -> bool {
-        self.permits.available_permits() > 0 || self.waiting.load(Ordering::Relaxed) < self.max_waiting
+        self.permits.available_permits() > 0 || self.places.available_permits() > 0
     }
 
     /// Whether no load waits, and one more could run.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) == 0 && self.permits.available_permits() > 0
+        self.places.available_permits() == self.max_waiting && self.permits.available_permits() > 0
     }
 
     /// Waits for admission.
@@ -284,21 +283,8 @@ impl Admission {
         if let Ok(permit) = self.permits.try_acquire() {
             return Ok(permit);
         }
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.waiting);
-        if before >= self.max_waiting {
-            return Err(LoadError::Overloaded);
-        }
+        let _place = self.places.try_acquire().map_err(|_| LoadError::Overloaded)?;
         self.permits.acquire().await.map_err(|_| LoadError::Lost)
-    }
-}
-
-/// A waiting load, counted until it is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

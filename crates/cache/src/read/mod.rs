@@ -17,14 +17,12 @@ use tokio::runtime::Handle;
 
 use crate::{
     changelog::Progress,
-    clock::Clock,
-    config::CacheConfig,
+    config::{ActivePolicies, CacheConfig},
     hot_keys::{HotKeySketch, Prefetch},
-    jitter::Jitter,
     l1::L1,
     l2::L2,
-    policy::ActivePolicies,
     stats::Counters,
+    time::{Clock, Jitter},
     validity::Validity,
 };
 

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use super::{Key, Loaded, ReadPath, loader::Purpose, single_flight::Target};
-use crate::{error::LoadError, l1::Value, policy::Policy};
+use crate::{config::Policy, error::LoadError, l1::Value};
 
 impl<V: Value> ReadPath<V> {
     /// Loads the named items into L1, except those that L1 can serve. `load` receives the indices of the names to load. Nothing is

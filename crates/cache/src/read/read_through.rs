@@ -15,10 +15,10 @@ use super::{
     single_flight::{LoadGuard, Target},
 };
 use crate::{
+    config::Policy,
     error::LoadError,
     l1::{Entry, Expiry, NewEntry, Provenance, Tier, Value},
     l2::{Away, Fill, Frame, HeldLease, L2, Lease, Leases, Watched},
-    policy::Policy,
     trace::{self, SpanKind},
     validity::{Depends, Origin},
 };

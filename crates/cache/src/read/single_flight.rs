@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use futures_util::{FutureExt as _, future::Shared};
 use tokio::sync::{Notify, oneshot};
 
-use crate::{clock::Moment, error::LoadError, l1::Entry, validity::ValidityStamp};
+use crate::{error::LoadError, l1::Entry, time::Moment, validity::ValidityStamp};
 
 /// The outcome of a load for one key.
 pub(super) type Outcome<V> = Result<Arc<Entry<V>>, LoadError>;

@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 
 use super::{Found, Loaded, ReadOptions, ReadPath};
 use crate::{
+    config::Policy,
     error::{LoadError, ReadError},
     l1::{Entry, NewEntry, Provenance, Tier, Value},
-    policy::Policy,
     trace,
 };
 

@@ -1,9 +1,6 @@
 //! Counts of applied changes, by source and by subject.
 
-use larder_change::Term;
-
 use super::{Counter, Sample, metrics::INVALIDATIONS};
-use crate::change::Subject;
 
 /// Who brought a change first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,23 +88,33 @@ struct SubjectCounters {
     all: Counter,
 }
 
+/// The kinds of what a change touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SubjectKind {
+    Entry,
+    Key,
+    Tag,
+    Category,
+    Pattern,
+    All,
+}
+
 impl InvalidationCounters {
-    pub(crate) fn count(&self, source: Source, subject: &Subject) {
+    pub(crate) fn count(&self, source: Source, kind: SubjectKind) {
         let counters = match source {
             Source::Own => &self.own,
             Source::Bus => &self.bus,
             Source::Log | Source::LogAlone => &self.log,
         };
-        match subject {
-            Subject::Entry { .. } => counters.entries.one(),
-            Subject::Key(_) => counters.keys.one(),
-            Subject::Term(term) => match Term::parse(term) {
-                Some(Term::Category(_)) => counters.categories.one(),
-                Some(Term::Tag(_)) | None => counters.tags.one(),
-            },
-            Subject::Pattern(_) => counters.patterns.one(),
-            Subject::All => counters.all.one(),
-        }
+        let counter = match kind {
+            SubjectKind::Entry => &counters.entries,
+            SubjectKind::Key => &counters.keys,
+            SubjectKind::Tag => &counters.tags,
+            SubjectKind::Category => &counters.categories,
+            SubjectKind::Pattern => &counters.patterns,
+            SubjectKind::All => &counters.all,
+        };
+        counter.one();
     }
 
     /// Reads every count.

@@ -9,17 +9,14 @@ mod latency;
 mod learned;
 mod metric;
 pub(crate) mod metrics;
-mod recent;
 
 pub(crate) use counter::Counter;
-pub(crate) use invalidations::Source;
 pub use invalidations::{InvalidationCounts, SubjectCounts};
+pub(crate) use invalidations::{Source, SubjectKind};
 pub use latency::LatencySummary;
 pub(crate) use latency::LoadOutcome;
 pub use learned::CommitToLearned;
 pub use metric::{BOUNDS, Distribution, Exemplar, Kind, Label, Metric, Reading, Sample, Unit};
-pub(crate) use recent::RecentChanges;
-pub use recent::{ChangeSource, RecentChange};
 
 use self::{
     invalidations::InvalidationCounters,

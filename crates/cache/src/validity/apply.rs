@@ -4,10 +4,16 @@ use std::sync::{Arc, OnceLock};
 
 use larder_change::{Incarnation, TraceContext};
 
-use super::{Validity, causes::Causes, dedup::Dedup};
-use crate::{
+use super::{
+    Validity,
+    causes::Causes,
     change::{Change, Subject},
-    stats::{ChangeSource, Counters, RecentChanges, Source},
+    dedup::Dedup,
+    recent::{ChangeSource, RecentChanges},
+};
+use crate::{
+    stats::{Counters, Source},
+    time::now_micros,
 };
 
 /// The copies that changes drop.
@@ -76,7 +82,7 @@ impl<C: Copies> Applier<C> {
             }
             return false;
         }
-        self.counters.invalidations.count(source, &change.subject);
+        self.counters.invalidations.count(source, change.subject.kind());
         self.causes.note(change);
         self.drop_copies(change, incarnation);
         self.dedup.note(change, incarnation);
@@ -87,7 +93,8 @@ impl<C: Copies> Applier<C> {
     /// Applies changes that another replica or program made. Returns how many were new.
     pub(crate) fn apply_all(&self, source: Source, changes: &[Change], incarnation: Incarnation) -> usize {
         let new: Vec<&Change> = changes.iter().filter(|change| self.apply(source, change, incarnation)).collect();
-        self.counters.record_learned(source, new.iter().filter_map(|change| change.cause.logged_micros));
+        let logged = new.iter().filter_map(|change| change.cause.logged_micros);
+        self.counters.record_learned(source, now_micros(), logged);
         if let (Some(observer), true) = (self.observer.get(), source != Source::Own) {
             let source = ChangeSource::of(source);
             let mut writes: Vec<TracedChanges> = Vec::new();

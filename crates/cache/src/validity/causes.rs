@@ -8,8 +8,10 @@ use std::{
     },
 };
 
-use super::Glob;
-use crate::change::{Change, Subject};
+use super::{
+    Glob,
+    change::{Change, Subject},
+};
 
 /// Keys and terms whose last change is remembered, in two generations of this size.
 const MOST_NAMES: usize = 4_096;

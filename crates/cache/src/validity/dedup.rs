@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use larder_change::Incarnation;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::change::{Change, Subject};
+use super::change::{Change, Subject};
 
 /// The changes applied most recently, as hashes of 128 bits.
 #[derive(Debug, Default)]

@@ -12,8 +12,10 @@ use std::{
 use foldhash::fast::RandomState;
 use larder_change::{ANY, Incarnation, Witness};
 
-use super::incarnations::Ahead;
-use crate::change::{Change, Subject};
+use super::{
+    change::{Change, Subject},
+    incarnations::Ahead,
+};
 
 /// The last changes by key and term.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 
 use larder_change::Incarnation;
 
-use crate::change::Change;
+use super::change::Change;
 
 /// Incarnations whose highest ids are kept individually.
 const MOST_IDS: usize = 64;

@@ -6,10 +6,12 @@
 
 mod apply;
 mod causes;
+mod change;
 mod dedup;
 mod history;
 mod incarnations;
 pub(crate) mod pattern;
+mod recent;
 mod rules;
 mod witness;
 
@@ -26,16 +28,18 @@ use foldhash::{SharedSeed, fast::SeedableRandomState};
 use larder_change::{ANY, Incarnation, Snapshot};
 
 use self::{history::History, rules::Rules, witness::Witnesses};
-use crate::{
-    change::{Change, Subject},
-    clock::Moment,
-};
+use crate::time::Moment;
 
-pub use self::apply::TracedChanges;
-pub use self::pattern::{Glob, GlobError};
+pub use self::{
+    apply::TracedChanges,
+    change::{Change, Changes, LogBatch, Subject},
+    pattern::{Glob, GlobError},
+    recent::{ChangeSource, RecentChange},
+};
 pub(crate) use self::{
     apply::{Applier, Copies},
     history::{Depends, Origin},
+    recent::RecentChanges,
     rules::Rule,
 };
 

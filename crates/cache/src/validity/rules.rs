@@ -12,8 +12,8 @@ use std::{
 
 use larder_change::Incarnation;
 
+use super::change::Subject;
 use super::{Glob, history::Origin, incarnations::Highest};
-use crate::change::Subject;
 
 /// Rules remembered individually. Beyond that, they collapse into one rule that touches everything.
 const MAX_RULES: usize = 1_024;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use larder_cache::{Answers, Clock, Replica, SharedConfig, Token};
 use larder_test_servers::{Faults, Proxy, Redis};
-use tokio::time::{Instant, sleep};
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     shared::{Cluster, shared},
@@ -24,6 +24,9 @@ use crate::{
 const LONG: Duration = Duration::from_secs(30);
 /// Long enough for an answer, on a busy machine too, and not for ever: there is one who never answers.
 const SHORT: Duration = Duration::from_secs(3);
+
+/// Questions that a replica answers at once.
+const MOST_ANSWERED: u64 = 16;
 
 /// Replicas that know each other.
 async fn cluster(configs: Vec<SharedConfig>, clock: Clock) -> Cluster {
@@ -183,11 +186,13 @@ async fn a_flood_of_questions_is_bounded() {
     let cluster = three().await;
     let [running, most, answered] = [0; 3].map(|_| Arc::new(AtomicU64::new(0)));
     let counts = [&running, &most, &answered].map(Arc::clone);
+    let gate = Arc::new(Semaphore::new(0));
+    let opening = Arc::clone(&gate);
     cluster.replicas[1].on_question(move |question| {
-        let [running, most, answered] = counts.clone();
+        let ([running, most, answered], open) = (counts.clone(), Arc::clone(&gate));
         async move {
             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            sleep(Duration::from_millis(5)).await;
+            drop(open.acquire().await);
             running.fetch_sub(1, Ordering::SeqCst);
             answered.fetch_add(1, Ordering::SeqCst);
             question
@@ -197,12 +202,17 @@ async fn a_flood_of_questions_is_bounded() {
         let asker = &cluster.replicas[if number % 2 == 0 { 0 } else { 2 }];
         asker.ask(Bytes::from(number.to_string()), LONG)
     });
-    for (number, answers) in join_all(questions).await.into_iter().enumerate() {
+    let all_at_once = async {
+        until(|| running.load(Ordering::SeqCst) == MOST_ANSWERED).await;
+        opening.close();
+    };
+    let (answered_all, ()) = tokio::join!(join_all(questions), all_at_once);
+    for (number, answers) in answered_all.into_iter().enumerate() {
         let told: Vec<_> = answers.answers.iter().map(|(_, answer)| answer.clone()).collect();
         assert_eq!(told, [Bytes::from(number.to_string())], "each is told the answer to its own");
     }
     assert_eq!(answered.load(Ordering::SeqCst), 200);
-    assert!(most.load(Ordering::SeqCst) <= 16, "{most:?} at once");
+    assert_eq!(most.load(Ordering::SeqCst), MOST_ANSWERED, "at once");
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ use tokio::{
 };
 
 pub(crate) use self::security::Security;
+#[cfg(test)]
+pub(crate) use self::services::every_method;
 use self::{
     health::Health,
     services::Entrance,
@@ -222,7 +224,8 @@ impl Running {
         write_whole(&path, &format!("{addresses}\n")).map_err(|source| ServeError::AddressesFile { path, source })
     }
 
-    /// Applies a changed configuration, if there is one without errors. Reads the files of TLS again in any case.
+    /// Applies a changed configuration, if there is one without errors. Reads the files of TLS again, and opens the
+    /// file of audit records again, in any case.
     pub fn reload(&self, reloaded: Option<Reloaded>) {
         if let Some(Reloaded { policies, auth }) = reloaded {
             self.catalog.cache().set_policies(policies);
@@ -290,7 +293,8 @@ impl Running {
                 exported.stop(CLOSE).await;
             }
         };
-        let _ = tokio::join!(timeout(CLOSE, self.catalog.repository().close()), spans, metrics);
+        let records = timeout(CLOSE, self.security.flush());
+        let _ = tokio::join!(timeout(CLOSE, self.catalog.repository().close()), spans, metrics, records);
     }
 }
 

@@ -132,3 +132,24 @@ fn with_reflection(
 fn reflection_error(error: tonic_reflection::server::Error) -> ServeError {
     ServeError::Reflection(error.to_string())
 }
+
+/// Every method that can be served, as `package.Service/Method`.
+#[cfg(test)]
+pub(crate) fn every_method() -> Vec<String> {
+    let mut pool = prost_reflect::DescriptorPool::new();
+    for set in [
+        larder_proto::DESCRIPTOR_SET,
+        larder_proto::hipstershop::DESCRIPTOR_SET,
+        larder_proto::oteldemo::DESCRIPTOR_SET,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ] {
+        pool.decode_file_descriptor_set(set).expect("a contract");
+    }
+    let services: Vec<_> = pool.services().collect();
+    let methods = services.iter().flat_map(|service| {
+        service.methods().map(|method| format!("{}/{}", service.full_name(), method.name())).collect::<Vec<_>>()
+    });
+    methods.collect()
+}

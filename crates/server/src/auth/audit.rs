@@ -1,11 +1,20 @@
-//! Records of calls of `CacheAdmin` and of refused calls: log events with the target `audit`.
+//! Records of calls of `CacheAdmin` and of refused calls: lines of a file of their own, or log events with the target `audit`.
+
+mod file;
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
+use serde_json::{Value, json};
 use tonic::Code;
+use tracing_subscriber::fmt::{
+    format::Writer,
+    time::{FormatTime as _, SystemTime},
+};
+
+pub(crate) use self::file::AuditFile;
 
 use super::{Caller, Door, Refused};
 use crate::{codes::code_name, net::Peer, telemetry::LineLimit};
@@ -15,6 +24,8 @@ use crate::{codes::code_name, net::Peer, telemetry::LineLimit};
 pub(super) struct Audit {
     refused: [AtomicU64; REASONS.len()],
     lines: LineLimit,
+    /// `None`: records go to the log.
+    file: Option<Arc<AuditFile>>,
 }
 
 /// Why calls were refused, as metrics name it.
@@ -42,6 +53,10 @@ pub(crate) struct AdminCall {
 }
 
 impl Audit {
+    pub(super) fn new(file: Option<Arc<AuditFile>>) -> Self {
+        Self { file, ..Self::default() }
+    }
+
     /// Counts a refused call, and records it. What one attacker does may come by the thousand, so the lines have a limit.
     pub(super) fn refused(&self, refusal: &Refused, call: Called<'_>) {
         let (reason, why, caller) = match refusal {
@@ -54,7 +69,34 @@ impl Audit {
         let method: String = method.chars().take(LONGEST_METHOD).collect();
         let (caller, by) = named(caller.map(|caller| &**caller));
         let (peer, outcome) = (peer.address, REASONS[reason]);
-        tracing::warn!(target: "audit", caller, by, method, %peer, outcome, why, request_id, omitted, "call refused");
+        match &self.file {
+            Some(file) => file.append(line(json!({
+                "message": "call refused", "caller": caller, "by": by, "method": method, "peer": peer.to_string(),
+                "outcome": outcome, "why": why, "request_id": request_id, "omitted": omitted,
+            }))),
+            None => {
+                tracing::warn!(target: "audit", caller, by, method, %peer, outcome, why, request_id, omitted, "call refused");
+            }
+        }
+    }
+
+    /// Records a call of `CacheAdmin` with its outcome.
+    pub(super) fn admin_call(&self, caller: Option<&Caller>, call: Called<'_>, outcome: &str) {
+        let Called { method, peer, request_id } = call;
+        let (caller, by) = named(caller);
+        let peer = peer.address;
+        match &self.file {
+            Some(file) => file.append(line(json!({
+                "message": "admin call", "caller": caller, "by": by, "method": method, "peer": peer.to_string(),
+                "outcome": outcome, "request_id": request_id,
+            }))),
+            None => tracing::info!(target: "audit", caller, by, method, %peer, outcome, request_id, "admin call"),
+        }
+    }
+
+    /// Records that did not reach their file; `None` where they go to the log.
+    pub(super) fn lost(&self) -> Option<u64> {
+        self.file.as_ref().map(|file| file.lost())
     }
 
     /// The refused calls by their reasons.
@@ -75,7 +117,7 @@ impl AdminCall {
     fn record(&mut self, outcome: &str) {
         self.recorded = true;
         let call = Called { method: &self.method, peer: self.door.peer(), request_id: &self.request_id };
-        admin_call(self.caller.as_deref(), call, outcome);
+        self.door.record(self.caller.as_deref(), call, outcome);
     }
 }
 
@@ -87,11 +129,13 @@ impl Drop for AdminCall {
     }
 }
 
-/// Records a call of `CacheAdmin` with its outcome.
-pub(crate) fn admin_call(caller: Option<&Caller>, call: Called<'_>, outcome: &str) {
-    let Called { method, peer, request_id } = call;
-    let (caller, by) = named(caller);
-    tracing::info!(target: "audit", caller, by, method, peer = %peer.address, outcome, request_id, "admin call");
+/// A record as a line of the file, with the time now.
+fn line(mut record: Value) -> Vec<u8> {
+    let mut time = String::new();
+    // Writing into a string does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    record["timestamp"] = time.into();
+    format!("{record}\n").into_bytes()
 }
 
 fn named(caller: Option<&Caller>) -> (&str, &str) {

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Caller, Refused,
-    audit::{Audit, Called},
+    audit::{Audit, AuditFile, Called},
     bearer::{Presented, presented},
     certificate,
     jwks::Keys,
@@ -78,21 +78,21 @@ const CERTIFICATE_REMEMBERED: Duration = Duration::from_mins(1);
 const TOKEN_REMEMBERED: Duration = Duration::from_hours(1);
 
 impl Gate {
-    /// A gate for a configuration. `trust` verifies client certificates.
+    /// A gate for a configuration. `trust` verifies client certificates, and `audit` takes the records instead of the log.
     pub(crate) fn new(
         auth: AuthConfig,
         trust: Option<Arc<dyn ClientCertVerifier>>,
         keys: Option<Arc<Keys>>,
-        clock: WallClock,
+        audit: Option<Arc<AuditFile>>,
     ) -> Self {
         let version = versioned(0, &auth);
         let current = RwLock::new(Arc::new(Current { version, auth, trust }));
-        Self { version: AtomicU64::new(version), current, keys, audit: Audit::default(), clock }
+        Self { version: AtomicU64::new(version), current, keys, audit: Audit::new(audit), clock: WallClock::system() }
     }
 
     /// A gate that stands open.
     pub fn open() -> Self {
-        Self::new(AuthConfig::default(), None, None, WallClock::system())
+        Self::new(AuthConfig::default(), None, None, None)
     }
 
     /// The door of a connection.
@@ -123,6 +123,11 @@ impl Gate {
     /// Refused calls by their reasons.
     pub(crate) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.audit.counts()
+    }
+
+    /// Audit records that did not reach their file; `None` where they go to the log.
+    pub(crate) fn lost_records(&self) -> Option<u64> {
+        self.audit.lost()
     }
 
     fn replace(&self, change: impl FnOnce(&mut Current)) {
@@ -166,6 +171,11 @@ impl Door {
         self.decide(version, name, headers).inspect_err(|refused| {
             self.gate.audit.refused(refused, Called { method: name, peer: &self.peer, request_id });
         })
+    }
+
+    /// Records a call of `CacheAdmin` with its outcome.
+    pub(crate) fn record(&self, caller: Option<&Caller>, call: Called<'_>, outcome: &str) {
+        self.gate.audit.admin_call(caller, call, outcome);
     }
 
     fn decide(&self, version: u64, name: &str, headers: &HeaderMap) -> Result<Option<Arc<Caller>>, Refused> {
@@ -285,7 +295,7 @@ mod tests {
     }
 
     fn gate(auth: AuthConfig) -> Arc<Gate> {
-        Arc::new(Gate::new(auth, None, None, WallClock::system()))
+        Arc::new(Gate::new(auth, None, None, None))
     }
 
     fn peer() -> Peer {

@@ -16,7 +16,7 @@ mod rules;
 
 use std::sync::Arc;
 
-pub(crate) use audit::{AdminCall, Called, admin_call};
+pub(crate) use audit::{AdminCall, AuditFile, Called};
 pub(crate) use gate::Door;
 pub use gate::Gate;
 pub(crate) use jwks::Keys;

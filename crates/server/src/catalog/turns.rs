@@ -2,10 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -37,7 +34,8 @@ pub(super) struct WriteTurns {
 #[derive(Debug)]
 struct Calls {
     state: Mutex<State>,
-    waiting: AtomicUsize,
+    /// A place for each call that waits.
+    places: Semaphore,
 }
 
 #[derive(Debug)]
@@ -75,7 +73,7 @@ impl WriteTurns {
     pub(super) fn new(connections: usize) -> Self {
         let state = State { free: (connections * FOR_EACH_CONNECTION).max(1), queue: VecDeque::new() };
         Self {
-            calls: Arc::new(Calls { state: Mutex::new(state), waiting: AtomicUsize::new(0) }),
+            calls: Arc::new(Calls { state: Mutex::new(state), places: Semaphore::new(MOST_WAITING) }),
             imports: Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS))),
         }
     }
@@ -95,11 +93,7 @@ impl WriteTurns {
 
 impl Calls {
     async fn turn(self: &Arc<Self>) -> Result<CallTurn, StorageError> {
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.waiting);
-        if before >= MOST_WAITING {
-            return Err(StorageError::Overloaded);
-        }
+        let _place = self.places.try_acquire().map_err(|_| StorageError::Overloaded)?;
         let turn = {
             let mut state = self.lock();
             if state.free > 0 {
@@ -154,15 +148,6 @@ impl Drop for CallTurn {
     }
 }
 
-/// A waiting write, counted until it is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::{FutureExt as _, future::join_all};
@@ -202,7 +187,7 @@ mod tests {
         // Both have their turn by now, and the first does not take it.
         drop(gone);
         drop(served.await.unwrap());
-        assert_eq!((turns.calls.lock().free, turns.calls.waiting.load(Ordering::Relaxed)), (2, 0));
+        assert_eq!((turns.calls.lock().free, turns.calls.places.available_permits()), (2, MOST_WAITING));
     }
 
     #[tokio::test]

@@ -81,7 +81,7 @@ pub(super) fn check(config: &Config) -> Vec<Broken> {
 
 /// Finds the rules that TLS and credentials break.
 fn security(config: &Config) -> Vec<Broken> {
-    let SecurityConfig { tls, auth } = &config.security;
+    let SecurityConfig { tls, auth, .. } = &config.security;
     let mut broken = Vec::new();
     let mut needs = |when: bool, keys: [&'static str; 2], reason: &str, hint: &str| {
         if when {
@@ -110,6 +110,12 @@ fn security(config: &Config) -> Vec<Broken> {
         "[[auth.certificate]] without the authorities of the certificates",
         "name their file in client-ca of [tls]",
     );
+    needs(
+        tls.client_crl.is_some() && tls.client_ca.is_none(),
+        ["tls.client-crl", client_ca],
+        "revoked certificates without the authorities of the certificates",
+        "name their file in client-ca of [tls]",
+    );
     let (jwks, issuer, audience) = ("auth.jwt.jwks", "auth.jwt.issuer", "auth.jwt.audience");
     let jwt = &auth.jwt;
     for (name, given) in [(issuer, jwt.issuer.is_some()), (audience, jwt.audience.is_some())] {
@@ -130,7 +136,7 @@ fn security(config: &Config) -> Vec<Broken> {
 
 /// What lets everybody in, or shows credentials to the network.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
-    let SecurityConfig { tls, auth } = &config.security;
+    let SecurityConfig { tls, auth, .. } = &config.security;
     let (listen, http) = (Some(config.server.listen), config.server.http_listen);
     let mut warnings = Vec::new();
     for (name, address) in [("listen", listen), ("admin-listen", config.server.admin_listen), ("http-listen", http)] {

@@ -20,6 +20,8 @@ pub struct SecurityConfig {
     pub tls: TlsConfig,
     /// Who may do what.
     pub auth: AuthConfig,
+    /// The file of audit records; `None`: they go to the log.
+    pub audit: Option<PathBuf>,
 }
 
 /// TLS on every listener.
@@ -31,6 +33,8 @@ pub struct TlsConfig {
     pub key: Option<PathBuf>,
     /// The authorities of client certificates in PEM; `None`: clients are asked for none.
     pub client_ca: Option<PathBuf>,
+    /// The revoked client certificates in PEM, with a list for each authority; `None`: no certificate counts as revoked.
+    pub client_crl: Option<PathBuf>,
     /// Whether a client may come without a certificate.
     pub client_certificates: ClientCertificates,
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::Refusal;
 use crate::{
-    auth::{Called, Caller, Gate, PAGE, Refused, admin_call},
+    auth::{Called, Caller, Gate, PAGE, Refused},
     net::Peer,
 };
 
@@ -37,7 +37,8 @@ async fn admit(gate: &Arc<Gate>, rule: &'static str, mut request: Request, next:
         return Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", text).into_response();
     };
     let request_id = request_id(request.headers());
-    let caller = match gate.http_door(peer.clone()).admit(rule, request.headers(), &request_id) {
+    let door = gate.http_door(peer.clone());
+    let caller = match door.admit(rule, request.headers(), &request_id) {
         Ok(caller) => caller,
         Err(refused) => return refusal(&refused).into_response(),
     };
@@ -51,7 +52,7 @@ async fn admit(gate: &Arc<Gate>, rule: &'static str, mut request: Request, next:
     {
         let method: String = method.chars().take(64).collect();
         let call = Called { method: &method, peer: &peer, request_id: &request_id };
-        admin_call(caller.as_deref(), call, response.status().as_str());
+        door.record(caller.as_deref(), call, response.status().as_str());
     }
     response
 }

@@ -110,6 +110,7 @@ impl Metrics {
         samples.extend(self.calls.samples());
         let refused = self.gate.refused().chain(self.admission.refused());
         samples.extend(refused.map(|(reason, count)| table::CALLS_REFUSED.count([reason], count)));
+        samples.extend(self.gate.lost_records().map(|lost| table::AUDIT_LOST.count([], lost)));
         samples.extend(self.handshakes.counts().map(|(outcome, count)| table::TLS_HANDSHAKES.count([outcome], count)));
         samples.extend(self.catalog.cache().samples());
         for Pool { name, idle, used, most } in self.catalog.repository().pools() {

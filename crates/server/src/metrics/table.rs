@@ -13,7 +13,7 @@ pub(super) struct Section {
 /// Every metric, in the order in which they are shown.
 pub(super) const SECTIONS: [Section; 11] = [
     Section { title: "Calls", metrics: &[&CALL_DURATION, &CALLS_IN_FLIGHT] },
-    Section { title: "Access", metrics: &[&CALLS_REFUSED, &TLS_HANDSHAKES] },
+    Section { title: "Access", metrics: &[&CALLS_REFUSED, &AUDIT_LOST, &TLS_HANDSHAKES] },
     Section { title: "Tiers", metrics: TIER_METRICS },
     Section { title: "Loads", metrics: LOAD_METRICS },
     Section { title: "L2", metrics: L2_METRICS },
@@ -61,6 +61,10 @@ pub(super) static CALLS_REFUSED: Metric = Metric::counter(
      because too many were in progress or their caller made too many",
 )
 .by(&[Label::new("reason", &["unauthenticated", "permission_denied", "too_many_calls", "rate_limited"])]);
+pub(super) static AUDIT_LOST: Metric = Metric::counter(
+    "larder_audit_records_lost",
+    "Audit records that did not reach their file, as on a full disk; without `audit.file` they go to the log",
+);
 pub(super) static TLS_HANDSHAKES: Metric = Metric::counter("larder_tls_handshakes", "TLS handshakes of clients")
     .by(&[Label::new("outcome", &["done", "failed"])]);
 

@@ -358,14 +358,13 @@ async fn pgbouncer_that_pools_sessions_is_fine() {
     let refused = Repository::connect(&quick).await.expect("a third one");
     let Shell::Postgres(server, _) = Bench::postgres().await.shell else { unreachable!() };
     let database = config.url.rsplit('/').next().unwrap();
-    let lock = server.psql(database, "BEGIN; LOCK TABLE products; SELECT pg_sleep(2); COMMIT");
-    let load = async {
-        until("a load that is cut", || async {
-            matches!(refused.get(&["a".to_owned()]).await, Err(StorageError::Timeout(_)))
-        })
-        .await;
-    };
-    tokio::join!(lock, load);
+    let mut lock = PgConnection::connect(&server.url(database)).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE products").execute(&mut lock).await.unwrap();
+    until("a load that is cut", || async {
+        matches!(refused.get(&["a".to_owned()]).await, Err(StorageError::Timeout(_)))
+    })
+    .await;
+    lock.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

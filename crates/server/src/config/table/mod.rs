@@ -55,6 +55,7 @@ pub const SECTIONS: &[Section] = &[
     Section { title: "gRPC-Web, for pages in browsers", settings: web::WEB },
     Section { title: "Contracts of other shops", settings: compat::COMPAT },
     Section { title: "TLS, for every listener", settings: security::TLS },
+    Section { title: "Audit records", settings: security::AUDIT },
     Section { title: "JSON Web Tokens", settings: security::JWT },
     Section { title: "TLS to Redis", settings: security::REDIS },
     Section { title: "Keys of copies in Redis", settings: security::FRAMES },

@@ -53,6 +53,19 @@ pub(super) const TLS: &[Setting] = &[
         ..SECURITY
     },
     Setting {
+        key: "tls.client-crl",
+        env: "LARDER_TLS__CLIENT_CRL",
+        shape: "PATH",
+        help: "Lists of revoked client certificates, in PEM: one for every authority in a client's chain. A certificate that a list \
+               names is refused, and so is one without a list of its authority, or with a list that has expired. none: no \
+               certificate counts as revoked.",
+        set: |config, text| {
+            config.security.tls.client_crl = value::optional(text, value::path)?;
+            Ok(())
+        },
+        ..SECURITY
+    },
+    Setting {
         key: "tls.client-certificates",
         env: "LARDER_TLS__CLIENT_CERTIFICATES",
         default: Default::Text("required"),
@@ -70,6 +83,19 @@ pub(super) const TLS: &[Setting] = &[
         ..SECURITY
     },
 ];
+
+pub(super) const AUDIT: &[Setting] = &[Setting {
+    key: "audit.file",
+    env: "LARDER_AUDIT__FILE",
+    shape: "PATH",
+    help: "The file that audit records are appended to, one JSON object a line. The server makes it readable by its owner alone, and \
+           makes it again when it was renamed, as by logrotate. none: records go to the log.",
+    set: |config, text| {
+        config.security.audit = value::optional(text, value::path)?;
+        Ok(())
+    },
+    ..SECURITY
+}];
 
 pub(super) const JWT: &[Setting] = &[
     Setting {

@@ -22,7 +22,8 @@ fn lists_are_read_from_the_file() {
     let text = [
         token("shop", "reader"),
         token("import", "writer"),
-        "[tls]\ncertificate = \"c\"\nkey = \"k\"\nclient-ca = \"ca\"\nclient-certificates = \"optional\"\n".to_owned(),
+        "[tls]\ncertificate = \"c\"\nkey = \"k\"\nclient-ca = \"ca\"\nclient-crl = \"crl\"\nclient-certificates = \"optional\"\n".to_owned(),
+        "[audit]\nfile = \"/var/log/larder/audit.jsonl\"\n".to_owned(),
         "[[auth.certificate]]\nspiffe = \"spiffe://shop.example/*\"\nrole = \"writer\"\n".to_owned(),
         "[[auth.certificate]]\nsubject = \"operator\"\nrole = \"admin\"\n".to_owned(),
         "[auth.jwt]\njwks = \"https://i.example/jwks\"\nissuer = \"https://i.example\"\naudience = \"larder\"\n"
@@ -40,6 +41,8 @@ fn lists_are_read_from_the_file() {
     assert_eq!(config.auth.rules["/metrics"], Access::Open);
     assert_eq!(config.tls.client_certificates, ClientCertificates::Optional);
     assert!(config.auth.has_credentials());
+    assert_eq!(config.tls.client_crl, Some("crl".into()));
+    assert_eq!(config.audit, Some("/var/log/larder/audit.jsonl".into()));
 }
 
 #[test]
@@ -86,6 +89,11 @@ fn rules_between_tls_and_credentials_are_checked() {
             "[[auth.certificate]]\nsubject = \"s\"\nrole = \"reader\"\n",
             "tls.client-ca",
             "[[auth.certificate]] without the authorities of the certificates",
+        ),
+        (
+            "[tls]\ncertificate = \"c\"\nkey = \"k\"\nclient-crl = \"r\"\n",
+            "tls.client-crl",
+            "revoked certificates without the authorities of the certificates",
         ),
         (
             "[auth.jwt]\njwks = \"j\"\nissuer = \"i\"\n",

@@ -146,7 +146,7 @@ impl Body for Corrected {
             frame.map(|frame| {
                 let mut frame = frame?;
                 if let Some(trailers) = frame.trailers_mut() {
-                    tonic_status::correct(trailers);
+                    tonic_status::correct_trailers(trailers);
                     if let (Some(code), Some(measured)) = (code(trailers), self.measured.take()) {
                         measured.finish(code);
                     }

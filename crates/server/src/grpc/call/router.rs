@@ -342,7 +342,7 @@ impl Future for Call {
         if let Some(sliced) = response.extensions_mut().remove::<Sliced>() {
             response = response.map(|_| Body::new(sliced));
         }
-        tonic_status::correct(response.headers_mut());
+        tonic_status::correct_headers(response.headers_mut());
         let code = code(response.headers());
         if let Some(record) = this.record.take() {
             record.end(code.unwrap_or(Code::Ok));

@@ -90,7 +90,7 @@ impl Import {
                     // Products from before the break are committed and reported.
                     self.commit().await?;
                     let told = !status.details().is_empty();
-                    return Err(Some(if told { status } else { corrected(status.code(), status.message()) }));
+                    return Err(Some(if told { status } else { corrected(status.code()) }));
                 }
             }
         }

@@ -1,8 +1,15 @@
 //! The settings of the cache.
 
+mod frame_key;
+mod policy;
+
 use std::{fmt, path::PathBuf, time::Duration};
 
-use crate::{FrameKey, Policies};
+pub(crate) use self::policy::ActivePolicies;
+pub use self::{
+    frame_key::FrameKey,
+    policy::{Policies, Policy, PolicyConfig},
+};
 
 /// Sizes, times and limits of the cache. [`Default`] returns the documented defaults.
 #[derive(Debug, Clone, PartialEq)]

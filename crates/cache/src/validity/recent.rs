@@ -7,10 +7,10 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::Source;
+use super::change::Subject;
 use crate::{
-    change::Subject,
-    clock::{Clock, Moment},
+    stats::Source,
+    time::{Clock, Moment},
 };
 
 /// Who brought a change first.

@@ -1,5 +1,9 @@
 //! Changes as the cache applies them: each names the copies that it touches.
 
+use larder_change::Term;
+
+use crate::stats::SubjectKind;
+
 /// A change, or a requested invalidation, in terms of copies.
 pub type Change = larder_change::Change<Subject>;
 /// What one pass over the change log found, in terms of copies.
@@ -28,4 +32,20 @@ pub enum Subject {
     Pattern(String),
     /// Every entry.
     All,
+}
+
+impl Subject {
+    /// The kind by which changes are counted.
+    pub(super) fn kind(&self) -> SubjectKind {
+        match self {
+            Self::Entry { .. } => SubjectKind::Entry,
+            Self::Key(_) => SubjectKind::Key,
+            Self::Term(term) => match Term::parse(term) {
+                Some(Term::Category(_)) => SubjectKind::Category,
+                Some(Term::Tag(_)) | None => SubjectKind::Tag,
+            },
+            Self::Pattern(_) => SubjectKind::Pattern,
+            Self::All => SubjectKind::All,
+        }
+    }
 }
