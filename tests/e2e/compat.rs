@@ -1,6 +1,8 @@
 //! The contracts of other shops. What they answer is written down here once more ([`Shop`]), as plainly as possible, and compared with
 //! what Larder answers, on a catalogue in their formats.
 
+mod encodings;
+
 use std::path::Path;
 
 use larder_proto::{

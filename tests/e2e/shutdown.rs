@@ -1,5 +1,7 @@
 //! How a server ends: what is under way may finish, nothing that stays open keeps it, and its exit code is 0.
 
+mod http1;
+
 use std::time::Duration;
 
 use larder_proto::catalog::{GetProductRequest, ImportProductsRequest, ImportProductsResponse};

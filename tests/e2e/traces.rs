@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use larder_cache::SharedConfig;
+use larder_cache::{SharedConfig, WritePolicy};
 use larder_proto::admin::InspectEntryRequest;
 use larder_proto::catalog::{CreateProductRequest, GetProductRequest, ListProductsRequest};
 use larder_server::config::{BatchConfig, Config, ReceiverConfig, TracesConfig};
@@ -11,7 +11,8 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tonic::{Code, Request};
 
 use crate::admin::admin;
-use crate::harness::{Database, Receiver, Server, Span, eventually, on_both_databases, product};
+use crate::harness::{Database, Receiver, Server, Span, TableLock, eventually, on_both_databases, patient, product};
+use crate::metrics::scrape;
 
 on_both_databases!(
     a_call_and_its_steps_are_one_trace,
@@ -32,6 +33,10 @@ pub(crate) fn export_to(config: &mut Config, receiver: SocketAddr) {
     let endpoint = format!("http://{receiver}").parse().expect("a URL");
     let batch = BatchConfig { delay: Duration::from_millis(1), ..BatchConfig::default() };
     config.telemetry.traces = Some(TracesConfig { batch, ..TracesConfig::new(ReceiverConfig::new(endpoint)) });
+}
+
+fn create(id: &str) -> CreateProductRequest {
+    CreateProductRequest { product: Some(product(id)), ..Default::default() }
 }
 
 /// A prefix of its own in the Redis that tests share.
@@ -73,8 +78,7 @@ async fn a_call_and_its_steps_are_one_trace(database: &Database) {
     let server = replica(database, &receiver, Some(&shared)).await;
     let mut client = server.client();
 
-    let create = CreateProductRequest { product: Some(product("a")), ..Default::default() };
-    client.create_product(traced(create, "01")).await.expect("a product");
+    client.create_product(traced(create("a"), "01")).await.expect("a product");
     let write = receiver.span("the span of the write", |span| span.is(CREATE, SpanKind::Server)).await;
     let parent = (write.is_in(TRACE), write.span.parent_span_id.clone());
     assert_eq!(parent, (true, CLIENT_SPAN.to_be_bytes().to_vec()));
@@ -131,8 +135,7 @@ async fn a_write_is_linked_to_its_invalidations(database: &Database, shared: Opt
     for _ in 0..3 {
         replicas.push(replica(database, &receiver, shared.as_ref()).await);
     }
-    let create = CreateProductRequest { product: Some(product("a")), ..Default::default() };
-    replicas[0].client().create_product(traced(create, "01")).await.expect("a product");
+    replicas[0].client().create_product(traced(create("a"), "01")).await.expect("a product");
     let write = receiver.span("the span of the write", |span| span.is(CREATE, SpanKind::Server)).await;
     // The writer's own follower may find the change before the writer has applied it, and then tells of it as well.
     let elsewhere = |span: &Span| span.is_linked_to(&write) && span.instance != write.instance;
@@ -160,6 +163,64 @@ async fn a_write_is_linked_to_its_invalidations(database: &Database, shared: Opt
     for replica in replicas {
         replica.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_copy_that_is_written_behind_has_a_span_for_its_wait_and_a_link_to_its_write() {
+    let (database, receiver) = (Database::sqlite(), Receiver::start().await);
+    let shared = SharedConfig { write: WritePolicy::Behind, ..shared().await };
+    let server = replica(&database, &receiver, Some(&shared)).await;
+    for (id, flags) in [("untraced", "00"), ("a", "01")] {
+        server.client().create_product(traced(create(id), flags)).await.expect("a product");
+    }
+    let write = receiver.span("the span of the write", |span| span.is(CREATE, SpanKind::Server)).await;
+    let waits = |span: &Span| span.is("wait for flush", SpanKind::Internal) && span.is_child_of(&write);
+    let wait = receiver.span("the span of the wait", waits).await;
+    assert_eq!(wait.text("larder.wait.for").as_deref(), Some("write_behind"));
+    let flushes = |span: &Span| span.is("flush copies", SpanKind::Internal) && span.is_linked_to(&write);
+    let flush = receiver.span("the span of the flush", flushes).await;
+    assert!(!flush.is_in(TRACE), "a flush may serve many writes");
+    assert!(flush.span.start_time_unix_nano >= wait.span.start_time_unix_nano);
+    let sets = |span: &Span| span.is("PIPELINE SET", SpanKind::Client) && span.is_child_of(&flush);
+    receiver.span("the span of the round trip", sets).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_write_that_waits_for_its_turn_has_a_span_for_the_wait_on_postgres() {
+    /// Far more than the connections for writes have turns for.
+    const WRITES: u32 = 24;
+    let (database, receiver) = (Database::postgres().await, Receiver::start().await);
+    let server = Server::start_with(&database, |config| {
+        export_to(config, receiver.address);
+        patient(config);
+        config.storage.max_connections = 4;
+    })
+    .await;
+    let lock = TableLock::take(&database).await;
+    let writes: Vec<_> = (0..WRITES)
+        .map(|number| {
+            let mut client = server.client();
+            let request = traced(create(&format!("p{number}")), "01");
+            tokio::spawn(async move { client.create_product(request).await })
+        })
+        .collect();
+    let under_way = async || scrape(&server).await.get("larder_calls_in_flight").copied();
+    eventually("the writes under way", async || under_way().await == Some(f64::from(WRITES))).await;
+    lock.release().await;
+    for write in writes {
+        // A very busy machine may take longer than a write waits.
+        let _ = write.await.expect("no panic");
+    }
+    let waited = |span: &Span| span.is("wait for turn", SpanKind::Internal) && span.span.status.is_none();
+    let wait = receiver.span("the span of a wait", waited).await;
+    assert_eq!(wait.text("larder.wait.for").as_deref(), Some("write_queue"));
+    let waiter = |span: &Span| span.is(CREATE, SpanKind::Server) && wait.is_child_of(span);
+    let write = receiver.span("the span of the write that waited", waiter).await;
+    let insert = |span: &Span| span.is("INSERT products", SpanKind::Client) && span.is_child_of(&write);
+    let insert = receiver.span("the span of its statement", insert).await;
+    assert!(insert.span.start_time_unix_nano >= wait.span.end_time_unix_nano, "the statement begins after the wait");
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Invalidation(Invalidation),
     /// Measures writes per second over PostgreSQL, of one binary or of several beside one another
     Writes(Writes),
+    /// Measures hits while the receiver of spans and metrics answers, is away, or hangs
+    Telemetry(Telemetry),
     /// Measures how long patterns take that were made to take long
     Patterns,
     /// Measures how warm a new replica begins, beside those that have been read for a while
@@ -153,6 +155,26 @@ pub(crate) struct Writes {
     pub(crate) seconds: f64,
 }
 
+/// How to measure hits that are traced.
+#[derive(Debug, Args)]
+pub(crate) struct Telemetry {
+    /// The server's binary [default: `larder` beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) larder: Option<PathBuf>,
+    /// Rounds; ratios are medians over them
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Seconds for each server and round
+    #[arg(long, default_value_t = 1.2, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// Products, all of them in L1
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(200..100_000))]
+    pub(crate) products: u32,
+    /// The share of calls that is traced
+    #[arg(long, default_value_t = 0.01, value_parser = share)]
+    pub(crate) sampled: f64,
+}
+
 /// How to measure invalidations.
 #[derive(Debug, Args)]
 pub(crate) struct Invalidation {
@@ -209,6 +231,11 @@ pub(crate) struct Bare {
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (10.0..=100_000.0).contains(&rate) { Ok(rate) } else { Err("not between 10 and 100000".to_owned()) }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("not between 0 and 1".to_owned()) }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -28,6 +28,7 @@ mod server;
 mod smoke;
 mod stats;
 mod stream;
+mod telemetry;
 mod warm;
 mod write_calls;
 mod writes;
@@ -66,6 +67,10 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Some(Command::Writes(wanted)) => {
             print(&until_stopped(writes::run(&wanted))?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Telemetry(wanted)) => {
+            print(&until_stopped(telemetry::run(&wanted))?);
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Patterns) => {

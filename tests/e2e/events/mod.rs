@@ -3,7 +3,7 @@
 mod kills;
 mod queue;
 mod replays;
-mod sender;
+pub(crate) mod sender;
 mod stream;
 mod webhook;
 

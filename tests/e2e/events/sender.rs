@@ -17,15 +17,15 @@ use tokio::net::TcpStream;
 
 use crate::harness::{Database, Server};
 
-pub(super) const SECRET: &[u8] = b"the secret that they share, really";
+pub(crate) const SECRET: &[u8] = b"the secret that they share, really";
 
 /// One delivery of an event.
 #[derive(Debug, Clone)]
-pub(super) struct Delivery {
-    pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: String,
+pub(crate) struct Delivery {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: String,
 }
 
 /// What was answered.
@@ -38,7 +38,7 @@ pub(super) struct Answer {
 
 impl Delivery {
     /// Signed now with the usual secret.
-    pub(super) fn new(id: &str, body: &str) -> Self {
+    pub(crate) fn new(id: &str, body: &str) -> Self {
         Self::signed(id, now(), body, &[SECRET])
     }
 
@@ -92,7 +92,7 @@ impl Answer {
 }
 
 /// An event that products have changed.
-pub(super) fn changed(ids: &[&str]) -> String {
+pub(crate) fn changed(ids: &[&str]) -> String {
     serde_json::json!({ "type": "product.changed", "data": { "ids": ids } }).to_string()
 }
 

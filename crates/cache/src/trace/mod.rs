@@ -13,6 +13,9 @@ pub trait Span: Send + Sync {
     /// Starts a child.
     fn start(&self, name: &'static str, kind: SpanKind) -> Arc<dyn Span>;
 
+    /// Starts a trace of its own, linked to other requests: work for several of them at once is part of none.
+    fn start_linked(&self, name: &'static str, links: &[TraceContext]) -> Arc<dyn Span>;
+
     /// Adds an attribute.
     fn note(&self, name: &'static str, value: Note<'_>);
 
@@ -90,6 +93,18 @@ pub fn current() -> ActiveSpan {
 /// Starts a child of the current span.
 pub fn start(name: &'static str, kind: SpanKind) -> ActiveSpan {
     ActiveSpan(CURRENT.try_with(|span| span.start(name, kind)).ok())
+}
+
+/// Starts a trace of its own for work on behalf of several requests, linked to those that are traced. Without any, there is no span.
+pub fn start_linked(name: &'static str, requests: &[ActiveSpan]) -> ActiveSpan {
+    let mut links: Vec<TraceContext> = Vec::new();
+    for context in requests.iter().filter_map(ActiveSpan::context) {
+        if !links.contains(&context) {
+            links.push(context);
+        }
+    }
+    let first = requests.iter().find_map(|request| request.0.as_ref());
+    ActiveSpan(first.map(|span| span.start_linked(name, &links)))
 }
 
 /// Runs `work` within a span.

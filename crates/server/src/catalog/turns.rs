@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use larder_cache::trace::{self, ActiveSpan, SpanKind};
 use larder_storage::StorageError;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
@@ -83,6 +84,10 @@ impl WriteTurns {
         match rank {
             Rank::Invalidation => Ok(Turn::Free),
             Rank::Import => {
+                if let Ok(turn) = Arc::clone(&self.imports).try_acquire_owned() {
+                    return Ok(Turn::Import(turn));
+                }
+                let _wait = wait_span();
                 let turn = Arc::clone(&self.imports).acquire_owned().await;
                 turn.map(Turn::Import).map_err(|closed| StorageError::Unavailable(closed.into()))
             }
@@ -107,13 +112,24 @@ impl Calls {
             state.queue.push_back(sender);
             turn
         };
-        let turn = timeout(WAIT, turn).await.map_err(|elapsed| StorageError::Timeout(elapsed.into()))?;
+        let wait = wait_span();
+        let turn = timeout(WAIT, turn).await.map_err(|elapsed| {
+            wait.fail("timeout");
+            StorageError::Timeout(elapsed.into())
+        })?;
         turn.map_err(|lost| StorageError::Unavailable(lost.into()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The span of a wait for a turn. A write that has its turn at once has none.
+fn wait_span() -> ActiveSpan {
+    let wait = trace::start("wait for turn", SpanKind::Internal);
+    wait.note("larder.wait.for", "write_queue");
+    wait
 }
 
 impl State {

@@ -60,6 +60,7 @@ impl HttpListener {
     /// Serves until the server drains, and then until the requests in progress are answered. Handlers find the other end of their
     /// connection as [`ConnectInfo`], and with its certificate as [`Peer`].
     pub(crate) async fn serve(self, routes: Router, draining: watch::Receiver<bool>) {
+        let Self { listener, acceptor } = self;
         let places = Arc::new(Places::new(CAPACITY));
         let mut connections = JoinSet::new();
         let mut ended = pin!(drained(draining.clone()));
@@ -68,10 +69,10 @@ impl HttpListener {
                 biased;
                 () = &mut ended => break,
                 _ = connections.join_next(), if !connections.is_empty() => continue,
-                accepted = self.listener.accept() => accepted,
+                accepted = listener.accept() => accepted,
             };
             let Some(place) = places.admit(peer) else { continue };
-            let (routes, draining, acceptor) = (routes.clone(), draining.clone(), self.acceptor.clone());
+            let (routes, draining, acceptor) = (routes.clone(), draining.clone(), acceptor.clone());
             connections.spawn(async move {
                 let served = async {
                     let accepted = tokio::select! {
@@ -89,6 +90,8 @@ impl HttpListener {
                 }
             });
         }
+        // A new connection is refused at once, and does not wait for the requests in progress.
+        drop(listener);
         while connections.join_next().await.is_some() {}
     }
 }

@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::{
 };
 use tonic::Code;
 
-use super::tracer::{Tracer, random_id};
+use super::tracer::{Tracer, random_id, random_trace};
 use crate::codes::code_name;
 
 /// The most attributes of a span. Larder sets fewer; a page of many keys must not make a span of any size.
@@ -90,6 +90,14 @@ impl Span for Recorded {
         };
         let span = Mutex::new(Some(begun(&place, span_id, name.to_owned(), kind)));
         Arc::new(Self { tracer: Arc::clone(&self.tracer), trace_id, span_id, request: self.request, span })
+    }
+
+    fn start_linked(&self, name: &'static str, links: &[TraceContext]) -> Arc<dyn Span> {
+        let place = Place { trace_id: random_trace(), parent: 0, remote: false };
+        let tracer = Arc::clone(&self.tracer);
+        let span = Self::outermost(tracer, &place, name.to_owned(), otlp::span::SpanKind::Internal);
+        span.change(|span| span.links.extend(links.iter().map(|&to| link(to, false))));
+        Arc::new(span)
     }
 
     fn note(&self, name: &'static str, value: Note<'_>) {
@@ -205,8 +213,18 @@ fn begun(place: &Place, span_id: u64, name: String, kind: otlp::span::SpanKind) 
     }
 }
 
+/// A link to a span. `remote`: the span is of another process.
+pub(super) fn link(to: TraceContext, remote: bool) -> otlp::span::Link {
+    otlp::span::Link {
+        trace_id: to.trace_id.to_be_bytes().to_vec(),
+        span_id: to.span_id.to_be_bytes().to_vec(),
+        flags: sampled_flags(remote),
+        ..otlp::span::Link::default()
+    }
+}
+
 /// The flags of a sampled span, which also say whether what is above it, or linked to it, is in another process.
-pub(super) fn sampled_flags(remote: bool) -> u32 {
+fn sampled_flags(remote: bool) -> u32 {
     use otlp::SpanFlags::{ContextHasIsRemoteMask, ContextIsRemoteMask};
     /// The flag of W3C Trace Context.
     const SAMPLED: u32 = 1;

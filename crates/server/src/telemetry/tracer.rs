@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use super::{
     baggage,
     export::{Exporter, Queue},
-    span::{CallSpan, Place, PostSpan, Recorded, attribute, note, sampled_flags},
+    span::{CallSpan, Place, PostSpan, Recorded, attribute, link, note},
 };
 use crate::{
     config::{Sampler, TelemetryConfig},
@@ -127,7 +127,7 @@ impl Tracer {
         };
         let span = Recorded::outermost(Arc::clone(self), &place, "apply changes".to_owned(), kind);
         span.change(|span| {
-            span.links.push(link_to(changes.write));
+            span.links.push(link(changes.write, true));
             note(span, "larder.invalidation.source", Note::Text(source));
             note(span, "larder.invalidation.changes", Note::Number(changes.count as u64));
             if changes.source == ChangeSource::Bus {
@@ -184,16 +184,6 @@ pub(crate) fn resource(config: &TelemetryConfig, instance: u64) -> Resource {
     let attributes = config.resource.iter().map(|(key, value)| (&**key, &**value)).chain(own);
     let attributes = attributes.map(|(name, value)| attribute(name, Note::Text(value))).collect();
     Resource { attributes, ..Resource::default() }
-}
-
-/// A link to a span of another process.
-fn link_to(span: TraceContext) -> otlp::span::Link {
-    otlp::span::Link {
-        trace_id: span.trace_id.to_be_bytes().to_vec(),
-        span_id: span.span_id.to_be_bytes().to_vec(),
-        flags: sampled_flags(true),
-        ..otlp::span::Link::default()
-    }
 }
 
 /// The trace context that the headers of a call carry. One that is invalid, or not the only one, counts as none.
