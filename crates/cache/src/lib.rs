@@ -30,6 +30,7 @@ mod policy;
 mod read;
 mod stats;
 pub mod trace;
+mod turns;
 mod validity;
 mod versioned;
 mod wall_clock;
@@ -54,4 +55,5 @@ pub use stats::{
     BOUNDS, ChangeSource, CommitToLearned, Distribution, Exemplar, InvalidationCounts, Kind, Label, LatencySummary,
     Metric, Reading, RecentChange, Sample, Stats, SubjectCounts, Unit,
 };
+pub use turns::{TooMany, Turn, Turns};
 pub use validity::{Glob, GlobError, TracedChanges};

@@ -16,8 +16,9 @@ use crate::{
     l2::L2,
     peers::{PeerParts, Peers},
     policy::ActivePolicies,
-    read::{Admission, Breaker, ReadPath, SharedAbsences, SingleFlight},
+    read::{Breaker, ReadPath, SharedAbsences, SingleFlight},
     stats::{Counters, RecentChanges},
+    turns::Turns,
     validity::{Applier, Validity},
 };
 
@@ -87,7 +88,7 @@ impl<V: Value> Cache<V> {
             hot_keys: Arc::new(HotKeySketch::new(clock.now(), seed)),
             prefetch,
             single_flight: Arc::new(SingleFlight::new()),
-            admission: Admission::new(config.max_loads, config.max_waiting_loads),
+            turns: Turns::new(config.max_loads, config.max_waiting_loads),
             breaker: Breaker::new(config.soft_load_timeout()),
             absences: SharedAbsences::new(clock.now()),
             runtime,

@@ -4,19 +4,13 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::pin,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use futures_util::FutureExt as _;
 use larder_change::Incarnation;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use super::{
     Loaded, ReadPath,
@@ -28,6 +22,7 @@ use crate::{
     l1::{Entry, Expiry, NewEntry, Provenance, Tier, Value},
     policy::Policy,
     stats::LoadOutcome,
+    turns::TooMany,
     validity::{Depends, Origin},
 };
 
@@ -81,7 +76,7 @@ impl<V: Value> ReadPath<V> {
         let loaded = loop {
             tokio::select! {
                 biased;
-                loaded = &mut run => break loaded,
+                // First of all: the load of a call that was refused must not begin.
                 () = abandoned(&guard, &begun), if task.purpose == Purpose::Miss => match guard.give_up() {
                     Ok(()) => {
                         self.counters.abandoned.one();
@@ -89,6 +84,7 @@ impl<V: Value> ReadPath<V> {
                     }
                     Err(joined) => guard = joined,
                 },
+                loaded = &mut run => break loaded,
             }
         };
         match loaded {
@@ -118,7 +114,7 @@ impl<V: Value> ReadPath<V> {
     {
         let counters = &self.counters;
         let work = async {
-            let _permit = self.admission.enter().await?;
+            let _turn = self.turns.turn().await.map_err(|TooMany| LoadError::Overloaded)?;
             self.breaker.admit(self.clock.now())?;
             counters.loads.one();
             let _ = begun.set(self.clock.now());
@@ -253,52 +249,6 @@ async fn abandoned<V>(guard: &LoadGuard<V>, begun: &OnceLock<Moment>) {
         if !guard.is_read() {
             return;
         }
-    }
-}
-
-/// Limits the loads that run concurrently and the loads that wait to do so.
-pub(crate) struct Admission {
-    permits: Semaphore,
-    waiting: AtomicUsize,
-    max_waiting: usize,
-}
-
-impl Admission {
-    pub(crate) fn new(at_once: usize, max_waiting: usize) -> Self {
-        let at_once = at_once.clamp(1, Semaphore::MAX_PERMITS);
-        Self { permits: Semaphore::new(at_once), waiting: AtomicUsize::new(0), max_waiting }
-    }
-
-    /// Whether one more load would be admitted, now or after a wait.
-    pub(super) fn has_room(&self) -> bool {
-        self.permits.available_permits() > 0 || self.waiting.load(Ordering::Relaxed) < self.max_waiting
-    }
-
-    /// Whether no load waits, and one more could run.
-    pub(super) fn is_idle(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) == 0 && self.permits.available_permits() > 0
-    }
-
-    /// Waits for admission.
-    async fn enter(&self) -> Result<SemaphorePermit<'_>, LoadError> {
-        if let Ok(permit) = self.permits.try_acquire() {
-            return Ok(permit);
-        }
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.waiting);
-        if before >= self.max_waiting {
-            return Err(LoadError::Overloaded);
-        }
-        self.permits.acquire().await.map_err(|_| LoadError::Lost)
-    }
-}
-
-/// A waiting load, counted until it is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

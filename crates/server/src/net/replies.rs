@@ -14,7 +14,6 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::rt::Executor;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::usage::{CallGuard, Usage};
@@ -117,20 +116,8 @@ pub(crate) fn limit_reply(until: Instant) {
     UNTIL.set(Some(until + GRACE));
 }
 
-/// Runs the streams of a connection, each until the deadline of its reply. A stream that is dropped is reset.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Streams;
-
-impl<F> Executor<F> for Streams
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        tokio::spawn(in_time(stream));
-    }
-}
-
-async fn in_time(stream: impl Future<Output = ()>) {
+/// Runs a stream until it ends, or until the deadline of its reply. A stream that is dropped is reset.
+pub(super) async fn in_time(stream: impl Future<Output = ()>) {
     let mut stream = pin!(stream);
     let mut until = None;
     let mut timer: Option<Pin<Box<Sleep>>> = None;
