@@ -136,6 +136,59 @@ async fn stale_copies_have_an_end_and_so_has_readiness() {
 }
 
 /// What fails is logged under the id that the caller was told.
+/// A database of which every process is stopped: connections stay open, and nobody answers.
+#[tokio::test]
+async fn a_frozen_database_is_tried_now_and_then_until_it_answers() {
+    const LOAD: Duration = Duration::from_secs(4);
+    const PROBE: Duration = Duration::from_millis(250);
+    let (postgres, database) = own_postgres().await;
+    let clock = Clock::manual();
+    let server = Server::start_at(&database, clock.clone(), |config| config.cache.load_timeout = LOAD).await;
+    server.import((0..100).map(|number| product(&format!("cold-{number}"))).chain([product("warm")])).await;
+    server.settle().await;
+    server.get("warm").await;
+    let away = Refusal::of(Code::Unavailable, "DATABASE_UNAVAILABLE");
+    let refused = async |ids: std::ops::Range<usize>| {
+        for number in ids {
+            let status = get(&server, &format!("cold-{number}"), None).await.expect_err("a frozen database");
+            assert_eq!(status.code(), away.code, "{number}: {status}");
+        }
+    };
+    let loads = || server.stats().loads;
+
+    postgres.pause();
+    let healthy = loads();
+    refused(0..1).await;
+    assert_eq!(loads(), healthy + 1, "it is not known yet that nobody answers");
+    // From here on one load tries, and the others fail at once.
+    clock.advance(LOAD);
+    refused(1..2).await;
+    assert_eq!(loads(), healthy + 2);
+    refused(2..50).await;
+    assert_eq!(loads(), healthy + 2, "no time has passed");
+    let got = get(&server, "warm", None).await.expect("a stale copy").into_inner();
+    assert!(got.cache.is_some_and(|cache| cache.stale));
+    clock.advance(PROBE);
+    refused(50..52).await;
+    assert_eq!(loads(), healthy + 3, "one more has tried");
+
+    postgres.resume();
+    eventually("a database that answers", async || {
+        clock.advance(PROBE);
+        get(&server, "cold-60", None).await.is_ok()
+    })
+    .await;
+    eventually("fresh replies", async || {
+        get(&server, "warm", None).await.is_ok_and(|got| got.get_ref().cache.is_some_and(|cache| !cache.stale))
+    })
+    .await;
+    for number in 61..100 {
+        server.get(&format!("cold-{number}")).await;
+    }
+    server.create(product("new")).await;
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn failures_are_logged_under_the_id_of_the_request() {
     let (postgres, database) = own_postgres().await;

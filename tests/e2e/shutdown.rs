@@ -4,19 +4,26 @@ mod http1;
 
 use std::time::Duration;
 
-use larder_proto::catalog::{GetProductRequest, ImportProductsRequest, ImportProductsResponse};
+use larder_proto::catalog::{
+    CacheTier, CreateProductRequest, GetProductRequest, ImportProductsRequest, ImportProductsResponse,
+};
+use larder_test_servers::{Redis, RedisOptions};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    task::JoinSet,
     time::timeout,
 };
 use tonic::Streaming;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
-use crate::harness::{
-    Client, Database, PATIENT, Process, Server, TableLock, connect, eventually, named, on_both_databases, product,
-    user_fields,
+use crate::{
+    harness::{
+        Client, Database, PATIENT, Process, Server, TableLock, connect, eventually, named, on_both_databases, product,
+        user_fields,
+    },
+    http::get_at,
 };
 
 on_both_databases!(nothing_that_stays_open_keeps_a_server, asked_twice_it_ends_at_once);
@@ -46,6 +53,58 @@ async fn calls_under_way_are_answered_on_postgres() {
     assert_eq!(user_fields(reply.product.expect("a product")), product("a"));
     assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());
     other.stop().await;
+}
+
+/// Copies go to Redis a little after their write: the end waits for them, so that the next replica finds them there.
+#[tokio::test]
+async fn what_was_acknowledged_before_the_end_is_there_and_warm() {
+    const WRITERS: usize = 32;
+    let (database, redis) = (Database::postgres().await, Redis::start(RedisOptions::default()).await);
+    let (redis, timeout) = (redis.url(), "20s");
+    let environment = [("REDIS_URL", redis.as_str()), ("LARDER_L2_COMMAND_TIMEOUT", timeout)];
+    let mut process = Process::start_in(&environment, &database).await;
+    connected_to_redis(&process).await;
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let mut client = process.client();
+        writers.spawn(async move {
+            let mut acknowledged = Vec::new();
+            loop {
+                let id = format!("w{writer}-{}", acknowledged.len());
+                let request = CreateProductRequest { product: Some(product(&id)), ..Default::default() };
+                match client.create_product(request).await {
+                    Ok(_) => acknowledged.push(id),
+                    Err(_) => return acknowledged,
+                }
+            }
+        });
+    }
+    let mut client = process.client();
+    eventually("many writes", async || client.get_product(get("w0-20")).await.is_ok()).await;
+    process.signal("TERM").await;
+    assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());
+    let acknowledged = writers.join_all().await.concat();
+    assert!(acknowledged.len() > WRITERS, "{acknowledged:?}");
+
+    let process = Process::start_in(&environment, &database).await;
+    connected_to_redis(&process).await;
+    let mut cold = Vec::new();
+    for id in acknowledged {
+        let got = process.client().get_product(get(&id)).await.unwrap_or_else(|status| panic!("{id}: {status}"));
+        if got.into_inner().cache.is_none_or(|cache| cache.tier() == CacheTier::Database) {
+            cold.push(id);
+        }
+    }
+    assert!(cold.is_empty(), "Redis had no copies of {cold:?}");
+    process.stop().await;
+}
+
+async fn connected_to_redis(process: &Process) {
+    eventually("a replica that uses Redis", async || {
+        let metrics = get_at(process.http_address(), "/metrics", None).await.body;
+        metrics.contains("larder_l2_breaker_open 0") && metrics.contains("larder_bus_up 1")
+    })
+    .await;
 }
 
 async fn nothing_that_stays_open_keeps_a_server(database: &Database) {

@@ -311,6 +311,13 @@ impl<V: Value> Cache<V> {
         self.rooms.peers.leave().await;
     }
 
+    /// Waits until the copies that are queued for Redis have been written, as long as [`share`](Self::share) goes on.
+    pub async fn flush(&self) {
+        if let Some(shared) = &self.rooms.shared {
+            shared.l2.flush().await;
+        }
+    }
+
     /// Asks every other replica that is known to be there, and waits for all answers, at most `at_most` (and a minute). A question
     /// has at most 256 KiB. 16 questions are asked concurrently; further ones wait. Without Redis there is nobody to ask.
     pub async fn ask(&self, question: Bytes, at_most: Duration) -> Answers {

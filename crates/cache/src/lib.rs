@@ -24,6 +24,7 @@ mod read;
 mod stats;
 mod time;
 pub mod trace;
+mod turns;
 mod validity;
 
 pub use admin::{CopyState, DryRun, Inspected, Unreachable};
@@ -44,6 +45,7 @@ pub use stats::{
     Sample, Stats, SubjectCounts, Unit,
 };
 pub use time::{Clock, Moment};
+pub use turns::{TooMany, Turn, Turns};
 pub use validity::{Change, ChangeSource, Changes, Glob, GlobError, LogBatch, RecentChange, Subject, TracedChanges};
 
 /// What fuzzing calls: one function for each parser of bytes from outside. Each takes any bytes, and panics where the parser breaks

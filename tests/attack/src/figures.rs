@@ -7,7 +7,10 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use crate::target::Usage;
+use crate::{
+    load::{Ended, Kind, Tally},
+    target::Usage,
+};
 
 /// Latencies and failures of one kind of call.
 #[derive(Debug)]
@@ -47,6 +50,41 @@ pub(crate) struct Phase {
     pub(crate) http: Summary,
     /// The most that the process used.
     pub(crate) usage: Usage,
+    /// The time on processors that the process took, of the length.
+    pub(crate) busy: f64,
+}
+
+/// The figures of one attack.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trial {
+    /// Before, during and after it.
+    pub(crate) phases: [Phase; 3],
+    /// What was answered of ten times too many calls.
+    pub(crate) goodput: Vec<Goodput>,
+}
+
+/// Calls of one kind that were answered in time, a second.
+#[derive(Debug, Clone)]
+pub(crate) struct Goodput {
+    pub(crate) kind: &'static str,
+    /// While there were as many as the replica can answer.
+    pub(crate) peak: f64,
+    /// While there were ten times as many.
+    pub(crate) tenfold: f64,
+    /// How the calls of these ended.
+    pub(crate) ended: Ended,
+}
+
+impl Goodput {
+    pub(crate) fn of(kind: Kind, peak: &Tally, tenfold: &Tally) -> Self {
+        let ended = tenfold.kinds[kind as usize];
+        Self { kind: kind.name(), peak: peak.goodput(kind), tenfold: tenfold.goodput(kind), ended }
+    }
+
+    /// The part of the peak.
+    pub(crate) fn share(&self) -> f64 {
+        self.tenfold / self.peak.max(f64::EPSILON)
+    }
 }
 
 impl Record {

@@ -2,28 +2,31 @@
 //!
 //! For each [attack](attacks) a replica is started over an SQLite file with 1,000 products. A polite client reads 200 products a second,
 //! and others check its health, `CacheAdmin` and HTTP, before, during and after the attack. The attacker has an address of its own, so
-//! that limits for each caller can tell the two apart.
+//! that limits for each caller can tell the two apart, and where there are several processors one of its own ([`cores`]).
 
 #![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
 
 mod attacks;
+mod cores;
 mod figures;
+mod load;
 mod polite;
 mod report;
 mod target;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    task::JoinSet,
     time::sleep,
 };
 
 use self::{
-    attacks::{Attack, Field},
-    figures::Phase,
+    attacks::{Attack, Attackers, Field},
+    cores::{Cores, Division},
+    figures::{Goodput, Trial},
+    load::{Way, load},
     polite::Polite,
     report::{Report, Verdict},
     target::Target,
@@ -48,6 +51,9 @@ struct Cli {
     /// Calls a second of the polite client
     #[arg(long, default_value_t = 200)]
     calls: u32,
+    /// Lets attackers, replica and polite clients share all processors, so that the attacker's own work slows down the others
+    #[arg(long)]
+    shared: bool,
     /// The server's binary [default: `larder` beside this program]
     #[arg(long, value_name = "PATH")]
     larder: Option<PathBuf>,
@@ -65,6 +71,7 @@ struct Setup {
     attack: Duration,
     calls: u32,
     brief: bool,
+    cores: Arc<Cores>,
 }
 
 #[tokio::main]
@@ -89,7 +96,15 @@ async fn main() -> ExitCode {
     };
     let lengths = if cli.brief { [500, 1_000] } else { [4_000, cli.seconds * 1_000] };
     let [calm, attack] = lengths.map(Duration::from_millis);
-    let setup = Setup { program, calm, attack, calls: cli.calls, brief: cli.brief };
+    let division = if cli.shared { Division::Shared } else { Division::Apart };
+    let cores = match Cores::divide(division) {
+        Ok(cores) => Arc::new(cores),
+        Err(error) => {
+            eprintln!("larder-attack: processors cannot be chosen: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let setup = Setup { program, calm, attack, calls: cli.calls, brief: cli.brief, cores };
     let mut ends = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .map(|kind| signal(kind).expect("a signal to listen to"));
     let [one, two, three] = &mut ends;
@@ -109,7 +124,7 @@ async fn play(setup: &Setup, attacks: &[Attack], file: Option<PathBuf>) -> bool 
         let (name, about) = attack.described();
         println!("{name}: {about}");
         let verdict = match suffer(setup, attack).await {
-            Ok(phases) => Verdict::of(phases, setup.brief),
+            Ok(trial) => Verdict::of(trial, setup.brief),
             Err(error) => Verdict::failed(&error),
         };
         print!("{verdict}");
@@ -133,20 +148,35 @@ async fn play(setup: &Setup, attacks: &[Attack], file: Option<PathBuf>) -> bool 
 }
 
 /// The figures before, during and after an attack.
-async fn suffer(setup: &Setup, attack: Attack) -> anyhow::Result<[Phase; 3]> {
-    let target = Target::start(&setup.program, attack.variables()).await?;
+async fn suffer(setup: &Setup, attack: Attack) -> anyhow::Result<Trial> {
+    let cores = &setup.cores;
+    let mut variables = attack.variables().to_vec();
+    if cores.are_apart() {
+        // As it would be on a machine with one processor.
+        variables.push(("LARDER_WORKERS", "1"));
+    }
+    let target = Target::start(&setup.program, &variables).await?;
     let polite = Polite::start(&target, setup.calls).await?;
     // The first calls warm the cache, the connections and the allocator.
     sleep(setup.calm).await;
     let before = polite.phase(&target, setup.calm).await?;
-    let during = {
-        let mut attackers = JoinSet::new();
-        attack.begin(&Field::of(&target), &mut attackers);
-        let during = polite.phase(&target, setup.attack).await?;
-        attackers.abort_all();
-        during
+    let field = Field::of(&target);
+    let mut goodput = Vec::new();
+    let during = if let Some(mix) = attack.tenfold() {
+        let way = Way { source: field.source, address: field.catalog };
+        let peak = cores.as_attacker(load(way, mix, None, setup.calm)).await??;
+        let rate = 10.0 * mix.kinds().map(|kind| peak.goodput(kind)).sum::<f64>();
+        let tenfold = cores.as_attacker(load(way, mix, Some(rate), setup.attack));
+        let (during, tenfold) = tokio::join!(polite.phase(&target, setup.attack), tenfold);
+        let tenfold = tenfold??;
+        goodput.extend(mix.kinds().map(|kind| Goodput::of(kind, &peak, &tenfold)));
+        during?
+    } else {
+        let mut attackers = Attackers::on(cores.attackers());
+        attack.begin(&field, &mut attackers);
+        polite.phase(&target, setup.attack).await?
     };
     sleep(setup.calm / 4).await;
     let after = polite.phase(&target, setup.calm).await?;
-    Ok([before, during, after])
+    Ok(Trial { phases: [before, during, after], goodput })
 }

@@ -25,7 +25,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use crate::{
     figures::{Phase, Record},
-    target::{PRODUCTS, Target, Usage, id},
+    target::{PRODUCTS, Target, id},
 };
 
 /// How long a call may take.
@@ -80,15 +80,19 @@ impl Polite {
         for record in [reads, health, admin, http] {
             record.take();
         }
-        let (begin, mut looks, mut most) = (Instant::now(), interval(LOOK), Usage::default());
+        let (begin, mut looks, mut most) = (Instant::now(), interval(LOOK), target.usage()?);
+        let before = most.processor;
         while begin.elapsed() < length {
             looks.tick().await;
             let usage = target.usage()?;
             most.memory = most.memory.max(usage.memory);
             most.descriptors = most.descriptors.max(usage.descriptors);
+            most.processor = usage.processor;
         }
         let [reads, health, admin, http] = [reads, health, admin, http].map(Record::take);
-        Ok(Phase { length: begin.elapsed(), reads, health, admin, http, usage: most })
+        let length = begin.elapsed();
+        let busy = most.processor.saturating_sub(before).as_secs_f64() / length.as_secs_f64();
+        Ok(Phase { length, reads, health, admin, http, usage: most, busy })
     }
 }
 

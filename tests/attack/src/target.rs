@@ -1,6 +1,6 @@
 //! The replica that is attacked.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use larder_proto::catalog::{ImportProductsRequest, Product, product_catalog_client::ProductCatalogClient};
@@ -27,6 +27,8 @@ pub(crate) struct Usage {
     pub(crate) memory: u64,
     /// File descriptors.
     pub(crate) descriptors: usize,
+    /// The time on processors so far.
+    pub(crate) processor: Duration,
 }
 
 impl Target {
@@ -59,7 +61,9 @@ impl Target {
         let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).context("the replica has ended")?;
         let resident = pages.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
         let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-        Ok(Usage { memory: resident.context("no resident memory")? * PAGE, descriptors })
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the replica has ended")?;
+        let processor = processor_time(&stat).context("no time on processors")?;
+        Ok(Usage { memory: resident.context("no resident memory")? * PAGE, descriptors, processor })
     }
 
     async fn fill(&self) -> anyhow::Result<()> {
@@ -76,6 +80,16 @@ impl Target {
         while reports.message().await?.is_some() {}
         Ok(())
     }
+}
+
+/// The time on processors of a process, in user mode and in the kernel (`proc_pid_stat(5)`).
+fn processor_time(stat: &str) -> Option<Duration> {
+    /// Of a second.
+    const TICK: Duration = Duration::from_millis(10);
+    // The name of the program, in parentheses, may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11).map(|ticks| ticks.parse::<u32>().ok());
+    Some(TICK * (times.next()?? + times.next()??))
 }
 
 /// The id of a product.

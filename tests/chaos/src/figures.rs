@@ -43,6 +43,17 @@ pub(crate) struct Hits {
     pub(crate) sought: u64,
 }
 
+/// Which tiers had the products that the load asked for one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tiers {
+    /// The memory of the replica.
+    pub(crate) l1: u64,
+    /// Redis.
+    pub(crate) l2: u64,
+    /// None: the database was asked.
+    pub(crate) database: u64,
+}
+
 /// What is left of a histogram.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Percentiles {
@@ -77,6 +88,18 @@ impl Hits {
     /// The share that was there.
     pub(crate) fn percent(self) -> f64 {
         float(self.found) * 100.0 / float(self.sought.max(1))
+    }
+}
+
+impl Tiers {
+    /// What came after an earlier count.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self { l1: self.l1 - earlier.l1, l2: self.l2 - earlier.l2, database: self.database - earlier.database }
+    }
+
+    /// The share of what memory did not have that Redis had.
+    pub(crate) fn percent_of_l2(self) -> f64 {
+        Hits { found: self.l2, sought: self.l2 + self.database }.percent()
     }
 }
 

@@ -109,7 +109,9 @@ async fn write(shop: Arc<Shop>, orders: watch::Receiver<Orders>, number: u32, mu
     tokio::time::sleep(WRITE_EVERY.mul_f64(rng.random())).await;
     while !orders.borrow().end {
         ticks.tick().await;
-        let change = if rng.random_bool(0.1) { Change::Delete } else { Change::Put };
+        // The service config has deletions made once.
+        let deletes = shop.balanced().is_none() && rng.random_bool(0.1);
+        let change = if deletes { Change::Delete } else { Change::Put };
         // It counts in the tally and stands in the history.
         let _ = shop.write(favoured(&mut rng), one_of(&orders, &mut rng), number, change).await;
     }

@@ -18,6 +18,7 @@ mod probe;
 mod product;
 mod psql;
 mod report;
+mod retry;
 mod scenarios;
 mod shop;
 mod stage;

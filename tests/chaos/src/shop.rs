@@ -17,17 +17,14 @@ use tokio::{
     sync::Mutex,
     time::{sleep, timeout},
 };
-use tonic::{
-    Code, Request, Status,
-    metadata::MetadataValue,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Request, Status, metadata::MetadataValue, transport::Endpoint};
 
 use crate::{
     calls::Calls,
     figures::Hits,
     history::{History, Mark, Moment, Read, Seen},
     product::{self, GROUP, KEYS, LOADED},
+    retry::{Balanced, Way},
     tally::Tally,
 };
 pub(crate) use write::{Change, Head};
@@ -40,8 +37,8 @@ const PAGE: i32 = 100;
 /// Between two looks whether something has happened.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// A client of one replica.
-pub(crate) type Client = ProductCatalogClient<Channel>;
+/// A client of one replica, or of all of them.
+pub(crate) type Client = ProductCatalogClient<Way>;
 
 /// The keys, as clients of the replicas see them.
 #[derive(Debug)]
@@ -53,7 +50,18 @@ pub(crate) struct Shop {
     calls: Calls,
     start: Instant,
     clients: Vec<Client>,
+    /// Makes the calls of the load in the place of the others, if it is there.
+    balanced: Option<Arc<Balanced>>,
     heads: Vec<Mutex<Head>>,
+}
+
+/// Which replica a call goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Calling {
+    /// The one that is named.
+    Named,
+    /// Any, and then another one, as the shipped service config says.
+    Balanced,
 }
 
 /// Which call a read of several keys makes.
@@ -68,8 +76,9 @@ pub(crate) enum Page {
 }
 
 impl Shop {
-    /// Over replicas that have none of the keys. All keys of the load are created.
-    pub(crate) async fn open(addresses: &[SocketAddr]) -> anyhow::Result<Arc<Self>> {
+    /// Over replicas that have none of the keys. All keys of the load are created. Calls go to the replica that is named, or to all in
+    /// turn.
+    pub(crate) async fn open(addresses: &[SocketAddr], calls: Calling) -> anyhow::Result<Arc<Self>> {
         let mut clients = Vec::new();
         for address in addresses {
             clients.push(connect(*address).await?);
@@ -80,6 +89,10 @@ impl Shop {
             calls: Calls::default(),
             start: Instant::now(),
             clients,
+            balanced: match calls {
+                Calling::Named => None,
+                Calling::Balanced => Some(Arc::new(Balanced::new(addresses)?)),
+            },
             heads: (0..KEYS).map(|_| Mutex::default()).collect(),
         });
         for group in 0..LOADED / GROUP {
@@ -112,8 +125,9 @@ impl Shop {
                 return None;
             }
         };
-        let hits = Hits::of(info.as_ref().map_or(CacheTier::Unspecified, CacheInfo::tier));
-        self.tally.answered(replica, end.saturating_sub(begin), (key < LOADED).then_some(hits));
+        let tier = info.as_ref().map_or(CacheTier::Unspecified, CacheInfo::tier);
+        self.tally.found_in(tier);
+        self.tally.answered(replica, end.saturating_sub(begin), (key < LOADED).then_some(Hits::of(tier)));
         let (seen, stale) = (product::seen(product.as_ref()), info.is_some_and(|info| info.stale));
         self.check(&Read { key, replica, call: "get", begin, end, seen, stale, mark });
         Some(seen)
@@ -189,7 +203,7 @@ impl Shop {
         let read = ReadOptions { consistency: Some(Consistency::FullyConsistent(true)), ..ReadOptions::default() };
         for replica in 0..self.clients.len() {
             let request = GetProductRequest { id: "no-such".to_owned(), read: Some(read.clone()) };
-            match within(self.client(replica).get_product(request)).await {
+            match within(self.clients[replica].clone().get_product(request)).await {
                 Err(status) if status.code() != Code::NotFound => return Err(status),
                 _ => {}
             }
@@ -197,16 +211,24 @@ impl Shop {
         Ok(())
     }
 
-    /// A client of a replica.
+    /// A client of a replica, or of all of them.
     pub(crate) fn client(&self, replica: usize) -> Client {
-        self.clients[replica].clone()
+        match &self.balanced {
+            None => self.clients[replica].clone(),
+            Some(balanced) => ProductCatalogClient::new(Way::Balanced(Arc::clone(balanced))),
+        }
+    }
+
+    /// What calls all replicas in turn.
+    pub(crate) fn balanced(&self) -> Option<&Balanced> {
+        self.balanced.as_deref()
     }
 }
 
 /// Connects to a replica.
 pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Client> {
     let endpoint = Endpoint::try_from(format!("http://{address}"))?.connect_timeout(LIMIT).tcp_nodelay(true);
-    Ok(ProductCatalogClient::new(endpoint.connect().await?))
+    Ok(ProductCatalogClient::new(Way::Direct(endpoint.connect().await?)))
 }
 
 /// Absence is an error here; what the caches say of it stands in its metadata.

@@ -105,7 +105,7 @@ impl Setup {
         change(&mut plan);
         let world = World::start(&plan).await?;
         let addresses: Vec<_> = world.replicas().iter().map(larder_test_servers::Replica::address).collect();
-        let shop = Shop::open(&addresses).await?;
+        let shop = Shop::open(&addresses, plan.calls).await?;
         probe::prepare(&shop).await?;
         Ok(Stage {
             load: None,

@@ -9,10 +9,11 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
+use larder_proto::catalog::CacheTier;
 use tonic::Status;
 
 use crate::{
-    figures::{Figures, Hits, Percentiles},
+    figures::{Figures, Hits, Percentiles, Tiers},
     history::Verdict,
     world::REPLICAS,
 };
@@ -33,6 +34,7 @@ pub(crate) struct Tally {
     writes: AtomicU64,
     found: AtomicU64,
     sought: AtomicU64,
+    tiers: [AtomicU64; 3],
     read_errors: [AtomicU64; REPLICAS],
     write_errors: [AtomicU64; REPLICAS],
     rest: Mutex<Rest>,
@@ -69,6 +71,7 @@ impl Tally {
             writes: AtomicU64::new(0),
             found: AtomicU64::new(0),
             sought: AtomicU64::new(0),
+            tiers: Default::default(),
             read_errors: Default::default(),
             write_errors: Default::default(),
             rest: Mutex::new(rest),
@@ -83,6 +86,23 @@ impl Tally {
             self.found.fetch_add(found, Ordering::Relaxed);
             self.sought.fetch_add(sought, Ordering::Relaxed);
         }
+    }
+
+    /// A product was looked for, and a tier had it, or its absence.
+    pub(crate) fn found_in(&self, tier: CacheTier) {
+        let index = match tier {
+            CacheTier::L1 => 0,
+            CacheTier::L2 => 1,
+            CacheTier::Database => 2,
+            CacheTier::Unspecified => return,
+        };
+        add(&self.tiers[index]);
+    }
+
+    /// Where products were found.
+    pub(crate) fn tiers(&self) -> Tiers {
+        let [l1, l2, database] = [0, 1, 2].map(|index: usize| self.tiers[index].load(Ordering::Relaxed));
+        Tiers { l1, l2, database }
     }
 
     /// A read was checked.

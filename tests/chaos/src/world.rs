@@ -12,7 +12,7 @@ use larder_test_servers::{
     Faults, Gate, Passage, Postgres, PostgresOptions, Proxy, Redis, RedisOptions, Replica, free_port,
 };
 
-use crate::psql::Psql;
+use crate::{psql::Psql, shop::Calling};
 
 /// How many replicas there are.
 pub(crate) const REPLICAS: usize = 3;
@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) replicas: Vec<(&'static str, String)>,
     /// Further variables of the first replica alone.
     pub(crate) first: Vec<(&'static str, String)>,
+    /// Which replica the calls of the load go to.
+    pub(crate) calls: Calling,
 }
 
 impl Plan {
@@ -46,7 +48,8 @@ impl Plan {
         let program = program.to_owned();
         // Some products change a hundred thousand times: without it what they were would be what takes time.
         let vacuum = ("autovacuum_naptime".to_owned(), "10s".to_owned());
-        Self { program, postgres: vec![vacuum], redis: Vec::new(), replicas: Vec::new(), first: Vec::new() }
+        let calls = Calling::Named;
+        Self { program, postgres: vec![vacuum], redis: Vec::new(), replicas: Vec::new(), first: Vec::new(), calls }
     }
 }
 

@@ -72,7 +72,7 @@ macro_rules! in_brief {
 
 in_brief! {
     calm messages redis_troubles replays only_replays redis_restarts redis_paused partitions psql open_transaction
-    stampede hanging_database poison postgres base_backup lives replica_paused aborted_writers clocks late_fills same_snapshot watch tokens
+    stampede hanging_database poison postgres base_backup lives replica_paused replicas_killed rolling_restart aborted_writers clocks late_fills same_snapshot watch tokens
 }
 
 fn holds_in_brief(name: &str) {

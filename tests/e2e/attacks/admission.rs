@@ -1,13 +1,20 @@
 //! More calls than a server has room for, and callers that do not wait for their answers.
 
-use std::{num::NonZero, time::Duration};
+use std::{
+    num::NonZero,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use larder_proto::{
     admin::{GetStatsRequest, InvalidateKeysRequest, cache_admin_client::CacheAdminClient},
     catalog::{CreateProductRequest, GetProductRequest},
 };
 use larder_server::config::{AdmissionConfig, Config, Rate, Role, TokenHash, TokenRule};
+use larder_storage::{ProductData, WriteOptions};
 use larder_test_servers::wire::{HEADERS, Wire};
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tokio::task::JoinSet;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -167,5 +174,33 @@ async fn a_write_whose_deadline_has_passed_in_the_queue_never_begins() {
     assert!(written.trim().parse::<u32>().expect("a number") <= 4, "{written} were written");
     let mut client = Client::new(server.channel());
     client.get_product(get("last")).await.expect("the last product");
+    server.stop().await;
+}
+
+/// A thread that serves thousands of calls comes round to each of them late. Turns must not wait for it meanwhile: a database that
+/// takes one write at a time would stand idle.
+#[tokio::test]
+async fn a_turn_to_write_waits_for_no_thread_that_serves_calls() {
+    let database = Database::sqlite();
+    let server = Server::start_with(&database, patient).await;
+    server.create(product("a")).await;
+    let mut lock = SqliteConnection::connect(&database.url()).await.expect("a connection");
+    lock.execute("BEGIN IMMEDIATE").await.expect("the write lock");
+    let ids = || (0..10).map(|number| format!("late-{number}"));
+    let data = ProductData { name: "Late".to_owned(), ..ProductData::default() };
+    let mut writes: Vec<_> = ids()
+        .map(|id| Box::pin(server.running().catalog().create(id, data.clone(), WriteOptions::default())))
+        .collect();
+    // They begin, and nobody comes round to them again.
+    for write in &mut writes {
+        assert!(matches!(pin!(write).poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
+    }
+    lock.execute("COMMIT").await.expect("the end of the lock");
+    eventually("all writes", async || {
+        let written = database.shell("SELECT count(*) FROM products WHERE id LIKE 'late-%'").await;
+        written.trim() == "10"
+    })
+    .await;
+    drop(writes);
     server.stop().await;
 }

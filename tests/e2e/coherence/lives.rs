@@ -54,7 +54,7 @@ async fn commits_that_a_crash_of_postgres_lost_are_not_served() {
     // Nothing writes to disk but commits that wait for it, and the process that is stopped below.
     let settings = [("bgwriter_lru_maxpages", "0"), ("checkpoint_timeout", "1h"), ("autovacuum", "off")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    let postgres = Arc::new(Postgres::start(PostgresOptions { fsync: false, settings }).await);
+    let postgres = Arc::new(Postgres::start(PostgresOptions { settings, ..PostgresOptions::default() }).await);
     let database = Database::on(Arc::clone(&postgres)).await;
     let server = Server::start(&database).await;
     server.create(named("a", "First")).await;

@@ -35,7 +35,7 @@ async fn fifty_kills_lose_no_acknowledged_write_on_postgres() {
     // What the server promised to keep is on disk. Without the setting it would sync each of a thousand files one by one
     // whenever it is started.
     let settings = vec![("recovery_init_sync_method".to_owned(), "syncfs".to_owned())];
-    let options = PostgresOptions { fsync: true, settings };
+    let options = PostgresOptions { fsync: true, settings, ..PostgresOptions::default() };
     let server = Arc::new(Postgres::start(options).await);
     let database = Database::on(server).await;
     survive(&database, |round| if round % 2 == 0 { Victim::Larder } else { Victim::Postgres }).await;

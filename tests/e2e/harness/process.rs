@@ -1,10 +1,10 @@
 //! The program itself.
 
 use std::{
-    fs,
+    fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::{ExitStatus, Output, Stdio},
     time::{Duration, SystemTime},
 };
 
@@ -72,6 +72,19 @@ impl Process {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")]).arg(program().await);
         Self::start_as(configured(shell), database, flags).await
+    }
+
+    /// Runs `larder serve` to its end where a directory cannot be written to. Needs `can_mount`.
+    pub(crate) async fn run_on_read_only(directory: &Path, database: &Database) -> Ran {
+        const SCRIPT: &str = r#"mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@""#;
+        let mut command = configured(Command::new("unshare"));
+        command.args(["--mount", "sh", "-c", SCRIPT, "sh"]).arg(directory).arg(program().await).arg("serve");
+        for listen in ["--listen", "--admin-listen", "--http-listen"] {
+            command.args([listen, "127.0.0.1:0"]);
+        }
+        let elsewhere = TempDir::new("process");
+        command.args(["--database-url", &database.url(), "--data-dir"]).arg(elsewhere.path()).stderr(Stdio::piped());
+        Ran::of(timeout(END, command.output()).await.expect("the server to end within a minute"))
     }
 
     async fn start_as(mut command: Command, database: &Database, flags: &[&str]) -> Self {
@@ -161,10 +174,7 @@ impl Process {
     pub(crate) async fn larder(&self, arguments: &[&str]) -> Ran {
         let mut command = self.client_command(arguments).await;
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let output = timeout(END, command.output()).await.expect("the command to end within a minute");
-        let output = output.expect("larder to start");
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-        Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+        Ran::of(timeout(END, command.output()).await.expect("the command to end within a minute"))
     }
 
     /// A connection that all clients of the test share.
@@ -212,6 +222,14 @@ impl Process {
     pub(crate) async fn stop(mut self) -> ExitStatus {
         self.signal("TERM").await;
         self.ended().await
+    }
+}
+
+impl Ran {
+    fn of(output: io::Result<Output>) -> Self {
+        let output = output.expect("larder to start");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
 }
 

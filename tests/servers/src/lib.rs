@@ -27,7 +27,7 @@ pub use client::{RedisClient, Reply};
 pub use cluster::{Cluster, ClusterOptions, Ended, Ports, Replica};
 pub use gate::{Gate, HeldAnswer, Passage};
 pub use pgbouncer::PgBouncer;
-pub use postgres::{Postgres, PostgresOptions};
+pub use postgres::{Postgres, PostgresOptions, can_mount};
 pub use proxy::{Caught, Counts, Faults, HeldSet, LateSet, Proxy};
 pub use redis::{Redis, RedisBinary, RedisOptions};
 pub use redis_topology::{RedisCluster, RedisSentinel};

@@ -32,6 +32,8 @@ pub struct PostgresOptions {
     pub fsync: bool,
     /// Further lines of `postgresql.conf`.
     pub settings: Vec<(String, String)>,
+    /// The size of a disk of its own at [`Postgres::small_disk`], in MiB. Needs [`can_mount`].
+    pub small_disk: Option<u32>,
 }
 
 /// A PostgreSQL server of its own, on 127.0.0.1, with trust authentication. It is stopped when this is dropped, and also
@@ -42,6 +44,17 @@ pub struct Postgres {
     root: TempDir,
     port: u16,
     guardian: Mutex<Option<Guardian>>,
+    small_disk: Option<u32>,
+}
+
+/// Mounts a disk of `$1` MiB at `$2`, which no process but this and its children sees and which ends with them, and becomes the rest.
+const ON_SMALL_DISK: &str = r#"mount -t tmpfs -o "size=$1m" tmpfs "$2" && chown "$3" "$2" && shift 3 && exec "$@""#;
+
+/// Whether this process may mount disks of its own: on Linux, as root.
+pub fn can_mount() -> bool {
+    let script = "mount -t tmpfs tmpfs /mnt";
+    let tried = Command::new("unshare").args(["--mount", "sh", "-c", script]).stderr(Stdio::null()).status();
+    is_root() && tried.is_ok_and(|status| status.success())
 }
 
 impl Postgres {
@@ -160,6 +173,29 @@ impl Postgres {
         }
     }
 
+    /// Stops every process of the server where it is (SIGSTOP): connections stay open, and nobody answers.
+    pub fn pause(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&self) {
+        self.signal_all("CONT");
+    }
+
+    fn signal_all(&self, name: &str) {
+        if let Some(pid) = self.pid() {
+            // The first process goes first, so that it has no further children meanwhile.
+            signal(name, &[pid]);
+            signal(name, &children(pid));
+        }
+    }
+
+    /// Where the small disk is.
+    pub fn small_disk(&self) -> PathBuf {
+        self.root.join("small")
+    }
+
     /// Stops the server cleanly: open transactions are rolled back, everything is written.
     pub fn stop(&self) {
         let Some(guardian) = self.guardian().take() else {
@@ -192,6 +228,7 @@ impl Postgres {
                 root: TempDir::new("postgres"),
                 port: free_port(),
                 guardian: Mutex::new(None),
+                small_disk: options.small_disk,
             };
             server.initialise(options);
             match server.launch() {
@@ -245,7 +282,15 @@ impl Postgres {
     fn launch(&self) -> Result<(), String> {
         let (data, log) = (self.root.join("data"), self.root.join("log"));
         let pid_file = data.join("postmaster.pid");
-        let command = as_server_user(&[self.binaries.join("postgres").as_os_str(), OsStr::new("-D"), data.as_os_str()]);
+        let mut command =
+            as_server_user(&[self.binaries.join("postgres").as_os_str(), OsStr::new("-D"), data.as_os_str()]);
+        if let Some(size) = self.small_disk {
+            let place = self.small_disk();
+            std::fs::create_dir_all(&place).expect("a directory for the small disk");
+            let mount = ["unshare", "--mount", "sh", "-c", ON_SMALL_DISK, "sh"].map(str::to_owned);
+            let disk = [size.to_string(), place.display().to_string(), USER.to_owned()];
+            command = [&mount[..], &disk, &command].concat();
+        }
         // What a server of before wrote, or an orphan of a killed one has yet to write, is not about this one.
         let _ = std::fs::remove_file(&log);
         let mut slot = self.guardian();

@@ -13,9 +13,10 @@ use crate::{
     l1::{L1, Value},
     l2::L2,
     peers::{PeerParts, Peers},
-    read::{Admission, Breaker, ReadPath, SharedAbsences, SingleFlight},
+    read::{Breaker, ReadPath, SharedAbsences, SingleFlight},
     stats::Counters,
     time::{Clock, Jitter},
+    turns::Turns,
     validity::{Applier, RecentChanges, Validity},
 };
 
@@ -85,7 +86,7 @@ impl<V: Value> Cache<V> {
             hot_keys: Arc::new(HotKeySketch::new(clock.now(), seed)),
             prefetch,
             single_flight: Arc::new(SingleFlight::new()),
-            admission: Admission::new(config.max_loads, config.max_waiting_loads),
+            turns: Turns::new(config.max_loads, config.max_waiting_loads),
             breaker: Breaker::new(config.soft_load_timeout()),
             absences: SharedAbsences::new(clock.now()),
             runtime,

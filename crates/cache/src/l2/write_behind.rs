@@ -3,7 +3,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use larder_change::Incarnation;
@@ -17,6 +20,9 @@ use crate::trace::{self, ActiveSpan, SpanKind};
 pub(super) struct WriteBehind {
     queue: Mutex<VecDeque<Queued>>,
     wake: Notify,
+    /// Copies in the queue, and those that are being written.
+    unwritten: AtomicUsize,
+    written: Notify,
 }
 
 /// A copy that waits.
@@ -63,6 +69,20 @@ impl L2 {
             drop(waits);
             self.counters.l2_sets.add(fills.len() as u64);
             let _ = outcome(&flush, flush.clone().carry(self.fill(incarnation, &fills, &[])).await);
+            self.write_behind.unwritten.fetch_sub(fills.len(), Ordering::Relaxed);
+            self.write_behind.written.notify_waiters();
+        }
+    }
+
+    /// Waits until no queued copy is left to write.
+    pub(crate) async fn flush(&self) {
+        loop {
+            // Made before the look, so that nothing in between is missed.
+            let written = self.write_behind.written.notified();
+            if self.write_behind.unwritten.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            written.await;
         }
     }
 }
@@ -77,6 +97,7 @@ impl WriteBehind {
             return false;
         }
         queue.push_back(copy);
+        self.unwritten.fetch_add(1, Ordering::Relaxed);
         drop(queue);
         self.wake.notify_one();
         true

@@ -10,10 +10,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 use larder_change::Incarnation;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use super::{
     Loaded, ReadPath,
@@ -25,6 +22,7 @@ use crate::{
     l1::{Entry, Expiry, NewEntry, Provenance, Tier, Value},
     stats::LoadOutcome,
     time::Moment,
+    turns::TooMany,
     validity::{Depends, Origin},
 };
 
@@ -78,7 +76,7 @@ impl<V: Value> ReadPath<V> {
         let loaded = loop {
             tokio::select! {
                 biased;
-                loaded = &mut run => break loaded,
+                // First of all: the load of a call that was refused must not begin.
                 () = abandoned(&guard, &begun), if task.purpose == Purpose::Miss => match guard.give_up() {
                     Ok(()) => {
                         self.counters.abandoned.one();
@@ -86,6 +84,7 @@ impl<V: Value> ReadPath<V> {
                     }
                     Err(joined) => guard = joined,
                 },
+                loaded = &mut run => break loaded,
             }
         };
         match loaded {
@@ -115,7 +114,7 @@ impl<V: Value> ReadPath<V> {
     {
         let counters = &self.counters;
         let work = async {
-            let _permit = self.admission.enter().await?;
+            let _turn = self.turns.turn().await.map_err(|TooMany| LoadError::Overloaded)?;
             self.breaker.admit(self.clock.now())?;
             counters.loads.one();
             let _ = begun.set(self.clock.now());
@@ -250,41 +249,6 @@ async fn abandoned<V>(guard: &LoadGuard<V>, begun: &OnceLock<Moment>) {
         if !guard.is_read() {
             return;
         }
-    }
-}
-
-/// Limits the loads that run concurrently and the loads that wait to do so.
-pub(crate) struct Admission {
-    permits: Semaphore,
-    /// A place for each load that waits.
-    places: Semaphore,
-    max_waiting: usize,
-}
-
-impl Admission {
-    pub(crate) fn new(at_once: usize, max_waiting: usize) -> Self {
-        let at_once = at_once.clamp(1, Semaphore::MAX_PERMITS);
-        let max_waiting = max_waiting.min(Semaphore::MAX_PERMITS);
-        Self { permits: Semaphore::new(at_once), places: Semaphore::new(max_waiting), max_waiting }
-    }
-
-    /// Whether one more load would be admitted, now or after a wait.
-    pub(super) fn has_room(&self) -> bool {
-        self.permits.available_permits() > 0 || self.places.available_permits() > 0
-    }
-
-    /// Whether no load waits, and one more could run.
-    pub(super) fn is_idle(&self) -> bool {
-        self.places.available_permits() == self.max_waiting && self.permits.available_permits() > 0
-    }
-
-    /// Waits for admission.
-    async fn enter(&self) -> Result<SemaphorePermit<'_>, LoadError> {
-        if let Ok(permit) = self.permits.try_acquire() {
-            return Ok(permit);
-        }
-        let _place = self.places.try_acquire().map_err(|_| LoadError::Overloaded)?;
-        self.permits.acquire().await.map_err(|_| LoadError::Lost)
     }
 }
 

@@ -23,12 +23,12 @@ use crate::{
     l2::L2,
     stats::Counters,
     time::{Clock, Jitter},
+    turns::Turns,
     validity::Validity,
 };
 
 pub(crate) use self::{
-    absences::SharedAbsences, breaker::Breaker, get::Verdict, loader::Admission, loader::Storage,
-    single_flight::SingleFlight,
+    absences::SharedAbsences, breaker::Breaker, get::Verdict, loader::Storage, single_flight::SingleFlight,
 };
 pub use self::{
     get::Reader,
@@ -50,7 +50,7 @@ pub(crate) struct ReadPath<V> {
     pub(crate) hot_keys: Arc<HotKeySketch>,
     pub(crate) prefetch: Arc<Prefetch>,
     pub(crate) single_flight: Arc<SingleFlight<V>>,
-    pub(crate) admission: Admission,
+    pub(crate) turns: Arc<Turns>,
     /// Of the database.
     pub(crate) breaker: Breaker,
     pub(crate) absences: SharedAbsences,

@@ -17,7 +17,7 @@ impl<V: Value> ReadPath<V> {
         let absent: Vec<usize> = (0..names.len())
             .filter(|&index| self.l1.get(&names[index]).is_none_or(|entry| !self.may_serve(&entry, clock)))
             .collect();
-        if self.proven() && self.admission.is_idle() && !absent.is_empty() {
+        if self.proven() && self.turns.waiting() == 0 && self.turns.free() > 0 && !absent.is_empty() {
             let targets: Vec<Target> =
                 absent.into_iter().map(|index| self.target(index, &Key::item(&*names[index]))).collect();
             let (waits, guard) = self.single_flight.join(targets, self.clock.now(), |_| true);

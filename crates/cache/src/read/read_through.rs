@@ -46,7 +46,7 @@ impl<V: Value> ReadPath<V> {
         F: Fn(Vec<usize>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        if !self.admission.has_room() {
+        if !self.turns.have_room() {
             self.counters.refused.one();
             guard.fail(&LoadError::Overloaded);
             return;

@@ -37,7 +37,7 @@ impl<V: Value> ReadPath<V> {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Loaded<V>, LoadError>> + Send,
     {
-        if !self.admission.has_room() {
+        if !self.turns.have_room() {
             self.counters.refused.one();
             return Err(LoadError::Overloaded.into());
         }

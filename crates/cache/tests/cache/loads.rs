@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all};
 use larder_cache::{CacheConfig, Incarnation, Key, LoadError, Loaded, Policy, ReadError, ReadOptions, Tier};
 
 use tokio::{
@@ -117,6 +117,21 @@ async fn a_load_that_nobody_waits_for_is_given_up() {
     bench.db.release(At::Load);
     assert_eq!(second.await.unwrap().unwrap().tier, Tier::Database);
     assert_eq!((bench.loads(), bench.stats().abandoned), (2, 1));
+}
+
+/// As the call of a reader that is refused when it first waits. There is a free turn, so that the load could begin.
+#[tokio::test]
+async fn a_load_whose_reader_left_at_once_never_begins() {
+    let bench = Bench::new().await;
+    bench.db.put("item:a", &[]);
+    bench.pass().await;
+    for left in 1..=100 {
+        assert!(bench.read("item:a").now_or_never().is_none(), "a reader that waits");
+        until(|| bench.stats().abandoned == left).await;
+    }
+    assert_eq!(bench.loads(), 0);
+    bench.read("item:a").await.unwrap();
+    assert_eq!((bench.loads(), bench.stats().abandoned), (1, 100));
 }
 
 #[tokio::test]

@@ -278,7 +278,10 @@ impl Running {
         if timeout(self.drain.saturating_sub(CLOSE), closed).await.is_err() {
             tracing::warn!("connections cut at the end of the time to drain");
         }
-        let _ = timeout(CLOSE / 2, self.catalog.cache().leave()).await;
+        let cache = self.catalog.cache();
+        // A copy that Redis does not get costs a load, and no more.
+        let _ = timeout(CLOSE / 4, cache.flush()).await;
+        let _ = timeout(CLOSE / 4, cache.leave()).await;
         self.tasks.shutdown().await;
         for serving in [Some(self.serving), self.admin].into_iter().flatten() {
             serving.stop().await;

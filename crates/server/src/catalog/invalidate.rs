@@ -66,8 +66,9 @@ impl Catalog {
         invalidations: Vec<Invalidation>,
     ) -> Result<Invalidating, StorageError> {
         let rows: Vec<_> = invalidations.into_iter().map(row).collect();
-        let write =
-            |repository: Arc<Repository>| async move { repository.invalidate_once(&request_id, signed, &rows).await };
+        let write = move |repository: Arc<Repository>| async move {
+            repository.invalidate_once(&request_id, signed, &rows).await
+        };
         Ok(self.write(Rank::Invalidation, "INSERT changes", write, |_| None).await?.value)
     }
 

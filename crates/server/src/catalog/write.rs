@@ -1,10 +1,10 @@
 //! Writes: the database decides, the cache applies the change, then the writer gets its reply.
 //!
-//! A write waits for its turn with its caller: the write of a caller who has gone, or whose deadline has passed, never begins. Once
-//! begun it runs on the runtime of the database, so that a caller who goes away neither stops the write half-way nor keeps the change
-//! from the cache.
+//! The write of a caller who has gone, or whose deadline has passed, never begins. Once begun it goes on, so that a caller who goes
+//! away neither stops the write half-way nor keeps the change from the cache. Waiting and writing run on the runtime of the database:
+//! a turn must not wait until a thread that serves thousands of other calls comes round to its caller.
 
-use std::{future::Future, sync::Arc};
+use std::{convert::Infallible, future::Future, sync::Arc};
 
 use larder_cache::trace;
 use larder_change::Token;
@@ -12,6 +12,7 @@ use larder_storage::{
     Committed, Creation, Deletion, Imported, Product, ProductData, ProductRepository as _, Repository, StorageError,
     Update, Updating, WriteOptions, with_trace,
 };
+use tokio::sync::oneshot;
 
 use super::{Catalog, Copy, spans::statement, subject::of_copies, turns::Rank};
 use crate::contract::{Stamp, encode, product_name};
@@ -62,7 +63,7 @@ impl Catalog {
 
     /// Deletes a product.
     pub async fn delete(&self, id: String, version: Option<i64>) -> Result<Written<Deletion>, StorageError> {
-        let delete = |repository: Arc<Repository>| async move { repository.delete(&id, version).await };
+        let delete = move |repository: Arc<Repository>| async move { repository.delete(&id, version).await };
         self.write(Rank::Call, "DELETE products", delete, |_| None).await
     }
 
@@ -77,30 +78,42 @@ impl Catalog {
         &self,
         rank: Rank,
         summary: &'static str,
-        write: impl FnOnce(Arc<Repository>) -> F,
+        write: impl FnOnce(Arc<Repository>) -> F + Send + 'static,
         item: impl FnOnce(&T) -> Option<Product> + Send + 'static,
     ) -> Result<Written<T>, StorageError>
     where
         T: Send + 'static,
         F: Future<Output = Result<Committed<T>, StorageError>> + Send + 'static,
     {
-        let turn = self.writes.turn(rank).await?;
-        let write = write(Arc::clone(&self.repository));
+        if self.writes.are_too_many(rank) {
+            return Err(StorageError::Overloaded);
+        }
         let catalog = self.clone();
         let context = trace::current().context();
+        let (_caller, left) = oneshot::channel::<Infallible>();
         let work = async move {
-            let write = async {
-                match context {
-                    Some(context) => with_trace(context, write).await,
-                    None => write.await,
-                }
+            let turn = tokio::select! {
+                biased;
+                _ = left => return Err(StorageError::Unavailable("the caller has left".into())),
+                turn = catalog.writes.turn(rank) => turn?,
             };
-            let committed = statement(&catalog.repository, summary, write).await;
-            // Others need not wait until everybody knows of this write.
-            drop(turn);
-            let committed = committed?;
-            let item = item(&committed.value);
-            Ok(catalog.wrote(committed, item).await)
+            // The state of a write under way takes some 40 KB, which those that wait do not need.
+            Box::pin(async move {
+                let write = write(Arc::clone(&catalog.repository));
+                let write = async {
+                    match context {
+                        Some(context) => with_trace(context, write).await,
+                        None => write.await,
+                    }
+                };
+                let committed = statement(&catalog.repository, summary, write).await;
+                // Others need not wait until everybody knows of this write.
+                drop(turn);
+                let committed = committed?;
+                let item = item(&committed.value);
+                Ok(catalog.wrote(committed, item).await)
+            })
+            .await
         };
         let done = self.runtime.spawn(trace::current().carry(work));
         done.await.unwrap_or_else(|error| Err(StorageError::UnknownOutcome(error.into())))

@@ -49,8 +49,9 @@ pub(super) const QUEUE_MAX_DELIVERIES: u64 = 10;
 pub(super) const RESPONSE_BYTES: usize = 64 << 20;
 /// The headers of one request, in bytes, each counted with 32 more (RFC 9113, section 6.5.2). Tokens and traces fit several times.
 pub(super) const HEADER_BYTES: u32 = 16 << 10;
-/// Requests in progress on one connection. Further ones wait at the client, as HTTP/2 arranges.
-pub(super) const CONCURRENT_STREAMS: u32 = 1_000;
+/// Requests in progress on one connection. Further ones wait at the client, as HTTP/2 arranges. A request that waits takes some 7 KB,
+/// and a client that needs more opens another connection, as gRPC's clients do at 100.
+pub(super) const CONCURRENT_STREAMS: u32 = 256;
 /// Changes that are kept for slow readers of `WatchProducts`. A reader that is further behind is cut off and resumes from
 /// its token.
 pub(super) const WATCH_BACKLOG: usize = 50_000;

@@ -158,7 +158,7 @@ pub(super) const CONSTANTS: &[Dropped] = &[
     Dropped {
         key: "max-concurrent-streams",
         env: "LARDER_MAX_CONCURRENT_STREAMS",
-        instead: "the limit is always 1000 for each connection; leave the name out",
+        instead: "the limit is always 256 for each connection; leave the name out",
     },
     Dropped {
         key: "watch-backlog",

@@ -33,7 +33,8 @@ use super::{
     Acceptor, Coalesced, Peer,
     frames::{PREFACE, PREFACE_TEXT, Watched},
     places::{Capacity, Place, Places},
-    replies::{Counted, Streams, Unsent},
+    replies::{Counted, Unsent},
+    streams::Streams,
     usage::{CallGuard, Stage, Usage},
 };
 
@@ -226,7 +227,7 @@ impl Connections {
 
     fn http2(&self) -> http2::Builder<Streams> {
         let limits = &*self.limits;
-        let mut builder = http2::Builder::new(Streams);
+        let mut builder = http2::Builder::new(Streams::default());
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)

@@ -11,6 +11,7 @@ mod descriptors;
 pub(crate) mod frames;
 pub(crate) mod places;
 mod replies;
+mod streams;
 mod throttle;
 pub(crate) mod usage;
 mod workers;

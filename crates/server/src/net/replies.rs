@@ -14,7 +14,6 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -118,27 +117,20 @@ pub(crate) fn limit_reply(until: Instant) {
     UNTIL.set(Some(until + GRACE));
 }
 
-/// Runs the streams of a connection, each until the deadline of its reply. A stream that is dropped is reset.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Streams;
-
-impl<F> Executor<F> for Streams
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        tokio::spawn(InTime { stream, until: None, timer: None });
-    }
-}
-
 pin_project! {
-    /// A stream until the deadline of its reply. An `async fn` would hold the stream twice, as its argument and as its local
-    /// variable, and every call would pay for that.
-    struct InTime<F> {
+    /// A stream until it ends, or until the deadline of its reply. A stream that is dropped is reset. An `async fn` would hold the
+    /// stream twice, as its argument and as its local variable, and every call would pay for that.
+    pub(super) struct InTime<F> {
         #[pin]
         stream: F,
         until: Option<Instant>,
         timer: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<F> InTime<F> {
+    pub(super) fn new(stream: F) -> Self {
+        Self { stream, until: None, timer: None }
     }
 }
 
@@ -173,6 +165,6 @@ mod tests {
             std::hint::black_box(&large);
         };
         let alone = size_of_val(&stream);
-        assert!(size_of_val(&InTime { stream, until: None, timer: None }) < alone + 100);
+        assert!(size_of_val(&InTime::new(stream)) < alone + 100);
     }
 }

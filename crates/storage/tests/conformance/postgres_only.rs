@@ -259,7 +259,7 @@ async fn a_crash_is_another_incarnation_and_loses_no_acknowledged_write() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_is_no_source() {
     let settings = vec![("wal_level".to_owned(), "replica".to_owned())];
-    let server = Postgres::start(PostgresOptions { fsync: false, settings }).await;
+    let server = Postgres::start(PostgresOptions { settings, ..PostgresOptions::default() }).await;
     let url = server.create_database().await;
     let primary = Repository::connect(&StorageConfig::new(&url)).await.unwrap();
     primary.create("a", &full(), &WriteOptions::default()).await.unwrap();

@@ -16,7 +16,7 @@ async fn a_url_may_name_the_folder_of_a_socket() {
     // No TCP: what connects does so through the socket.
     let settings = [("unix_socket_directories", folder.as_str()), ("listen_addresses", "")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    let server = Postgres::start(PostgresOptions { fsync: false, settings }).await;
+    let server = Postgres::start(PostgresOptions { settings, ..PostgresOptions::default() }).await;
     let (user, port) = ("postgres", server.port());
     let escaped = folder.replace('/', "%2F");
     for (number, url) in [

@@ -13,9 +13,9 @@ use clap::ValueEnum;
 use larder_test_servers::wire::{
     ACK, CONTINUATION, END_STREAM, HEADERS, PING, PRIORITY, SETTINGS, WINDOW_UPDATE, frame, literal, request,
 };
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{runtime::Handle, task::JoinSet, time::sleep};
 
-use crate::target::Target;
+use crate::{load::Mix, target::Target};
 
 /// An attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,6 +62,14 @@ pub(crate) enum Attack {
     Impatience,
     /// More writes than the database takes
     Writes,
+    /// Ten times the reads from memory that the replica can answer
+    TenfoldReads,
+    /// Ten times the searches that the replica can answer
+    TenfoldSearches,
+    /// Ten times the writes that the replica can answer
+    TenfoldWrites,
+    /// Ten times the calls that the replica can answer, of which one in twenty writes
+    Tenfold,
 }
 
 /// Where an attacker attacks, and from where.
@@ -72,8 +80,20 @@ pub(crate) struct Field {
     pub(crate) source: IpAddr,
 }
 
+/// The attackers of one attack, until this is dropped.
+pub(crate) struct Attackers {
+    tasks: JoinSet<()>,
+    runtime: Handle,
+}
+
 /// Between two attempts to connect, where the replica refuses.
 const AGAIN: Duration = Duration::from_millis(20);
+
+impl Attackers {
+    pub(crate) fn on(runtime: &Handle) -> Self {
+        Self { tasks: JoinSet::new(), runtime: runtime.clone() }
+    }
+}
 
 impl Field {
     pub(crate) fn of(target: &Target) -> Self {
@@ -96,6 +116,17 @@ impl Attack {
         (value.map_or_else(String::new, |value| value.get_name().to_owned()), about.unwrap_or_default())
     }
 
+    /// The calls of which there are to be ten times as many as the replica can answer.
+    pub(crate) fn tenfold(self) -> Option<Mix> {
+        match self {
+            Self::TenfoldReads => Some(Mix([100, 0, 0])),
+            Self::TenfoldSearches => Some(Mix([0, 100, 0])),
+            Self::TenfoldWrites => Some(Mix([0, 0, 100])),
+            Self::Tenfold => Some(Mix([95, 0, 5])),
+            _ => None,
+        }
+    }
+
     /// Variables of the replica. Places are few, so that an attacker who may open few sockets takes all of them.
     pub(crate) fn variables(self) -> &'static [(&'static str, &'static str)] {
         match self {
@@ -105,7 +136,7 @@ impl Attack {
     }
 
     /// Begins the attack, which goes on until its tasks are aborted.
-    pub(crate) fn begin(self, field: &Field, attackers: &mut JoinSet<()>) {
+    pub(crate) fn begin(self, field: &Field, attackers: &mut Attackers) {
         let field = *field;
         match self {
             Self::SlowReaders => crowd(attackers, 8, move || holds::slow_reader(field)),
@@ -134,27 +165,31 @@ impl Attack {
             Self::Overload => crowd(attackers, 256, move || work::searches(field, Duration::from_secs(5))),
             Self::Impatience => crowd(attackers, 64, move || work::searches(field, Duration::from_millis(5))),
             Self::Writes => crowd(attackers, 256, move || work::writes(field)),
+            Self::TenfoldReads | Self::TenfoldSearches | Self::TenfoldWrites | Self::Tenfold => {}
         }
     }
 }
 
 /// So many attackers, each of whom begins again when it is cut off.
-fn crowd<F>(attackers: &mut JoinSet<()>, count: u32, attack: impl Fn() -> F + Clone + Send + 'static)
+fn crowd<F>(attackers: &mut Attackers, count: u32, attack: impl Fn() -> F + Clone + Send + 'static)
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     for _ in 0..count {
         let attack = attack.clone();
-        attackers.spawn(async move {
-            loop {
-                // A connection that is refused or cut is what the replica is to do.
-                let _ = attack().await;
-                sleep(AGAIN).await;
-            }
-        });
+        attackers.tasks.spawn_on(
+            async move {
+                loop {
+                    // A connection that is refused or cut is what the replica is to do.
+                    let _ = attack().await;
+                    sleep(AGAIN).await;
+                }
+            },
+            &attackers.runtime,
+        );
     }
 }
 
-fn flood(attackers: &mut JoinSet<()>, field: Field, frame: Vec<u8>) {
+fn flood(attackers: &mut Attackers, field: Field, frame: Vec<u8>) {
     crowd(attackers, 4, move || floods::flood(field, Vec::new(), frame.clone()));
 }

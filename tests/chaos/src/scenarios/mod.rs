@@ -12,6 +12,7 @@ mod outsiders;
 mod poison;
 mod redis;
 mod replicas;
+mod retries;
 mod snapshots;
 pub(crate) mod soak;
 mod stampede;
@@ -62,6 +63,10 @@ pub(crate) enum Scenario {
     Lives,
     /// A replica stopped (SIGSTOP) for 5 s: 0 wrong, and the others are as fast as ever
     ReplicaPaused,
+    /// Replicas killed again and again while clients retry as the shipped service config says: 0 failed calls
+    ReplicasKilled,
+    /// All replicas restarted one after the other, again and again, while clients retry: 0 failed calls, and Redis stays warm
+    RollingRestart,
     /// Writers killed between commit and publish: every change visible everywhere within 1 s
     AbortedWriters,
     /// The clock of one replica 10 minutes ahead, then behind: as fast as ever
@@ -118,6 +123,8 @@ impl Scenario {
             Self::SameSnapshot => snapshots::same(setup).await,
             Self::Watch => watch::resumed(setup).await,
             Self::ReplicaPaused => replicas::paused(setup).await,
+            Self::ReplicasKilled => retries::killed(setup).await,
+            Self::RollingRestart => retries::rolling_restart(setup).await,
             Self::Tokens => calm::tokens(setup).await,
         }
     }

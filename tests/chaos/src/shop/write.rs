@@ -156,10 +156,13 @@ impl Shop {
     ) -> Result<(Option<String>, String), Status> {
         let mut client = self.client(replica);
         let product = product::made(write);
+        // A call that is made again must not write twice.
+        let request_id = format!("{:016x}", rand::random::<u64>());
         let etag_of = |product: Option<Product>| product.map(|product| product.etag);
         match etag {
             None => {
-                let request = CreateProductRequest { product: Some(product), ..CreateProductRequest::default() };
+                let request =
+                    CreateProductRequest { product: Some(product), request_id, ..CreateProductRequest::default() };
                 let reply = within(client.create_product(request)).await?;
                 Ok((etag_of(reply.product), reply.token))
             }
@@ -168,6 +171,7 @@ impl Shop {
                 let request = UpdateProductRequest {
                     product: Some(Product { etag, ..product }),
                     update_mask: Some(FieldMask { paths }),
+                    request_id,
                     ..UpdateProductRequest::default()
                 };
                 let reply = within(client.update_product(request)).await?;

@@ -108,6 +108,23 @@ impl Replica {
         self.signal("CONT");
     }
 
+    /// Asks the process to end, and waits until it has. Returns false when it has not after a minute; then it is killed.
+    pub async fn end(&self) -> bool {
+        self.terminate();
+        let begin = Instant::now();
+        let ended = loop {
+            if self.pid().is_none_or(|pid| !any_lives(&[pid])) {
+                break true;
+            }
+            if begin.elapsed() > START_LIMIT {
+                break false;
+            }
+            sleep(LOOK * LOOKS).await;
+        };
+        self.kill();
+        ended
+    }
+
     /// Asks it to end, without waiting.
     pub fn terminate(&self) {
         self.signal("TERM");

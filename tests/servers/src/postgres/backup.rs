@@ -96,8 +96,13 @@ impl Postgres {
     pub async fn start_standby(&self) -> Self {
         let (binaries, primary) = (self.binaries.clone(), self.port);
         blocking(move || {
-            let standby =
-                Self { binaries, root: TempDir::new("standby"), port: free_port(), guardian: Mutex::new(None) };
+            let standby = Self {
+                binaries,
+                root: TempDir::new("standby"),
+                port: free_port(),
+                guardian: Mutex::new(None),
+                small_disk: None,
+            };
             if is_root() {
                 run(Command::new("chown").arg(USER).arg(standby.root.path()));
             }
