@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use larder_proto::catalog::{CacheTier, GetProductRequest};
 use prost::Message as _;
-use tonic::Code;
+use tonic::{Code, transport::Channel};
 
 use crate::harness::{
     Client, Database, Raw, Refusal, Server, TableLock, connect, eventually, framed, on_both_databases, patient,
@@ -41,7 +41,13 @@ async fn a_thousand_readers_wait_for_one_query_on_postgres() {
     server.settle().await;
     let before = server.stats();
     let lock = TableLock::take(&database).await;
-    let readers = async { join_all((0..1_000).map(|_| server.get("a"))).await };
+    // A connection has at most 256 calls at once.
+    let channels = join_all((0..4).map(|_| connect(server.address()))).await;
+    let read = |channel: &Channel| {
+        let mut client = Client::new(channel.clone());
+        async move { client.get_product(get("a")).await.expect("the product to be read") }
+    };
+    let readers = async { join_all(channels.iter().cycle().take(1_000).map(read)).await };
     let release = async {
         eventually("a thousand readers, one load", async || server.stats().joins - before.joins == 999).await;
         assert_eq!(lock.waiting().await, 1, "one query");
