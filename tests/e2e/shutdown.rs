@@ -61,7 +61,8 @@ async fn what_was_acknowledged_before_the_end_is_there_and_warm() {
     const WRITERS: usize = 32;
     let (database, redis) = (Database::postgres().await, Redis::start(RedisOptions::default()).await);
     let (redis, timeout) = (redis.url(), "20s");
-    let environment = [("REDIS_URL", redis.as_str()), ("LARDER_L2_COMMAND_TIMEOUT", timeout)];
+    let environment =
+        [("REDIS_URL", redis.as_str()), ("LARDER_L2_COMMAND_TIMEOUT", timeout), ("LARDER_L2_WRITE", "behind")];
     let mut process = Process::start_in(&environment, &database).await;
     connected_to_redis(&process).await;
     let mut writers = JoinSet::new();

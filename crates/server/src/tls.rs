@@ -10,7 +10,7 @@ use ring::digest;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
     server::{VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use tokio::{
@@ -193,10 +193,15 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err("has no certificate in PEM".to_owned()),
+    items(pem, "certificate")
+}
+
+/// The items of one kind in a file, at least one.
+fn items<T: PemObject>(pem: &[u8], kind: &str) -> Result<Vec<T>, String> {
+    let items: Result<Vec<_>, _> = T::pem_slice_iter(pem).collect();
+    match items {
+        Ok(items) if !items.is_empty() => Ok(items),
+        Ok(_) => Err(format!("has no {kind} in PEM")),
         Err(error) => Err(format!("is not PEM: {error}")),
     }
 }
@@ -234,12 +239,7 @@ fn secured(config: &TlsConfig, files: &Files) -> Result<Secured, Vec<String>> {
 
 /// The lists of a file. A file without any is a mistake: every client would be let in.
 fn revocation_lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
-    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
-    match lists {
-        Ok(lists) if !lists.is_empty() => Ok(lists),
-        Ok(_) => Err("has no list of revoked certificates in PEM (X509 CRL)".to_owned()),
-        Err(error) => Err(format!("is not PEM: {error}")),
-    }
+    items(pem, "list of revoked certificates (X509 CRL)")
 }
 
 /// Verifies client certificates; `None` without authorities. With revocation lists, each authority in a chain must have one that has

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all};
 use larder_cache::{
     Cache, CacheConfig, Clock, Commit, Found, Freshness, Incarnation, Key, Policy, ReadError, ReadOptions,
     SharedConfig, Subject, Tier, Token, WritePolicy,
@@ -153,6 +153,25 @@ async fn what_one_replica_loaded_another_finds() {
     }
     assert_eq!(cluster.item(1, "item:a").await, (Tier::L2, Some(commit)), "written through");
     assert_eq!(cluster.item(1, "item:a").await, (Tier::L1, Some(commit)), "and promoted");
+}
+
+#[tokio::test]
+async fn a_flush_waits_for_copies_that_are_written_behind() {
+    let redis = Redis::start(RedisOptions::default()).await;
+    let behind =
+        SharedConfig { write: WritePolicy::Behind, command_timeout: Duration::from_mins(1), ..shared(redis.url()) };
+    let cluster = Cluster::of(1, &behind, |db| db).await;
+    let replica = &cluster.replicas[0];
+    replica.flush().await;
+    redis.pause();
+    let look = async {
+        until(|| replica.stats().l2_sets > 0).await;
+        assert!(replica.flush().now_or_never().is_none(), "Redis does not have the copy yet");
+        redis.resume();
+        replica.flush().await;
+        assert!(redis.cli(&["KEYS", "*item:a*"]).await.contains("item:a"));
+    };
+    tokio::join!(cluster.write(0, entry("item:a", &[]), true), look);
 }
 
 /// The proof of a copy costs nothing in Redis: the frame carries all that it takes.
